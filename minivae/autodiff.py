@@ -1,0 +1,203 @@
+"""Reverse-mode differentiation: a tensor that remembers where it came from, and one walk back over those memories.
+
+The chain rule for y = f(x), loss = L(y) reads  ∂L/∂x = (∂y/∂x)ᵀ ∂L/∂y.  Each op supplies that product for its own link;
+``backward`` visits the links in reverse topological order and adds up what reaches a tensor along different paths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minivae.backend import Array, array_module
+from minivae.checks import InputError, reject
+from minivae.op import Op
+
+
+class Node:
+    """One application of an op: what backward needs, and whom to pass the gradients on to."""
+
+    __slots__ = ("inputs", "op", "saved", "xp")
+
+    def __init__(self, op: Op, xp: Any, saved: tuple[Any, ...], inputs: tuple[Tensor | None, ...]) -> None:
+        self.op, self.xp, self.saved = op, xp, saved
+        self.inputs = inputs  # None where the argument is a constant
+
+
+class Tensor:
+    """An array and its place in the computation.
+
+    Attributes
+    ----------
+    data : the array (NumPy or CuPy), any shape, a floating dtype.
+    requires_grad : whether gradients are wanted here: true of a marked leaf and of everything computed from one.
+    grad : after ``backward``, the gradient at a leaf, of the shape of ``data``.
+    buffer : memory of the caller's that ``grad`` is to live in (a view of one flat vector, say), or None.
+    """
+
+    __slots__ = ("buffer", "data", "grad", "name", "node", "requires_grad")
+
+    def __init__(self, data: Any, requires_grad: bool = False, name: str = "") -> None:
+        if not hasattr(data, "dtype"):
+            data = np.asarray(data, dtype=np.float64)
+        if data.dtype.kind != "f":
+            reject("Tensor", "a floating dtype", f"dtype {data.dtype}", "convert the data with .astype('float32')")
+        self.data: Array = data
+        self.requires_grad = requires_grad
+        self.name = name
+        self.node: Node | None = None
+        self.grad: Array | None = None
+        self.buffer: Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.data.dtype
+
+    def item(self) -> float:
+        """Return the one number of a size-1 tensor."""
+        return self.data.item()
+
+    def backward(self, cotangent: Array | None = None) -> None:
+        backward(self, cotangent)
+
+    def __repr__(self) -> str:
+        label = f"{self.name}, " if self.name else ""
+        source = f", from {self.node.op.name}" if self.node else ""
+        return f"Tensor({label}shape {self.shape}, {self.dtype}{source})"
+
+    # Taught by ops/arithmetic.py and ops/shape.py: an op may import the tape, not the other way round.
+    __add__: ClassVar[Callable[..., Tensor]]
+    __radd__: ClassVar[Callable[..., Tensor]]
+    __sub__: ClassVar[Callable[..., Tensor]]
+    __rsub__: ClassVar[Callable[..., Tensor]]
+    __mul__: ClassVar[Callable[..., Tensor]]
+    __rmul__: ClassVar[Callable[..., Tensor]]
+    __truediv__: ClassVar[Callable[..., Tensor]]
+    __rtruediv__: ClassVar[Callable[..., Tensor]]
+    __neg__: ClassVar[Callable[..., Tensor]]
+    __getitem__: ClassVar[Callable[..., Tensor]]
+    __array_ufunc__ = None  # so that ``array + tensor`` asks the tensor, instead of NumPy looping over it
+
+
+class _Mode(threading.local):
+    """Whether this thread records: one class attribute as the default, so that threads never see each other's choice."""
+
+    recording = True
+
+
+_mode = _Mode()
+
+
+@contextlib.contextmanager
+def no_grad() -> Iterator[None]:
+    """Compute without remembering: nothing is saved for a backward pass inside this block."""
+    before, _mode.recording = _mode.recording, False
+    try:
+        yield
+    finally:
+        _mode.recording = before
+
+
+def apply(op: Op, *inputs: Any, **options: Any) -> Tensor:
+    """Run ``op`` on tensors, arrays or numbers and return the result as a tensor that can be differentiated.
+
+    Raises ``InputError`` when shapes do not fit together and ``DeviceError`` when NumPy and CuPy arrays are mixed.
+    """
+    arrays = [tensor.data if isinstance(tensor, Tensor) else tensor for tensor in inputs]
+    xp = array_module(*arrays)
+    try:
+        data, saved = op.forward(xp, *arrays, **options)
+    except InputError:
+        raise
+    except ValueError as error:  # the array library's own complaint; checking shapes beforehand would cost every call
+        shapes = ", ".join(f"{name} {getattr(a, 'shape', a)}" for name, a in zip(op.args, arrays, strict=False))
+        reject(op.name, "arguments whose shapes fit together", f"{shapes} ({error})")
+    result = Tensor(data)
+    if _mode.recording:
+        parents = tuple(t if isinstance(t, Tensor) and t.requires_grad else None for t in inputs)
+        if any(parent is not None for parent in parents):
+            result.requires_grad = True
+            result.node = Node(op, xp, saved, parents)
+    return result
+
+
+Op.__call__ = apply
+
+
+def backward(output: Tensor, cotangent: Array | None = None, leaves: Iterable[Tensor] = ()) -> None:
+    """Leave in ``grad`` of every leaf the gradient of Σ output · cotangent.
+
+    One call is one pass: contributions along different paths are added up, earlier passes are overwritten.
+
+    Parameters
+    ----------
+    output : a tensor computed from at least one leaf with ``requires_grad``.
+    cotangent : array of the shape of ``output``; for a single number it defaults to 1.
+    leaves : tensors that must end up with a gradient: zero where ``output`` does not depend on them.
+    """
+    if not output.requires_grad:
+        reject("backward", "an output that depends on a tensor with requires_grad", repr(output), "mark a leaf, and leave no_grad")
+    if cotangent is None:
+        if output.data.size != 1:
+            reject("backward: cotangent", f"an array of shape {output.shape}", "none", "only a single number has a default")
+        cotangent = array_module(output.data).ones_like(output.data)
+    elif cotangent.shape != output.shape:
+        reject("backward: cotangent", f"an array of shape {output.shape}", f"shape {cotangent.shape}")
+
+    gradients: dict[Tensor, Array] = {output: cotangent}
+    order = topological_order(output)
+    for tensor in reversed(order):
+        g = gradients.pop(tensor)
+        node = tensor.node
+        if node is None:
+            _keep(tensor, g)
+            continue
+        needs = tuple(parent is not None for parent in node.inputs)
+        if node.op.writes_into:  # a tensor's first gradient may go straight to where it will live; a second is added to it
+            into = tuple(None if t is None or t in gradients else t.buffer for t in node.inputs)
+            partials = node.op.backward(node.xp, node.saved, g, needs, into)
+        else:
+            partials = node.op.backward(node.xp, node.saved, g, needs)
+        for parent, partial in zip(node.inputs, partials, strict=False):
+            if parent is not None:
+                # Never in place: a partial may be g itself, or a view that another tensor's gradient shares.
+                gradients[parent] = gradients[parent] + partial if parent in gradients else partial
+    reached = set(order)
+    for leaf in leaves:
+        if leaf not in reached:
+            _keep(leaf, array_module(leaf.data).zeros_like(leaf.data))
+
+
+def _keep(leaf: Tensor, g: Array) -> None:
+    if leaf.buffer is None:
+        leaf.grad = g
+        return
+    if g is not leaf.buffer:
+        leaf.buffer[...] = g
+    leaf.grad = leaf.buffer
+
+
+def topological_order(output: Tensor) -> list[Tensor]:
+    """Return every tensor that gradients of ``output`` pass through, each after all the tensors it was computed from."""
+    order: list[Tensor] = []
+    seen = {output}
+    stack = [(output, iter(output.node.inputs if output.node else ()))]
+    while stack:  # depth first, with our own stack: a long chain must not meet Python's recursion limit
+        tensor, parents = stack[-1]
+        for parent in parents:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                stack.append((parent, iter(parent.node.inputs if parent.node else ())))
+                break
+        else:
+            order.append(tensor)
+            stack.pop()
+    return order

@@ -1,0 +1,114 @@
+"""Where arrays live: NumPy on the CPU or CuPy on a CUDA device.
+
+This file holds the package's only ``import cupy``.  Everything else is written against ``xp``, the module that
+``array_module`` finds for the arrays at hand, so one text of an equation serves both devices.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minivae.checks import DeviceError, check_choice, reject
+
+Array = Any  # numpy.ndarray or cupy.ndarray: the two share the interface used here, but no base class
+
+DEVICES = ("cpu", "cuda", "auto")
+log = logging.getLogger("minivae")
+
+
+@functools.cache
+def probe_cuda() -> tuple[bool, str]:
+    """Return (available, reason) after a real, tiny computation on the device; the answer is kept for the process.
+
+    Importing CuPy succeeds without a driver, and ``is_available`` without a working compiler or cuBLAS, so nothing short
+    of a kernel, a product and a copy back proves that training can run.
+    """
+    try:
+        import cupy
+    except ImportError:
+        return False, "CuPy is not installed (pip install 'minivae[cuda12]' or 'minivae[cuda13]')"
+    try:
+        if not cupy.is_available():
+            return False, "CuPy finds no CUDA device or driver"
+        square = cupy.arange(4, dtype=cupy.float32).reshape(2, 2)
+        if (square @ square + 1).sum().item() != 26.0:
+            return False, "the device computed a wrong 2 x 2 product"
+        name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    except Exception as error:  # CuPy raises a different type for each missing library: any of them means "no device"
+        return False, f"{type(error).__name__}: {error}".splitlines()[0]
+    return True, f"{name}, CuPy {cupy.__version__}"
+
+
+def resolve_device(device: str) -> ModuleType:
+    """Return the array module of "cpu", "cuda" or "auto".
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    DeviceError
+        For "cuda" without a usable device, with the probe's reason.  "auto" falls back to the CPU and logs that reason once.
+    """
+    check_choice("device", device, DEVICES)
+    if device == "cpu":
+        return np
+    available, reason = probe_cuda()
+    if available:
+        import cupy
+
+        return cupy
+    if device == "cuda":
+        reject("device", "a usable CUDA device", "none: " + reason, "use device='cpu' or 'auto'", DeviceError)
+    _log_fallback(reason)
+    return np
+
+
+@functools.cache
+def _log_fallback(reason: str) -> None:
+    log.info("device 'auto' is the CPU: %s", reason)
+
+
+def array_module(*arrays: Any) -> ModuleType:
+    """Return the module all ``arrays`` belong to; Python and NumPy numbers belong to any.  Mixed devices raise ``DeviceError``."""
+    types = {type(array) for array in arrays}
+    if types <= _HOST_TYPES:  # the everyday case, decided by one set comparison: this runs at every op
+        return np
+    device = {kind.__module__.partition(".")[0] for kind in types - _HOST_TYPES if hasattr(kind, "dtype")} - {"numpy"}
+    if not device:
+        return np
+    if np.ndarray in types:
+        reject("arrays", "all on one device", "NumPy and CuPy arrays mixed", "move them with to_device", DeviceError)
+    return sys.modules[device.pop()]
+
+
+_HOST_TYPES = {np.ndarray, np.float32, np.float64, float, int, type(None)}
+
+
+def to_device(xp: ModuleType, array: Any, dtype: Any = None) -> Array:
+    """Return ``array`` as an array of module ``xp``: itself where it is one already, else one copy across."""
+    if xp is np:
+        array = to_numpy(array)
+    return xp.asarray(array, dtype=dtype)
+
+
+def to_numpy(array: Any) -> np.ndarray:
+    """Return ``array`` in host memory."""
+    return np.asarray(array.get() if hasattr(array, "get") else array)
+
+
+def generator(xp: ModuleType, *seed: int) -> Any:
+    """Return a random generator of ``xp`` from a sequence of whole numbers, so that streams derived from one seed differ."""
+    if xp is np:
+        return np.random.default_rng(seed)
+    return xp.random.Generator(xp.random.Philox4x3210(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])))
+
+
+def standard_normal(rng: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Draw ε ~ N(0, I) of the given shape in the given dtype from a generator of either device."""
+    return rng.standard_normal(shape, dtype=dtype)

@@ -1,0 +1,110 @@
+"""Checks of what comes in, and the exceptions that say what was wrong with it.
+
+Every message has the same four parts, because a reader who must mend something needs all of them: the *argument*, what was
+*expected*, what *came*, and the *mend*.  ``reject`` puts them together; nothing else in the package words a complaint.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any, NoReturn
+
+import numpy as np
+
+
+class MinivaeError(Exception):
+    """Base of every exception that this package raises on purpose."""
+
+
+class InputError(MinivaeError, ValueError):
+    """An argument, a setting or an array that cannot be used as it is."""
+
+
+class DataFileError(MinivaeError, OSError):
+    """A file that cannot be read or written: missing, truncated, corrupted, of another kind, or in a place without access."""
+
+
+class DeviceError(MinivaeError, RuntimeError):
+    """A device that was asked for and is not there."""
+
+
+class NotFittedError(MinivaeError, AttributeError, ValueError):
+    """A model that was used before ``fit`` or ``load`` gave it parameters."""
+
+
+class NonFiniteError(MinivaeError, FloatingPointError):
+    """A loss or gradient that stopped being a finite number during training."""
+
+
+def reject(argument: str, expected: str, got: Any, mend: str = "", error: type[MinivaeError] = InputError) -> NoReturn:
+    """Raise ``error`` with the one-line message "argument: expected …, got …; mend"."""
+    message = f"{argument}: expected {expected}, got {got}"
+    raise error(f"{message}; {mend}" if mend else message)
+
+
+def check_choice(argument: str, value: Any, choices: Collection[str]) -> str:
+    """Return ``value`` if it is one of ``choices``."""
+    if not isinstance(value, str) or value not in choices:
+        reject(argument, "one of " + ", ".join(choices), repr(value))
+    return value
+
+
+def check_int(argument: str, value: Any, low: int, high: int | None = None) -> int:
+    """Return ``value`` as an int if it is a whole number in [low, high]."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
+    if not whole or value < low or (high is not None and value > high):
+        reject(argument, f"a whole number {_interval(low, high)}", repr(value))
+    return int(value)
+
+
+def check_real(argument: str, value: Any, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> float:
+    """Return ``value`` as a float if it is finite and in [low, high]; ``open_low`` excludes ``low`` itself."""
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not real or not math.isfinite(value) or value < low or value > high or (open_low and value == low):
+        bound = f"above {low:g}" if open_low else _interval(low, high)
+        reject(argument, f"a finite number {bound}".strip(), repr(value))
+    return float(value)
+
+
+def _interval(low: float, high: float | None) -> str:
+    if high is None or high == math.inf:
+        return "" if low == -math.inf else f"of at least {low:g}"
+    return f"from {low:g} to {high:g}"
+
+
+def check_matrix(argument: str, array: Any, n_features: int | None = None) -> None:
+    """Refuse anything but a real, non-empty (n, d) array; values are looked at by ``check_values``."""
+    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+        reject(argument, "an array of shape (n, d)", type(array).__name__, "pass a NumPy or CuPy array")
+    if array.dtype.kind not in "fiub":
+        reject(argument, "real numbers", f"dtype {array.dtype}", "convert it to float32")
+    if array.ndim != 2:
+        mend = "flatten each example with x.reshape(len(x), -1)" if array.ndim > 2 else "pass x.reshape(1, -1) for one example"
+        reject(argument, "shape (n, d)", f"shape {tuple(array.shape)}", mend)
+    if 0 in array.shape:
+        reject(argument, "at least one example and one feature", f"shape {tuple(array.shape)}")
+    if n_features is not None and array.shape[1] != n_features:
+        reject(argument, f"{n_features} features, as the model was fitted with", f"{array.shape[1]}")
+
+
+def check_values(argument: str, rows: Any, unit_interval: bool = False, first_row: int = 0) -> None:
+    """Refuse NaN and ±inf, and with ``unit_interval`` also numbers outside [0, 1].
+
+    ``rows`` is one chunk of a data set that may be larger than memory; ``first_row`` is where it starts, for the message.
+    """
+    if rows.dtype.kind == "f":
+        low, high = rows.min(), rows.max()  # a NaN anywhere makes both NaN, an infinity shows as itself: no (n, d) temporary
+        if not (math.isfinite(low) and math.isfinite(high)):
+            row, column = (int(i[0]) for i in (~np.isfinite(np.asarray(_on_host(rows)))).nonzero())
+            where = f"{rows[row, column]} at row {first_row + row}, column {column}"
+            reject(argument, "finite numbers", where, "remove or impute the missing values")
+    if unit_interval and rows.dtype != np.uint8:  # a uint8 is read as a pixel value over 255: always in [0, 1]
+        low, high = float(rows.min()), float(rows.max())
+        if low < 0 or high > 1:
+            mend = "scale the data (divide 8-bit pixels by 255) or choose likelihood='gaussian'"
+            reject(argument, "values in [0, 1] for a Bernoulli likelihood", f"values from {low:g} to {high:g}", mend)
+
+
+def _on_host(array: Any) -> Any:
+    return array.get() if hasattr(array, "get") else array

@@ -1,0 +1,54 @@
+"""Every differentiable operation: forward, backward and derivation side by side, one file per concept."""
+
+from minivae.op import Op
+from minivae.ops.activations import elu, identity, leaky_relu, relu, sigmoid, softplus, tanh
+from minivae.ops.arithmetic import add, div, exp, log, mul, neg, square, sub
+from minivae.ops.dense import dense
+from minivae.ops.kl import kl_normal, kl_standard_normal
+from minivae.ops.likelihood import bernoulli_nll, gaussian_nll
+from minivae.ops.reduce import logsumexp, mean, sum_
+from minivae.ops.sampling import reparameterize, reparameterize_variance
+from minivae.ops.shape import concat, repeat, reshape, slice_
+
+ALL_OPS: dict[str, Op] = {
+    op.name: op
+    for op in (
+        *(dense, identity, relu, leaky_relu, elu, tanh, sigmoid, softplus),
+        *(add, sub, mul, div, neg, exp, log, square),
+        *(sum_, mean, logsumexp, concat, slice_, reshape, repeat),
+        *(reparameterize, reparameterize_variance, kl_standard_normal, kl_normal, bernoulli_nll, gaussian_nll),
+    )
+}
+
+__all__ = [
+    "ALL_OPS",
+    "add",
+    "bernoulli_nll",
+    "concat",
+    "dense",
+    "div",
+    "elu",
+    "exp",
+    "gaussian_nll",
+    "identity",
+    "kl_normal",
+    "kl_standard_normal",
+    "leaky_relu",
+    "log",
+    "logsumexp",
+    "mean",
+    "mul",
+    "neg",
+    "relu",
+    "reparameterize",
+    "reparameterize_variance",
+    "repeat",
+    "reshape",
+    "sigmoid",
+    "slice_",
+    "softplus",
+    "square",
+    "sub",
+    "sum_",
+    "tanh",
+]

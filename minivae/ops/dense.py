@@ -1,0 +1,45 @@
+"""The dense layer: the one op whose cost is arithmetic, not memory."""
+
+from __future__ import annotations
+
+from minivae.checks import reject
+from minivae.op import Op
+
+
+def dense_forward(xp, x, weight, bias=None, transpose=False):
+    """Affine map of every row, y = x W + b, or y = x Wᵀ + b for tied weights (A.8).
+
+    y_ij = Σ_k x_ik W_kj + b_j
+
+    ∂L/∂x = g Wᵀ        ∂L/∂W = xᵀ g        ∂L/∂b = Σ_i g_i        with g = ∂L/∂y
+
+    Why: dL = Σ_ij g_ij dy_ij.  Put in dy_ij = Σ_k (dx_ik W_kj + x_ik dW_kj) + db_j and collect what multiplies each
+    differential: dx_ik has Σ_j g_ij W_kj = (g Wᵀ)_ik, dW_kj has Σ_i x_ik g_ij = (xᵀ g)_kj, db_j has Σ_i g_ij, the sum over the
+    batch because one bias serves every row.  With Wᵀ in place of W the same lines give ∂L/∂x = g W and ∂L/∂W = gᵀ x.
+
+    Shapes: x (n, d), weight (d, m) or (m, d) with ``transpose``, bias (m,), y (n, m).
+    Saved: x, weight, and the flag.
+    Numerics: three matrix products, left to BLAS; the bias is added in place, in the memory the product has just made.
+    Tuned: the gradients of weight and bias go straight ``into`` the flat gradient vector, which spares one copy of each matrix.
+    Errors: InputError when the inner sizes differ.
+    Source: the chain rule for a matrix product.
+    """
+    matrix = weight.T if transpose else weight
+    if x.shape[-1] != matrix.shape[0]:
+        reject("dense: weight", f"{x.shape[-1]} rows, one per feature of x {x.shape}", f"shape {matrix.shape}")
+    y = x @ matrix
+    if bias is not None:
+        y += bias
+    return y, (x, weight, transpose)
+
+
+def dense_backward(xp, saved, g, needs, into=(None, None, None)):
+    x, weight, transpose = saved
+    matrix = weight.T if transpose else weight
+    dx = g @ matrix.T if needs[0] else None
+    dw = xp.matmul(*((g.T, x) if transpose else (x.T, g)), out=into[1]) if needs[1] else None
+    db = g.sum(axis=0, out=into[2]) if len(needs) > 2 and needs[2] else None
+    return dx, dw, db
+
+
+dense = Op("dense", dense_forward, dense_backward, args=("x", "weight", "bias"), writes_into=True)

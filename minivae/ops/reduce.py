@@ -1,0 +1,83 @@
+"""Reductions: many numbers to one."""
+
+from __future__ import annotations
+
+from minivae.checks import reject
+from minivae.op import Op
+
+
+def sum_forward(xp, x, axis=None, keepdims=False):
+    """Sum over the given axes, or over all of them.
+
+    out = Σ_i x_i          ∂out/∂x_i = 1
+
+    Why: each term moves the sum by as much as it moves itself, so the cotangent is handed to every term.
+    Shapes: x any; ``axis`` an int, a tuple of ints or None.  Saved: the shape and the axes.
+    Numerics: NumPy sums pairwise, so the rounding error grows with log n.  The backward is a view that repeats the
+    cotangent with stride zero: no array of the size of x is written.
+    Source: the sum rule.
+    """
+    return x.sum(axis=axis, keepdims=keepdims), (x.shape, axis, keepdims)
+
+
+def sum_backward(xp, saved, g, needs):
+    shape, axis, keepdims = saved
+    return (xp.broadcast_to(_restore_axes(xp, g, axis, keepdims), shape),)
+
+
+def mean_forward(xp, x, axis=None, keepdims=False):
+    """Arithmetic mean over the given axes, or over all of them.
+
+    out = (1/n) Σ_i x_i    ∂out/∂x_i = 1/n
+
+    Why: a sum, and a division by the number of terms.
+    Shapes: as for ``sum``.  Saved: the shape, the axes and n.
+    Numerics: the cotangent is divided by n before it is repeated, on the small side; the repetition is a view.
+    Errors: InputError when there is nothing to average.
+    Source: the sum rule.
+    """
+    out = x.sum(axis=axis, keepdims=keepdims)
+    if x.size == 0:
+        reject("mean", "at least one element", f"shape {x.shape}")
+    count = x.size // out.size
+    return out / count, (x.shape, axis, keepdims, count)
+
+
+def mean_backward(xp, saved, g, needs):
+    shape, axis, keepdims, count = saved
+    return (xp.broadcast_to(_restore_axes(xp, g / count, axis, keepdims), shape),)
+
+
+def logsumexp_forward(xp, x, axis=-1, keepdims=False):
+    """Logarithm of a sum of exponentials along one axis, the sum in M.6.
+
+    out = log Σ_i e^{x_i} = m + log Σ_i e^{x_i − m},  m = max_i x_i        ∂out/∂x_i = e^{x_i − out}
+
+    Why: e^m may be taken out of the sum for any m.  The slope is e^{x_i} / Σ_j e^{x_j}: the softmax, weights that sum to 1.
+    Shapes: x any, ``axis`` one int.  Saved: the shifted exponentials, their sum, and the axis.
+    Numerics: with m the maximum, the largest term is e⁰ = 1: nothing overflows, and what underflows is below rounding.
+    Where the maximum is infinite the shift is 0, so that all −inf gives −inf and any +inf gives +inf.
+    Errors: InputError for an empty axis, which has no maximum.
+    Source: log-sum-exp; Burda, Grosse & Salakhutdinov 2015 for its use in M.6.
+    """
+    top = x.max(axis=axis, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    shifted = xp.exp(x - top)
+    total = shifted.sum(axis=axis, keepdims=True)
+    out = top + xp.log(total)
+    return out if keepdims else out.squeeze(axis), (shifted, total, axis, keepdims)
+
+
+def logsumexp_backward(xp, saved, g, needs):
+    shifted, total, axis, keepdims = saved
+    return (_restore_axes(xp, g, axis, keepdims) * (shifted / total),)
+
+
+def _restore_axes(xp, g, axis, keepdims):
+    """Give ``g`` length-1 axes where the reduction took axes away."""
+    return g if keepdims or axis is None else xp.expand_dims(g, axis)
+
+
+sum_ = Op("sum", sum_forward, sum_backward, args=("x",))
+mean = Op("mean", mean_forward, mean_backward, args=("x",))
+logsumexp = Op("logsumexp", logsumexp_forward, logsumexp_backward, args=("x",))
