@@ -102,11 +102,18 @@ def to_numpy(array: Any) -> np.ndarray:
     return np.asarray(array.get() if hasattr(array, "get") else array)
 
 
-def generator(xp: ModuleType, *seed: int) -> Any:
-    """Return a random generator of ``xp`` from a sequence of whole numbers, so that streams derived from one seed differ."""
+STREAMS = ("init", "order", "noise", "binarize", "evaluate", "sample")
+
+
+def generator(xp: ModuleType, seed: int, stream: str, *path: int) -> Any:
+    """Return the random generator of one purpose: streams of one seed are independent, and so are those of different paths.
+
+    A path is a position such as the epoch: what an epoch draws then depends on nothing that was drawn before it.
+    """
+    sequence = np.random.SeedSequence([seed, STREAMS.index(stream), *path])
     if xp is np:
-        return np.random.default_rng(seed)
-    return xp.random.Generator(xp.random.Philox4x3210(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])))
+        return np.random.default_rng(sequence)
+    return xp.random.Generator(xp.random.Philox4x3210(int(sequence.generate_state(1, np.uint64)[0])))
 
 
 def standard_normal(rng: Any, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -1,0 +1,103 @@
+"""From stored rows to batches of numbers: checks, scaling, binarisation, device.
+
+A data set stays as it is stored (8-bit pixels, or a file mapped into memory) and only a batch at a time becomes floating
+point.  So MNIST takes 47 MB instead of 188, and data larger than memory can be trained on.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minivae.backend import Array, generator, to_device, to_numpy
+from minivae.checks import check_choice, check_matrix, check_values
+
+BINARIZE = ("none", "fixed", "dynamic")
+CHUNK_ROWS = 1024  # rows that are evaluated at a time: enough for the matrix products, little enough for the cache
+
+
+class Rows:
+    """The rows of a data set, handed out as float batches on a device.
+
+    Parameters
+    ----------
+    x : (n, d) array of real numbers; 8-bit unsigned integers are pixels and mean value/255.
+    xp, dtype : where and as what batches come out.
+    binarize : "none" keeps grey pixels; "fixed" replaces each by one Bernoulli draw, the same for ever; "dynamic" draws anew
+        whenever a row is taken (Burda et al. 2015).
+    unit_interval : refuse values outside [0, 1].
+    seed : of the fixed draw.
+    n_features, argument : for the checks and their messages.
+
+    Raises ``InputError`` for a wrong shape or dtype, NaN or ±inf, or values out of range; looked for chunk by chunk.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        xp: ModuleType,
+        dtype: Any,
+        binarize: str = "none",
+        unit_interval: bool = False,
+        seed: int = 0,
+        n_features: int | None = None,
+        argument: str = "x",
+    ) -> None:
+        check_matrix(argument, x, n_features)
+        check_choice("binarize", binarize, BINARIZE)
+        for part in chunks(len(x)):
+            check_values(argument, x[part], unit_interval or binarize != "none", part.start)
+        if binarize == "fixed":
+            x = _draw_once(to_numpy(x), generator(np, seed, "binarize"))
+        self.values = to_device(xp, x)
+        self.dynamic = binarize == "dynamic"
+        self.dtype = np.dtype(dtype)
+        self._xp = xp
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def n_features(self) -> int:
+        return self.values.shape[1]
+
+    def take(self, index: Any, rng: Any) -> Array:
+        """Return the rows of ``index`` (a slice or an array of ints) as floats; ``rng`` serves the dynamic binarisation."""
+        rows = self.values[index]
+        if rows.dtype == np.uint8:
+            rows = self._xp.divide(rows, 255, dtype=self.dtype)
+        if self.dynamic:
+            rows = rng.random(rows.shape, dtype=self.dtype) < rows
+        return rows.astype(self.dtype, copy=False)
+
+    def head(self) -> Rows:
+        """Return the first chunk alone: enough to watch a model by when there is no test set."""
+        first = copy.copy(self)
+        first.values = self.values[:CHUNK_ROWS]
+        return first
+
+    def mean(self) -> np.ndarray:
+        """Return the mean of every feature (d,), in float64 on the host; what is drawn anew has the mean of the grey values."""
+        total = sum(self.values[part].sum(axis=0, dtype="float64") for part in self.chunks())
+        return to_numpy(total) / len(self) * (1 / 255 if self.values.dtype == np.uint8 else 1)
+
+    def chunks(self) -> Iterator[slice]:
+        """Yield slices that cover all rows in order."""
+        return chunks(len(self))
+
+
+def chunks(n: int, size: int = CHUNK_ROWS) -> Iterator[slice]:
+    """Yield slices of at most ``size`` that cover range(n); the last may be shorter, none is dropped."""
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def _draw_once(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    drawn = np.empty(x.shape, dtype=bool)
+    scale = 255 if x.dtype == np.uint8 else 1
+    for part in chunks(len(x)):
+        drawn[part] = rng.random(x[part].shape, dtype=np.float32) * scale < x[part]
+    return drawn

@@ -1,0 +1,73 @@
+"""One safe file in, one safe file out: arrays in safetensors, everything else as JSON in its header.  No pickle anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivae.checks import DataFileError, reject
+
+FORMAT, VERSION = "minivae", 1
+
+
+def save(path: Any, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
+    """Write named arrays and a JSON-able record to ``path``, whole or not at all.
+
+    Raises ``DataFileError`` when the place cannot be written; what was there before is then still there.
+    """
+    from safetensors.numpy import save as serialize
+
+    metadata = {"format": FORMAT, "version": str(VERSION), "record": json.dumps(record)}
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_whole(path, serialize(contiguous, metadata=metadata))
+
+
+def load(path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the arrays and the record that ``save`` wrote.
+
+    Raises ``DataFileError`` for a file that is missing, damaged, or not one of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(os.fspath(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
+                kind = f"{metadata.get('format', 'another format')} {metadata.get('version', '')}".strip()
+                reject(str(path), f"a {FORMAT} file of version {VERSION}", kind, "save the model anew", DataFileError)
+            record = json.loads(metadata["record"])
+            return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        if isinstance(error, DataFileError):
+            raise
+        reject(str(path), "a readable safetensors file", str(error) or type(error).__name__, "", DataFileError)
+
+
+def write_whole(path: Any, content: bytes) -> None:
+    """Put ``content`` at ``path`` in one step: a reader sees the old file or the new one, also after a crash.
+
+    The bytes go to a temporary file in the same folder, are forced to the disk, and take the name in one rename.
+    """
+    target = Path(path)
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+            temporary = file.name
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself is on the disk only now
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        reject(str(target), "a place that can be written", error.strerror or str(error), "choose another folder", DataFileError)

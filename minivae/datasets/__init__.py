@@ -1,0 +1,44 @@
+"""Data sets: handwritten digits that come with the package, MNIST, generated sprites, and your own arrays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from minivae.checks import reject
+from minivae.datasets import arrays, digits, mnist, sprites
+from minivae.datasets.dataset import Dataset
+from minivae.datasets.idx import read_idx
+
+__all__ = ["NAMES", "Dataset", "load", "read_idx"]
+
+NAMES = ("digits", "mnist", "sprites")
+
+
+def load(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]:
+    """Return (train, test) of a data set; the same name gives the same examples in the same order, always.
+
+    Parameters
+    ----------
+    name : "digits" (embedded), "mnist" (a folder or a download), "sprites" (generated), or the path of a .npy or .npz file
+    data_dir : the folder with MNIST's four files; None looks at the environment variable MINIVAE_DATA, then downloads.
+        The other data sets have no use for it.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, and for an array in a file that has another shape or kind than (n, d) real numbers.
+    DataFileError
+        For a file that is missing, damaged or not the original, and for a download that failed.
+    """
+    is_name = isinstance(name, (str, os.PathLike))
+    if not is_name or (name not in NAMES and Path(name).suffix not in arrays.SUFFIXES):
+        got = repr(name) if is_name else type(name).__name__
+        reject("data set", f"one of {', '.join(NAMES)}, or the path of a .npy or .npz file", got)
+    if name == "digits":
+        return digits.load()
+    if name == "mnist":
+        return mnist.load(data_dir)
+    if name == "sprites":
+        return sprites.load()
+    return arrays.load(name)

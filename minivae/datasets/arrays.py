@@ -1,0 +1,74 @@
+"""Your own data: the .npy and .npz files that ``numpy.save`` and ``numpy.savez`` write.
+
+A .npy of shape (n, d) is mapped, never read as a whole, so it may be larger than memory.  A .npz holds ``x`` (n, d) and, if
+you like, the classes ``y`` (n,) and a test set of your own, ``x_test`` and ``y_test``; it is read into memory.  Pickled
+objects are never loaded, since loading one can run any code.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivae.checks import DataFileError, check_matrix, reject
+from minivae.datasets.dataset import Dataset
+
+SUFFIXES = (".npy", ".npz")
+
+
+def load(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+    """Return (train, test) from a .npy or .npz file.
+
+    Without ``x_test`` in the file, the last fifth of the examples (rounded up) is the test set: both parts are then views,
+    and nothing is copied.  Data that are sorted in some way need to be shuffled before they are saved.
+
+    Raises
+    ------
+    DataFileError
+        For a file that cannot be read as an array, and for one with pickled objects.
+    InputError
+        For arrays of another shape or kind.  Values are not looked at: ``fit`` does so chunk by chunk.
+    """
+    arrays = _read(os.fspath(path))
+    if "x" not in arrays:
+        reject(f"{path}", "an array named x", "none", "save it with np.savez(path, x=...)")
+    train = _dataset(path, arrays, "x", "y")
+    if "x_test" in arrays:
+        test = _dataset(path, arrays, "x_test", "y_test")
+        kinds = [f"{part.values.shape[1]} features of {part.values.dtype}" for part in (train, test)]
+        if kinds[0] != kinds[1]:
+            reject(f"{path}: x_test", f"{kinds[0]}, as in x", kinds[1], "save both in the same form")
+        return train, test
+    if "y_test" in arrays:
+        reject(f"{path}", "y_test together with x_test", "y_test alone", "save x_test too")
+    if len(train) < 2:
+        reject(f"{path}: x", "at least 2 examples, to split them", f"{len(train)}", "save x_test too")
+    n_train = len(train) * 4 // 5
+    return train.subset(slice(n_train)), train.subset(slice(n_train, None))
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        if path.endswith(".npy"):
+            return {"x": np.lib.format.open_memmap(path, mode="r")}
+        with open(path, "rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in ("x", "y", "x_test", "y_test") if name in archive}
+    except Exception as error:  # NumPy, zipfile and zlib raise some ten types for a missing or damaged file
+        cause = f"{type(error).__name__}: {error}".partition("\n")[0]
+        mend = "check the path, or save plain arrays of numbers again with np.save or np.savez"
+        reject(path, "a readable .npy or .npz file without pickled objects", cause, mend, DataFileError)
+
+
+def _dataset(path: str | os.PathLike[str], arrays: dict[str, Any], x: str, y: str) -> Dataset:
+    values, labels = arrays[x], None
+    check_matrix(f"{path}: {x}", values)
+    if y in arrays:
+        labels = np.asarray(arrays[y])
+        if labels.dtype.kind not in "iu" or labels.shape != (len(values),):
+            expected, got = f"one whole number per example, shape ({len(values)},)", f"{labels.dtype} of shape {labels.shape}"
+            reject(f"{path}: {y}", expected, got, "save the classes as integers")
+        labels = labels.astype(np.int64)
+    return Dataset(values, labels, None, Path(path).stem)

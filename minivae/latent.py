@@ -1,0 +1,40 @@
+"""Paths through the latent space, as arrays of points to decode."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from minivae.backend import Array
+from minivae.checks import check_choice, check_int
+
+PATHS = ("linear", "spherical")
+
+
+def interpolate(xp: ModuleType, start: Array, end: Array, n: int, path: str = "linear") -> Array:
+    """Return ``n`` points from ``start`` to ``end``, both included (G.3): two (k,) vectors give (n, k).
+
+    "linear" is the straight line (1 − t) a + t b.  It passes closer to the origin than its ends, where in many dimensions a
+    standard normal has almost no mass; "spherical" turns from a to b at an even pace along the arc instead,
+    [sin((1 − t) ω) a + sin(t ω) b] / sin ω with ω the angle between them (Shoemake 1985; White 2016).
+    """
+    check_int("n", n, 2)
+    check_choice("path", path, PATHS)
+    t = xp.linspace(0, 1, n, dtype=start.dtype)[:, None]
+    if path == "linear":
+        return (1 - t) * start + t * end
+    lengths = float(xp.linalg.norm(start)) * float(xp.linalg.norm(end))
+    cosine = float(xp.dot(start, end)) / lengths if lengths else 1.0
+    omega = xp.arccos(xp.clip(xp.asarray(cosine, dtype=start.dtype), -1, 1))
+    sine = xp.sin(omega)
+    if float(sine) < 1e-4:  # (anti)parallel: no arc is singled out, and the straight line is its limit
+        return (1 - t) * start + t * end
+    return (xp.sin((1 - t) * omega) * start + xp.sin(t * omega) * end) / sine
+
+
+def traverse(xp: ModuleType, z: Array, dim: int, n: int, span: float) -> Array:
+    """Return ``n`` copies of z (k,) in which dimension ``dim`` runs evenly from −span to span (G.4): (n, k)."""
+    check_int("n", n, 2)
+    check_int("dim", dim, 0, z.shape[0] - 1)
+    points = xp.repeat(z[None], n, axis=0)
+    points[:, dim] = xp.linspace(-span, span, n, dtype=z.dtype)
+    return points

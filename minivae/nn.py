@@ -1,0 +1,124 @@
+"""Layers: parameters with names, a dense layer, a stack of them, and how their weights begin.
+
+After a model is built its parameters move into one flat vector (``ParameterVector``), with the gradients in a second one of the
+same layout.  The optimiser then makes one pass over one vector, and a checkpoint, a norm or a copy is one line.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minivae.autodiff import Tensor
+from minivae.backend import Array, to_device
+from minivae.checks import check_choice, reject
+from minivae.op import Op
+from minivae.ops import dense, elu, identity, leaky_relu, relu, sigmoid, softplus, tanh
+
+ACTIVATIONS: dict[str, Op] = {op.name: op for op in (relu, leaky_relu, elu, tanh, sigmoid, softplus, identity)}
+
+
+class Parameter(Tensor):
+    """A leaf that is trained."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Array, name: str) -> None:
+        super().__init__(data, requires_grad=True, name=name)
+
+
+Initialiser = Callable[[np.random.Generator, int, int], np.ndarray]
+
+
+def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
+    """Uniform with variance 2/(fan_in + fan_out): keeps signals and gradients level through tanh layers (Glorot & Bengio 2010)."""
+    bound = math.sqrt(6 / (fan_in + fan_out))
+    return rng.uniform(-bound, bound, (fan_in, fan_out))
+
+
+def he_normal(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
+    """Normal with variance 2/fan_in: a rectifier silences half its inputs, the 2 makes up for it (He et al. 2015)."""
+    return rng.standard_normal((fan_in, fan_out)) * math.sqrt(2 / fan_in)
+
+
+INITIALISERS: dict[str, Initialiser] = {"glorot": glorot_uniform, "he": he_normal}
+
+
+class Dense:
+    """Affine layer y = x W + b with weight (n_in, n_out) and bias (n_out,), or y = x Wᵀ + b with a weight it shares (A.8)."""
+
+    def __init__(self, weight: Parameter, bias: Parameter, transpose: bool = False) -> None:
+        self.weight, self.bias, self.transpose = weight, bias, transpose
+
+    def __call__(self, x: Tensor | Array) -> Tensor:
+        return dense(x, self.weight, self.bias, transpose=self.transpose)
+
+
+class MLP:
+    """Dense layers with an activation between them; the last layer is affine, since what its numbers mean is the caller's affair.
+
+    Parameters
+    ----------
+    name : prefix of the parameters' names, "encoder" gives "encoder.0.weight".
+    sizes : the widths (n_in, hidden…, n_out), at least two.
+    activation : a key of ``ACTIVATIONS``.
+    init : "glorot" or "he", for the layers that an activation follows; the last layer is always Glorot's.
+    rng : NumPy generator; weights are drawn on the host in float64, so that every device and dtype starts from the same ones.
+    """
+
+    def __init__(self, name: str, sizes: Sequence[int], activation: str, init: str, rng: np.random.Generator) -> None:
+        self.activation = ACTIVATIONS[check_choice("activation", activation, ACTIVATIONS)]
+        self.layers: list[Dense] = []
+        for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
+            initialise = INITIALISERS[check_choice("init", init, INITIALISERS)] if i < len(sizes) - 2 else glorot_uniform
+            weight = Parameter(initialise(rng, n_in, n_out), f"{name}.{i}.weight")
+            self.layers.append(Dense(weight, Parameter(np.zeros(n_out), f"{name}.{i}.bias")))
+
+    def __call__(self, x: Tensor | Array) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return self.layers[-1](x)
+
+    def parameters(self) -> list[Parameter]:
+        return [parameter for layer in self.layers for parameter in (layer.weight, layer.bias)]
+
+
+class ParameterVector:
+    """All parameters of a model as views of one flat vector, and their gradients as views of another.
+
+    Attributes
+    ----------
+    parameters : name → Parameter, in order.
+    values, gradients : the two flat vectors, on the device, in the model's dtype.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter], xp: ModuleType, dtype: Any) -> None:
+        self.parameters = {parameter.name: parameter for parameter in parameters}
+        size = sum(parameter.data.size for parameter in parameters)
+        self.values, self.gradients = xp.zeros(size, dtype=dtype), xp.zeros(size, dtype=dtype)
+        start = 0
+        for parameter in parameters:
+            part, shape = slice(start, start + parameter.data.size), parameter.shape
+            self.values[part] = to_device(xp, parameter.data, dtype).reshape(-1)
+            parameter.data = self.values[part].reshape(shape)
+            parameter.buffer = parameter.grad = self.gradients[part].reshape(shape)
+            start = part.stop
+
+    def state(self) -> dict[str, Array]:
+        """Return name → array, as views."""
+        return {name: parameter.data for name, parameter in self.parameters.items()}
+
+    def load_state(self, state: dict[str, Array], xp: ModuleType) -> None:
+        """Copy arrays in by name; refuse missing, unknown or misshapen ones before anything is changed."""
+        if set(state) != set(self.parameters):
+            reject("parameters", ", ".join(self.parameters), ", ".join(state) or "none")
+        for name, parameter in self.parameters.items():
+            if state[name].shape != parameter.shape:
+                reject(f"parameter {name}", f"shape {parameter.shape}", f"shape {state[name].shape}")
+        for name, parameter in self.parameters.items():
+            parameter.data[...] = to_device(xp, state[name], parameter.dtype)
