@@ -54,6 +54,7 @@ class Rows:
         if binarize == "fixed":
             x = _draw_once(to_numpy(x), generator(np, seed, "binarize"))
         self.values = to_device(xp, x)
+        self._condition: Array | None = None
         self.dynamic = binarize == "dynamic"
         self.dtype = np.dtype(dtype)
         self._xp = xp
@@ -74,10 +75,18 @@ class Rows:
             rows = rng.random(rows.shape, dtype=self.dtype) < rows
         return rows.astype(self.dtype, copy=False)
 
+    def attach(self, condition: np.ndarray | None) -> None:
+        """Take note of an (n, c) array that goes with the rows, for a conditional model (A.6)."""
+        self._condition = None if condition is None else to_device(self._xp, condition, self.dtype)
+
+    def condition(self, index: Any) -> Array | None:
+        """Return what goes with the rows of ``index``, (len(index), c), or None."""
+        return None if self._condition is None else self._condition[index]
+
     def head(self) -> Rows:
         """Return the first chunk alone: enough to watch a model by when there is no test set."""
         first = copy.copy(self)
-        first.values = self.values[:CHUNK_ROWS]
+        first.values, first._condition = self.values[:CHUNK_ROWS], self.condition(slice(CHUNK_ROWS))
         return first
 
     def mean(self) -> np.ndarray:

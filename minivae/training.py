@@ -83,7 +83,8 @@ class Trainer:
         noise = generator(self._xp, seed, "noise", self.epoch)
         self._totals, self._seen = {}, 0
         for start in range(0, len(order), model.batch_size):
-            self._train_step(self.train.take(order[start : start + model.batch_size], noise), noise)
+            index = order[start : start + model.batch_size]
+            self._train_step(self.train.take(index, noise), noise, self.train.condition(index))
             if self.step % CHECK_EVERY == 0:
                 self._check_finite()
             if on_step:
@@ -91,9 +92,9 @@ class Trainer:
         self._check_finite()
         self.epoch += 1
 
-    def _train_step(self, x: Any, noise: Any) -> None:
+    def _train_step(self, x: Any, noise: Any, condition: Any) -> None:
         model, vector = self.model, self.model.parameters_
-        terms = model.terms(x, noise)
+        terms = model.terms(x, noise, condition)
         loss = model.loss(terms, self.step / self.steps_per_epoch)
         backward(loss, leaves=vector.parameters.values())
         if model.clip_norm is not None:

@@ -1,0 +1,176 @@
+"""What a trained model can do: encode, decode, generate, and say how probable an example is.
+
+All of it follows from what a model is: q(z|x) (``posterior``), p(z) = N(0, I), and p(x|z) (``decoder`` and likelihood).
+``y`` is the condition of a conditional model (A.6); the others ignore it.
+Arrays come back where they came from: NumPy for NumPy, CuPy for CuPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from minivae.autodiff import Tensor, no_grad
+from minivae.backend import Array, array_module, generator, standard_normal, to_device, to_numpy
+from minivae.batches import Rows
+from minivae.checks import check_choice, check_int, check_real
+from minivae.estimators import ImportanceEstimate, importance_weighted
+from minivae.latent import interpolate, traverse
+from minivae.models.base import Model
+from minivae.ops import kl_standard_normal, reparameterize
+
+
+class Generative(Model):
+    """The uses of a trained model."""
+
+    # Encoding and decoding ----------------------------------------------------------------------------------------------------
+
+    def encode(self, x: Any, y: Any = None) -> tuple[Array, Array]:
+        """Return mean and log-variance of q(z|x), each (n, latent_dim).  Pixels are taken as they are, not binarised."""
+        self._require_fit()
+
+        def both(x: Array, condition: Array | None) -> Array:
+            mean, log_var = self.posterior(x, condition)
+            return self.xp_.concatenate([mean.data, log_var.data], axis=1)
+
+        heads = self._map(both, x, y, "x", self.n_features_in_)
+        return heads[:, : self.latent_dim], heads[:, self.latent_dim :]
+
+    def decode(self, z: Any, y: Any = None) -> Array:
+        """Return the expected features E[x|z] (n, d) of latent vectors (n, latent_dim)."""
+        return self._map(lambda z, c: self.likelihood_.mean(self.xp_, self.decoder(z, c).data), z, y, "z", self.latent_dim)
+
+    def transform(self, x: Any, y: Any = None) -> Array:
+        """Return the posterior means as features (G.6), (n, latent_dim)."""
+        return self.encode(x, y)[0]
+
+    def inverse_transform(self, z: Any, y: Any = None) -> Array:
+        """Return ``decode(z)``, under scikit-learn's name."""
+        return self.decode(z, y)
+
+    def fit_transform(self, x: Any, y: Any = None, **fit_params: Any) -> Array:
+        """Return ``fit(x, y).transform(x, y)``."""
+        return self.fit(x, y, **fit_params).transform(x, y)
+
+    # Generating ---------------------------------------------------------------------------------------------------------------
+
+    def sample(self, n: int = 1, seed: int | None = None, pixels: Literal["mean", "draw"] = "mean", y: Any = None) -> Array:
+        """Return ``n`` new examples (n, d) from the prior (G.1): z ~ N(0, I), then the mean of p(x|z), or a draw from it."""
+        check_int("n", n, 1)
+        check_choice("pixels", pixels, ("mean", "draw"))
+        rng = self._generator("sample", seed)
+        z = standard_normal(rng, (n, self.latent_dim), self.dtype)
+        if pixels == "mean":
+            return self.decode(z, y)
+        return self._map(lambda z, c: self.likelihood_.draw(self.xp_, self.decoder(z, c).data, rng), z, y, "z", self.latent_dim)
+
+    def reconstruct(self, x: Any, temperature: float = 0.0, seed: int | None = None, y: Any = None) -> Array:
+        """Return the decoding of z = μ(x) + τ σ(x) ⊙ ε (G.2), (n, d).
+
+        ``temperature`` τ says how far from the input to stray: 0 decodes the posterior mean, 1 a posterior sample.
+        """
+        check_real("temperature", temperature, 0)
+        mean, log_var = self.encode(x, y)
+        if temperature == 0:
+            return self.decode(mean, y)
+        xp = array_module(mean)
+        noise = to_device(xp, standard_normal(self._generator("sample", seed), mean.shape, self.dtype))
+        return self.decode(mean + temperature * xp.exp(0.5 * log_var) * noise, y)  # (G.2)
+
+    def interpolate(self, a: Any, b: Any, n: int = 9, path: Literal["linear", "spherical"] = "linear", y: Any = None) -> Array:
+        """Return ``n`` decoded points (n, d) on the way from example ``a`` (d,) to example ``b`` (d,) (G.3).
+
+        For a conditional model ``y`` is the one condition under which both are encoded and everything is decoded.
+        """
+        ends = self.transform(np.stack([to_numpy(a).reshape(-1), to_numpy(b).reshape(-1)]), y)
+        return self.decode(interpolate(array_module(ends), ends[0], ends[1], n, path), y)
+
+    def traverse(self, x: Any, dim: int, n: int = 9, span: float = 3.0, y: Any = None) -> Array:
+        """Return ``n`` decodings (n, d) of example ``x`` (d,) while latent ``dim`` runs from −span to span (G.4)."""
+        z = self.transform(to_numpy(x).reshape(1, -1), y)[0]
+        return self.decode(traverse(array_module(z), z, dim, n, span), y)
+
+    # Scoring ------------------------------------------------------------------------------------------------------------------
+
+    def elbo(self, x: Any, n_samples: int = 1, seed: int | None = None, y: Any = None) -> Array:
+        """Return the evidence lower bound of each row (M.3), (n,) in nats: sampled, as the bound demands, never at the mean.
+
+        ``n_samples`` draws of z are averaged: the bound stays the same, its noise falls.
+        """
+        check_int("n_samples", n_samples, 1)
+        rng = self._generator("evaluate", seed)
+
+        def bound(x: Array, condition: Array | None) -> Array:
+            mean, log_var = self.posterior(x, condition)
+            nll = 0.0
+            for _ in range(n_samples):
+                z = reparameterize(mean, log_var, standard_normal(rng, mean.shape, mean.dtype))  # (R.1)
+                nll = nll + self.likelihood_.nll(x, self.decoder(z, condition)).data / n_samples
+            return -(nll + kl_standard_normal(mean, log_var).data)  # (M.3)
+
+        return self._score(bound, x, y, rng)
+
+    def log_likelihood(self, x: Any, n_samples: int = 100, seed: int | None = None, y: Any = None) -> Array:
+        """Return an importance-weighted estimate of log p(x) for each row (M.6), (n,) in nats; see ``importance_estimate``."""
+        return self.importance_estimate(x, n_samples, seed, y).log_likelihood
+
+    def importance_estimate(self, x: Any, n_samples: int = 100, seed: int | None = None, y: Any = None) -> ImportanceEstimate:
+        """Return log p(x) of each row with its standard error and effective sample size (M.6).
+
+        Memory is bounded whatever ``n_samples`` and the number of rows.  Time is one decoder pass per sample and row.
+        """
+        check_int("n_samples", n_samples, 1)
+        rng = self._generator("evaluate", seed)
+
+        def estimate(x: Array, condition: Array | None) -> Array:
+            mean, log_var = self.posterior(x, condition)
+
+            def nll(x: Array, z: Array) -> Array:
+                s, n, k = z.shape
+                repeated = None if condition is None else self.xp_.tile(condition, (s, 1))
+                outputs = self.decoder(z.reshape(s * n, k), repeated).data
+                return self.likelihood_.nll(x, Tensor(outputs.reshape(s, n, -1))).data
+
+            parts = importance_weighted(self.xp_, x, mean.data, log_var.data, nll, n_samples, rng)
+            return self.xp_.stack(parts[:3], axis=1)
+
+        columns = self._score(estimate, x, y, rng).T
+        return ImportanceEstimate(columns[0], columns[1], columns[2], n_samples)
+
+    def score_samples(self, x: Any, y: Any = None) -> Array:
+        """Return ``log_likelihood(x)``, under scikit-learn's name."""
+        return self.log_likelihood(x, y=y)
+
+    def score(self, x: Any, y: Any = None) -> float:
+        """Return the mean of ``score_samples(x)``: higher is better."""
+        return float(self.score_samples(x, y).mean())
+
+    def anomaly_score(self, x: Any, y: Any = None) -> Array:
+        """Return −log p(x) of each row (G.5), (n,) in nats: the higher, the stranger."""
+        return -self.score_samples(x, y)
+
+    # Row by row ---------------------------------------------------------------------------------------------------------------
+
+    def _map(self, function: Callable[[Array, Array | None], Array], x: Any, y: Any, argument: str, width: int) -> Array:
+        """Apply ``function(rows, condition)`` chunk by chunk, without recording, to numbers taken as they are."""
+        self._require_fit()
+        rows = Rows(x, self.xp_, self.dtype, n_features=width, argument=argument)
+        rows.attach(self._condition(y, len(rows)))
+        return self._over(function, rows, None, x)
+
+    def _score(self, function: Callable[[Array, Array | None], Array], x: Any, y: Any, rng: Any) -> Array:
+        """Apply ``function(rows, condition)`` chunk by chunk, without recording, to data treated as the training data were."""
+        self._require_fit()
+        return self._over(function, self._rows(x, y, n_features=self.n_features_in_), rng, x)
+
+    def _over(self, function: Callable[[Array, Array | None], Array], rows: Rows, rng: Any, like: Any) -> Array:
+        with no_grad():
+            parts = [function(rows.take(part, rng), rows.condition(part)) for part in rows.chunks()]
+        return to_device(array_module(like), self.xp_.concatenate(parts))
+
+    def _generator(self, stream: str, seed: int | None) -> Any:
+        """Return the model's own generator for a purpose, or one of the caller's seed: the same call gives the same numbers."""
+        self._require_fit()
+        return generator(self.xp_, self.seed if seed is None else check_int("seed", seed, 0), stream)

@@ -1,0 +1,107 @@
+"""The settings of every model, with scikit-learn's manners.
+
+They are dataclass fields, so the constructor only stores them, ``get_params`` can list them, and ``clone``, ``Pipeline`` and
+``GridSearchCV`` work although scikit-learn is not needed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from minivae.backend import DEVICES
+from minivae.batches import BINARIZE
+from minivae.checks import check_choice, check_int, check_real, reject
+from minivae.likelihoods import LIKELIHOODS
+from minivae.nn import ACTIVATIONS, INITIALISERS
+from minivae.optim import OPTIMIZERS
+
+Self = TypeVar("Self", bound="Settings")
+
+
+@dataclass(kw_only=True, eq=False)
+class Settings:
+    """What can be chosen about a model and its training.
+
+    Parameters
+    ----------
+    latent_dim : number of latent dimensions k.
+    hidden_dims : widths of the encoder's hidden layers; the decoder has the same, reversed.  () makes both affine.
+    activation : "relu", "leaky_relu", "elu", "tanh", "sigmoid", "softplus" or "identity".
+    likelihood : "bernoulli" (L.1); "gaussian", a variance per example and feature (L.2); "gaussian_fixed", σ² = ``variance`` (L.3);
+        "gaussian_shared", one learned σ² that begins at ``variance`` (L.4).
+    variance_floor : least σ² of the "gaussian" likelihood.
+    init : "glorot" or "he".  output_bias : "zeros", or "data" to begin at the data's mean.
+    binarize : "none", "fixed" or "dynamic", see ``minivae.batches.Rows``.
+    epochs, batch_size, learning_rate, optimizer : the training; "adam" or "sgd".
+    clip_norm : greatest norm of the gradient, or None.
+    patience : stop after so many epochs without a better loss (on the test set if there is one) and keep the best, or None.
+    seed : of everything random.  The same seed on the same machine gives the same history to the last bit.
+    device : "cpu", "cuda" or "auto".  dtype : "float32" or "float64".
+    """
+
+    latent_dim: int = 20
+    hidden_dims: tuple[int, ...] = (400,)
+    activation: str = "relu"
+    likelihood: str = "bernoulli"
+    variance: float = 1.0
+    variance_floor: float = 1e-4
+    init: str = "glorot"
+    output_bias: str = "zeros"
+    binarize: str = "none"
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    optimizer: str = "adam"
+    clip_norm: float | None = None
+    patience: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "float32"
+
+    def _check_settings(self) -> None:
+        """Refuse settings that cannot be used; ``fit`` asks before it does anything."""
+        check_int("latent_dim", self.latent_dim, 1)
+        if not isinstance(self.hidden_dims, (tuple, list)):
+            reject("hidden_dims", "a tuple of widths", repr(self.hidden_dims), "write (400,) for one layer")
+        for width in self.hidden_dims:
+            check_int("hidden_dims", width, 1)
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("likelihood", self.likelihood, LIKELIHOODS)
+        check_real("variance", self.variance, 0, open_low=True)
+        check_real("variance_floor", self.variance_floor, 0, open_low=True)
+        check_choice("init", self.init, INITIALISERS)
+        check_choice("output_bias", self.output_bias, ("zeros", "data"))
+        check_choice("binarize", self.binarize, BINARIZE)
+        check_int("epochs", self.epochs, 1)
+        check_int("batch_size", self.batch_size, 1)
+        check_real("learning_rate", self.learning_rate, 0, open_low=True)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        if self.clip_norm is not None:
+            check_real("clip_norm", self.clip_norm, 0, open_low=True)
+        if self.patience is not None:
+            check_int("patience", self.patience, 1)
+        check_int("seed", self.seed, 0)
+        check_choice("device", self.device, DEVICES)
+        check_choice("dtype", self.dtype, ("float32", "float64"))
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the settings by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def set_params(self: Self, **params: Any) -> Self:
+        """Change settings by name and return self; they take effect at the next ``fit``."""
+        names = [field.name for field in dataclasses.fields(self)]
+        for name in params:
+            check_choice(f"{type(self).__name__} parameter", name, names)
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags  # only scikit-learn asks, so it is there
+
+        return Tags(
+            estimator_type=None, target_tags=TargetTags(required=False), transformer_tags=TransformerTags(), input_tags=InputTags()
+        )
