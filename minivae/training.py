@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minivae.autodiff import backward
-from minivae.backend import generator
+from minivae.backend import Array, generator
 from minivae.batches import Rows
 from minivae.checks import NonFiniteError, reject
 from minivae.optim import OPTIMIZERS, clip_by_norm
@@ -84,7 +84,7 @@ class Trainer:
         self._totals, self._seen = {}, 0
         for start in range(0, len(order), model.batch_size):
             index = order[start : start + model.batch_size]
-            self._train_step(self.train.take(index, noise), noise, self.train.condition(index))
+            self.train_step(self.train.take(index, noise), noise, self.train.condition(index))
             if self.step % CHECK_EVERY == 0:
                 self._check_finite()
             if on_step:
@@ -92,7 +92,8 @@ class Trainer:
         self._check_finite()
         self.epoch += 1
 
-    def _train_step(self, x: Any, noise: Any, condition: Any) -> None:
+    def train_step(self, x: Any, noise: Any, condition: Any = None) -> Array:
+        """Make one step on a batch (n, d), with noise from the generator ``noise``; return the loss, still on the device."""
         model, vector = self.model, self.model.parameters_
         terms = model.terms(x, noise, condition)
         loss = model.loss(terms, self.step / self.steps_per_epoch)
@@ -103,8 +104,8 @@ class Trainer:
         self.step += 1
         self._seen += len(x)
         for name, value in (*terms.items(), ("loss", loss)):
-            total = value.data.sum(dtype="float64") * (len(x) if value is loss else 1)
-            self._totals[name] = self._totals.get(name, 0.0) + total
+            self._totals[name] = self._totals.get(name, 0.0) + value.data.mean(dtype="float64") * len(x)
+        return loss.data
 
     def _check_finite(self) -> None:
         bad = [name for name, value in self.running.items() if not math.isfinite(value)]

@@ -1,0 +1,1 @@
+"""Benchmarks of minivae: ``python -m benchmarks`` lists them."""

@@ -1,0 +1,27 @@
+"""``python -m benchmarks NAME``: run one benchmark; without a name, list them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+BENCHMARKS = {
+    "peers": "one training step against PyTorch, JAX and autograd",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks of minivae.")
+    commands = parser.add_subparsers(dest="name", metavar="NAME")
+    for name, description in BENCHMARKS.items():
+        module = importlib.import_module(f"benchmarks.{name}")
+        module.add_arguments(commands.add_parser(name, help=description, description=module.__doc__))
+    args = parser.parse_args()
+    if args.name is None:
+        parser.print_help()
+        return
+    importlib.import_module(f"benchmarks.{args.name}").run(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Where a benchmark's figures go: a table on the terminal, the same as CSV with the machine it was measured on, and a plot."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import os
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    from rich.console import Console
+
+    Console().print(text, highlight=False)
+
+
+def contender_environment() -> dict[str, str]:
+    """Return the environment for a process that is timed: the same number of threads for every library, and each its own kernels.
+
+    A variable such as OPENBLAS_CORETYPE would make one library use slower kernels than it chooses for this processor by itself.
+    """
+    threads = os.environ.get("OMP_NUM_THREADS", "2")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+    return kept | {name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+def machine() -> dict[str, str]:
+    """Return what a reader must know to place a figure: processor, cores, threads, versions, date."""
+    versions = []
+    for package in ("numpy", "torch", "jax", "autograd", "cupy"):
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "threads": os.environ.get("OMP_NUM_THREADS", "2") + " threads",
+        "versions": f"Python {platform.python_version()}, " + ", ".join(versions),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    wide = ", AVX-512" if any("avx512f" in line for line in lines if line.startswith("flags")) else ""
+    return (names[0] if names else platform.machine()) + wide
+
+
+class Table:
+    """Rows of a result.  ``finish`` prints them and writes ``results/<name>.csv``, headed by the machine as comment lines."""
+
+    def __init__(self, name: str, columns: Sequence[str], header: dict[str, str]) -> None:
+        self.name, self.columns, self.header = name, columns, header
+        self.rows: list[tuple[Any, ...]] = []
+
+    def add(self, *row: Any) -> None:
+        self.rows.append(row)
+
+    def finish(self) -> Path:
+        from rich.console import Console
+        from rich.table import Table as RichTable
+
+        printed = RichTable(*self.columns, title=self.name, caption="; ".join(self.header.values()))
+        for row in self.rows:
+            printed.add_row(*(_short(value) for value in row))
+        Console().print(printed)
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"{self.name}.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            for name, value in self.header.items():
+                file.write(f"# {name}: {value}\n")
+            writer = csv.writer(file)
+            writer.writerow(self.columns)
+            writer.writerows([_short(value) for value in row] for row in self.rows)
+        say(f"written: {path}")
+        return path
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
