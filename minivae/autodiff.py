@@ -118,7 +118,8 @@ def apply(op: Op, *inputs: Any, **options: Any) -> Tensor:
     except InputError:
         raise
     except ValueError as error:  # the array library's own complaint; checking shapes beforehand would cost every call
-        shapes = ", ".join(f"{name} {getattr(a, 'shape', a)}" for name, a in zip(op.args, arrays, strict=False))
+        names = (*op.args, *op.args[-1:] * len(arrays))  # the last one serves for all further parts of ``concat``
+        shapes = ", ".join(f"{name} {getattr(a, 'shape', a)}" for name, a in zip(names, arrays, strict=False))
         reject(op.name, "arguments whose shapes fit together", f"{shapes} ({error})")
     result = Tensor(data)
     if _mode.recording:

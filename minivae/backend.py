@@ -110,7 +110,7 @@ def generator(xp: ModuleType, seed: int, stream: str, *path: int) -> Any:
 
     A path is a position such as the epoch: what an epoch draws then depends on nothing that was drawn before it.
     """
-    sequence = np.random.SeedSequence([seed, STREAMS.index(stream), *path])
+    sequence = np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream), *path))  # a list [seed, …] would pad and so collide
     if xp is np:
         return np.random.default_rng(sequence)
     return xp.random.Generator(xp.random.Philox4x3210(int(sequence.generate_state(1, np.uint64)[0])))

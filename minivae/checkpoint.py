@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ def save(path: Any, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> No
     """
     from safetensors.numpy import save as serialize
 
-    metadata = {"format": FORMAT, "version": str(VERSION), "record": json.dumps(record)}
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = json.dumps(record, default=_plain)
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    metadata = {"format": FORMAT, "version": str(VERSION), "record": text, "sha256": _checksum(contiguous, text)}
     write_whole(path, serialize(contiguous, metadata=metadata))
 
 
@@ -40,12 +43,23 @@ def load(path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
                 kind = f"{metadata.get('format', 'another format')} {metadata.get('version', '')}".strip()
                 reject(str(path), f"a {FORMAT} file of version {VERSION}", kind, "save the model anew", DataFileError)
-            record = json.loads(metadata["record"])
-            return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118 - not a mapping
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            if metadata["sha256"] != _checksum(arrays, metadata["record"]):
+                reject(str(path), "contents that match their checksum", "others", "take another copy", DataFileError)
+            return arrays, json.loads(metadata["record"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         if isinstance(error, DataFileError):
             raise
         reject(str(path), "a readable safetensors file", str(error) or type(error).__name__, "", DataFileError)
+
+
+def _checksum(arrays: dict[str, np.ndarray], record: str) -> str:
+    """Return the SHA-256 of all that is kept: the format has none of its own, and a weight with a flipped bit is still a number."""
+    digest = hashlib.sha256(record.encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def write_whole(path: Any, content: bytes) -> None:
@@ -54,10 +68,10 @@ def write_whole(path: Any, content: bytes) -> None:
     The bytes go to a temporary file in the same folder, are forced to the disk, and take the name in one rename.
     """
     target = Path(path)
-    temporary = None
+    # Not from ``tempfile``: what it creates is for its owner alone, and the rename would keep it so.
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}"
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-            temporary = file.name
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -68,6 +82,12 @@ def write_whole(path: Any, content: bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
         reject(str(target), "a place that can be written", error.strerror or str(error), "choose another folder", DataFileError)
+    finally:
+        with contextlib.suppress(OSError):  # after the rename there is nothing left to remove
+            temporary.unlink()
+
+
+def _plain(value: Any) -> Any:
+    """Return a NumPy number, which a setting may be, as Python's own."""
+    return value.item()

@@ -37,6 +37,18 @@ class NonFiniteError(MinivaeError, FloatingPointError):
     """A loss or gradient that stopped being a finite number during training."""
 
 
+class GradcheckError(MinivaeError, AssertionError):
+    """A gradient check that did not pass."""
+
+
+class WrongGradientError(GradcheckError):
+    """Backward and finite differences disagree by more than the tolerance and the uncertainty of the difference."""
+
+
+class BlindCheckError(GradcheckError):
+    """A gradient check that could not have failed, so that passing would mean nothing."""
+
+
 def reject(argument: str, expected: str, got: Any, mend: str = "", error: type[MinivaeError] = InputError) -> NoReturn:
     """Raise ``error`` with the one-line message "argument: expected …, got …; mend"."""
     message = f"{argument}: expected {expected}, got {got}"
@@ -75,9 +87,10 @@ def _interval(low: float, high: float | None) -> str:
 
 def check_matrix(argument: str, array: Any, n_features: int | None = None) -> None:
     """Refuse anything but a real, non-empty (n, d) array; values are looked at by ``check_values``."""
-    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+    kind = getattr(getattr(array, "dtype", None), "kind", None)  # other libraries' arrays have a dtype, but without a kind
+    if kind is None or not hasattr(array, "shape"):
         reject(argument, "an array of shape (n, d)", type(array).__name__, "pass a NumPy or CuPy array")
-    if array.dtype.kind not in "fiub":
+    if kind not in "fiub":
         reject(argument, "real numbers", f"dtype {array.dtype}", "convert it to float32")
     if array.ndim != 2:
         mend = "flatten each example with x.reshape(len(x), -1)" if array.ndim > 2 else "pass x.reshape(1, -1) for one example"

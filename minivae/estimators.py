@@ -22,7 +22,7 @@ class ImportanceEstimate(NamedTuple):
     Attributes
     ----------
     log_likelihood : log of the mean weight, in nats.
-    standard_error : of that logarithm, from the spread of the weights (delta method).
+    standard_error : of that logarithm, from the spread of the weights (delta method); NaN for one sample, which has no spread.
     effective_sample_size : (Σ w)² / Σ w², from 1 (one sample carries all) to ``n_samples`` (q is the posterior).
     n_samples : how many samples were drawn for each example, exactly.
     """
@@ -81,7 +81,7 @@ def importance_weighted(
         squares = squares * shrink**2 + (w * w).sum(axis=0)
         top = new_top
     mean_w = total / n_samples
-    variance = xp.maximum(squares / n_samples - mean_w**2, 0) / max(n_samples - 1, 1)  # of the mean weight
+    variance = xp.maximum(squares / n_samples - mean_w**2, 0) / (n_samples - 1 or xp.nan)  # of the mean weight
     return ImportanceEstimate(top + xp.log(mean_w), xp.sqrt(variance) / mean_w, total**2 / squares, n_samples)  # (M.6)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from minivae.backend import Array
-from minivae.checks import check_choice, check_int
+from minivae.checks import check_choice, check_int, check_real
 
 PATHS = ("linear", "spherical")
 
@@ -35,6 +35,7 @@ def traverse(xp: ModuleType, z: Array, dim: int, n: int, span: float) -> Array:
     """Return ``n`` copies of z (k,) in which dimension ``dim`` runs evenly from −span to span (G.4): (n, k)."""
     check_int("n", n, 2)
     check_int("dim", dim, 0, z.shape[0] - 1)
+    check_real("span", span, 0)
     points = xp.repeat(z[None], n, axis=0)
     points[:, dim] = xp.linspace(-span, span, n, dtype=z.dtype)
     return points

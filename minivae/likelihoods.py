@@ -65,10 +65,14 @@ class Gaussian:
     def mean(self, xp: ModuleType, outputs: Array) -> Array:
         return outputs[..., : outputs.shape[-1] // 2]
 
+    def std(self, xp: ModuleType, outputs: Array) -> Array:
+        """Return the standard deviation of every feature, of the shape of the data."""
+        above = outputs[..., outputs.shape[-1] // 2 :] - self.floor
+        return xp.exp(0.5 * (self.floor + xp.maximum(above, 0) + xp.log1p(xp.exp(-xp.abs(above)))))
+
     def draw(self, xp: ModuleType, outputs: Array, rng: Any) -> Array:
-        mean, raw = xp.split(outputs, 2, axis=-1)
-        log_var = self.floor + xp.maximum(raw - self.floor, 0) + xp.log1p(xp.exp(-xp.abs(raw - self.floor)))
-        return mean + xp.exp(0.5 * log_var) * standard_normal(rng, mean.shape, mean.dtype)
+        mean = self.mean(xp, outputs)
+        return mean + self.std(xp, outputs) * standard_normal(rng, mean.shape, mean.dtype)
 
     def output_bias(self, data_mean: np.ndarray) -> np.ndarray:
         return np.concatenate([data_mean, np.zeros_like(data_mean)])

@@ -84,6 +84,11 @@ class MLP:
             x = self.activation(layer(x))
         return self.layers[-1](x)
 
+    def mirror(self, other: MLP) -> None:
+        """Share the weights of ``other``, transposed and in reverse order (A.8); the biases stay this network's own."""
+        for layer, opposite in zip(self.layers, reversed(other.layers), strict=True):
+            layer.weight, layer.transpose = opposite.weight, not opposite.transpose
+
     def parameters(self) -> list[Parameter]:
         return [parameter for layer in self.layers for parameter in (layer.weight, layer.bias)]
 
@@ -98,7 +103,8 @@ class ParameterVector:
     """
 
     def __init__(self, parameters: Sequence[Parameter], xp: ModuleType, dtype: Any) -> None:
-        self.parameters = {parameter.name: parameter for parameter in parameters}
+        self.parameters = {parameter.name: parameter for parameter in parameters}  # one that layers share (A.8) is listed once
+        parameters = list(self.parameters.values())
         size = sum(parameter.data.size for parameter in parameters)
         self.values, self.gradients = xp.zeros(size, dtype=dtype), xp.zeros(size, dtype=dtype)
         start = 0

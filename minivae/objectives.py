@@ -6,8 +6,11 @@ of pixels, latents or batch size hides in it.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
+
 from minivae.autodiff import Tensor
-from minivae.ops import mean
+from minivae.ops import absolute, logsumexp, mean, relu, square, sum_
 
 
 def negative_elbo(reconstruction: Tensor, kl: Tensor, beta: float = 1.0) -> Tensor:
@@ -34,3 +37,59 @@ def warm_up(epochs_done: float, warm_up_epochs: int) -> float:
     Early on the decoder ignores z, so the cheapest way to lower the loss is KL = 0; letting reconstruction lead avoids that trap.
     """
     return min(1.0, epochs_done / warm_up_epochs) if warm_up_epochs else 1.0
+
+
+def capacity_loss(reconstruction: Tensor, kl: Tensor, beta: float, capacity: float) -> Tensor:
+    """Return reconstruction + β |KL − C|, averaged over the batch before the absolute value (Burgess et al. 2018).
+
+    M.5 presses the KL towards 0; here it is pressed towards ``capacity`` C nats, from either side.  The average is what is held at C:
+    one example may use more, another less.
+    """
+    return mean(reconstruction) + beta * absolute(mean(kl) - capacity)
+
+
+def free_bits_kl(kl_per_dimension: Tensor, free_bits: float) -> Tensor:
+    """Return Σ_j max(λ, mean_i KL_ij) of (n, k) divergences, a number for the batch (Kingma et al. 2016).
+
+    Below λ nats a dimension costs the same whatever it says, so there is no gain in shutting it off.
+    """
+    return sum_(relu(mean(kl_per_dimension, axis=0) - free_bits) + free_bits)
+
+
+def importance_weighted_bound(log_weights: Tensor) -> Tensor:
+    """Return log (1/s) Σ_i w_i from log w (s, n): (n,), a bound on log p(x), tighter the more samples (M.6)."""
+    return logsumexp(log_weights, axis=0) - math.log(log_weights.shape[0])  # (M.6)
+
+
+def semi_supervised_loss(terms: Mapping[str, Tensor], beta: float, classification_weight: float) -> Tensor:
+    """Return reconstruction + β KL(z) + KL(y), averaged over the batch, + α · classification (G.8, model M2)."""
+    bound = negative_elbo(terms["reconstruction"] + terms["label_kl"], terms["kl"], beta)
+    return bound + classification_weight * terms["classification"]
+
+
+def penalized(terms: Mapping[str, Tensor], strengths: Mapping[str, float]) -> Tensor:
+    """Return reconstruction + Σ_p λ_p · penalty_p, averaged over the batch: the loss of the autoencoder family (A.1 to A.5).
+
+    ``terms`` holds "reconstruction" and every penalty that ``strengths`` names, (n,) or a number for the batch, ().
+    """
+    loss = mean(terms["reconstruction"])  # (A.1)
+    for name, strength in strengths.items():
+        loss = loss + strength * mean(terms[name])
+    return loss
+
+
+def l1_norm(tensors: Iterable[Tensor]) -> Tensor:
+    """Return Σ |w| over all entries of all tensors (A.3)."""
+    return _total(sum_(absolute(tensor)) for tensor in tensors)
+
+
+def l2_norm_squared(tensors: Iterable[Tensor]) -> Tensor:
+    """Return Σ w² over all entries of all tensors (A.3)."""
+    return _total(sum_(square(tensor)) for tensor in tensors)
+
+
+def _total(parts: Iterable[Tensor]) -> Tensor:
+    first, *others = parts
+    for part in others:
+        first = first + part
+    return first

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import http.server
 import math
-import os
 import pickle
 import struct
 import subprocess
@@ -17,27 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import MNIST, complaint, needs_mnist
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from minivae.checks import DataFileError, InputError, MinivaeError
 from minivae.datasets import NAMES, Dataset, load, mnist, read_idx, sprites
 
-REAL_MNIST = Path(os.environ.get("MINIVAE_DATA") or Path(__file__).parents[2] / "shared" / "data" / "mnist")
-needs_mnist = pytest.mark.skipif(not REAL_MNIST.is_dir(), reason="the MNIST files are not here: set MINIVAE_DATA to their folder")
 # A property writes its file anew for each example, so one folder per test is enough.
 drawn = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def complaint(error: type[MinivaeError], call, *args, **kwargs) -> str:
-    """Return the message of the ``error`` that the call has to raise, after checking that it is one line of the right form."""
-    with pytest.raises(error) as caught:
-        call(*args, **kwargs)
-    message = str(caught.value)
-    assert ": expected " in message
-    assert ", got " in message
-    assert "\n" not in message
-    return message
 
 
 def attempt(call, *args):
@@ -394,7 +381,7 @@ def test_mnist_without_a_network(small_mnist, monkeypatch, tmp_path):
 @needs_mnist
 def test_mnist_itself():
     tracemalloc.start()
-    train, test = load("mnist", REAL_MNIST)
+    train, test = load("mnist", MNIST)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 70e6  # 47 MB and 8 MB of pixels stay 8-bit; as float32 they would be 220 MB

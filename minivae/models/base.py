@@ -16,7 +16,7 @@ from minivae.estimators import active_units
 from minivae.likelihoods import make_likelihood
 from minivae.models.settings import Settings
 from minivae.nn import MLP, ParameterVector
-from minivae.ops import concat
+from minivae.ops import concat, reshape
 from minivae.training import Hook, Trainer
 
 Self = TypeVar("Self", bound="Model")
@@ -36,7 +36,10 @@ class Model(Settings):
         raise NotImplementedError
 
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
-        """Return the terms of the objective for a batch (n, d), each (n,) in nats per example; ``rng`` gives the noise."""
+        """Return the terms of the objective for a batch (n, d): (n,) in nats per example, or () where a term is of the whole batch.
+
+        ``rng`` gives the noise.
+        """
         raise NotImplementedError
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
@@ -52,14 +55,22 @@ class Model(Settings):
         return {"active_units": active_units(mean)}
 
     def _learn_condition(self, y: Any) -> None:
-        """Take note, at the start of ``fit``, of what goes with each example; nothing unless the model is conditional."""
+        """Take note, at the start of ``fit``, of what goes with each example; nothing unless the model has a use for ``y``."""
 
-    def _condition(self, y: Any, n: int) -> np.ndarray | None:
+    def _condition(self, y: Any, n: int, argument: str = "y") -> np.ndarray | None:
         """Return what goes with each of ``n`` examples as an (n, c) array; a model without condition ignores ``y``."""
         return None
 
     def _condition_width(self) -> int:
         return 0
+
+    def _make_layers(self, rng: np.random.Generator) -> tuple[MLP, ...]:
+        """Make the networks with their first weights and return them: ``encoder_``, ``decoder_`` and what else a model needs."""
+        hidden, c = tuple(self.hidden_dims), self._condition_width()
+        n_inputs, n_outputs = self.n_features_in_ + c, self.likelihood_.outputs_per_feature * self.n_features_in_
+        self.encoder_ = MLP("encoder", (n_inputs, *hidden, self._code_width()), self.activation, self.init, rng)
+        self.decoder_ = MLP("decoder", (self.latent_dim + c, *hidden[::-1], n_outputs), self.activation, self.init, rng)
+        return self.encoder_, self.decoder_
 
     # Learning -----------------------------------------------------------------------------------------------------------------
 
@@ -86,12 +97,17 @@ class Model(Settings):
         InputError : for settings or data that cannot be used; nothing has changed then.
         NonFiniteError : when the loss stops being a finite number.
         """
-        self._check_settings()
-        self._learn_condition(y)
-        train = self._rows(x, y)
-        test = None if x_test is None else self._rows(x_test, y_test, "x_test", train.n_features)
-        if self.batch_size > len(train):
-            reject("batch_size", f"at most the {len(train)} rows of the data", self.batch_size, "lower it")
+        before = vars(self).copy()
+        try:
+            self._check_settings()
+            self._learn_condition(y)
+            train = self._rows(x, y)
+            test = None if x_test is None else self._rows(x_test, y_test, "x_test", train.n_features)
+            if self.batch_size > len(train):
+                reject("batch_size", f"at most the {len(train)} rows of the data", self.batch_size, "lower it")
+        except Exception:
+            self.__dict__ = before
+            raise
         self._build(train.n_features, train.mean() if self.output_bias == "data" else None)
         trainer = Trainer(self, train, test)
         self.history_ = trainer.history
@@ -103,21 +119,17 @@ class Model(Settings):
         self.xp_ = resolve_device(self.device)
         self.n_features_in_ = n_features  # scikit-learn's name
         self.likelihood_ = make_likelihood(self.likelihood, self.variance, self.variance_floor, self.xp_, self.dtype)
-        rng = generator(np, self.seed, "init")
-        hidden, c = tuple(self.hidden_dims), self._condition_width()
-        n_outputs = self.likelihood_.outputs_per_feature * n_features
-        self.encoder_ = MLP("encoder", (n_features + c, *hidden, self._code_width()), self.activation, self.init, rng)
-        self.decoder_ = MLP("decoder", (self.latent_dim + c, *hidden[::-1], n_outputs), self.activation, self.init, rng)
+        networks = self._make_layers(generator(np, self.seed, "init"))
         if data_mean is not None:
             self.decoder_.layers[-1].bias.data = self.likelihood_.output_bias(data_mean)
-        layers = (*self.encoder_.parameters(), *self.decoder_.parameters(), *self.likelihood_.parameters)
-        self.parameters_ = ParameterVector(layers, self.xp_, self.dtype)
+        parameters = [parameter for network in networks for parameter in network.parameters()]
+        self.parameters_ = ParameterVector((*parameters, *self.likelihood_.parameters), self.xp_, self.dtype)
 
     def _rows(self, x: Any, y: Any = None, argument: str = "x", n_features: int | None = None) -> Rows:
         """Return data to be learned from or scored: on the device, checked, and binarised as the settings say."""
         unit_interval = self.likelihood == "bernoulli"
         rows = Rows(x, resolve_device(self.device), self.dtype, self.binarize, unit_interval, self.seed, n_features, argument)
-        rows.attach(self._condition(y, len(rows)))
+        rows.attach(self._condition(y, len(rows), argument.replace("x", "y")))
         return rows
 
     def encoder(self, x: Array | Tensor, condition: Array | None) -> Tensor:
@@ -125,7 +137,14 @@ class Model(Settings):
         return self.encoder_(x if condition is None else concat(x, condition))
 
     def decoder(self, z: Array | Tensor, condition: Array | None) -> Tensor:
-        """Return what the decoder puts out for latent vectors, and for what goes with them (A.6)."""
+        """Return what the decoder puts out for latent vectors (n, latent_dim) or, in samples, (s, n, latent_dim).
+
+        What goes with the n examples (A.6) goes with each of their samples.
+        """
+        *samples, n, k = z.shape
+        if samples:
+            flat = self.decoder(reshape(z, shape=(-1, k)), None if condition is None else self.xp_.tile(condition, (samples[0], 1)))
+            return reshape(flat, shape=(*samples, n, flat.shape[-1]))
         return self.decoder_(z if condition is None else concat(z, condition))
 
     def evaluate(self, rows: Rows) -> tuple[dict[str, float], dict[str, Any]]:
@@ -137,9 +156,8 @@ class Model(Settings):
             for part in rows.chunks():
                 x, condition = rows.take(part, rng), rows.condition(part)
                 terms = self.terms(x, rng, condition)
-                for name, value in terms.items():
-                    totals[name] = totals.get(name, 0.0) + float(value.data.sum(dtype="float64"))
-                totals["loss"] = totals.get("loss", 0.0) + self.loss(terms).item() * len(x)
+                for name, value in (*terms.items(), ("loss", self.loss(terms))):
+                    totals[name] = totals.get(name, 0.0) + float(value.data.mean(dtype="float64")) * len(x)
                 mean, log_var = self.posterior(x, condition)
                 means.append(mean.data)
                 log_vars.append(log_var.data)
@@ -167,13 +185,14 @@ class Model(Settings):
         checkpoint.save(path, arrays, record)
 
     def _learned(self) -> dict[str, Any]:
-        """Return the learned attributes, other than parameters, that a saved model needs: names and JSON-able values."""
+        """Return the learned attributes, other than parameters, that a saved model needs: names and JSON-able values, lists of arrays."""
         return {}
 
     def _restore(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
+        self.hidden_dims = tuple(self.hidden_dims)  # a list, in JSON
         self._check_settings()
         for name, value in record["learned"].items():
-            setattr(self, name, value)
+            setattr(self, name, np.asarray(value) if isinstance(value, list) else value)
         self._build(check_int("n_features", record["n_features"], 1))
         self.parameters_.load_state(arrays, self.xp_)
         self.history_ = record["history"]

@@ -57,14 +57,17 @@ class Generative(Model):
     # Generating ---------------------------------------------------------------------------------------------------------------
 
     def sample(self, n: int = 1, seed: int | None = None, pixels: Literal["mean", "draw"] = "mean", y: Any = None) -> Array:
-        """Return ``n`` new examples (n, d) from the prior (G.1): z ~ N(0, I), then the mean of p(x|z), or a draw from it."""
+        """Return ``n`` new examples (n, d) from the prior (G.1), as NumPy: z ~ N(0, I), then the mean of p(x|z) or a draw from it."""
         check_int("n", n, 1)
         check_choice("pixels", pixels, ("mean", "draw"))
         rng = self._generator("sample", seed)
         z = standard_normal(rng, (n, self.latent_dim), self.dtype)
-        if pixels == "mean":
-            return self.decode(z, y)
-        return self._map(lambda z, c: self.likelihood_.draw(self.xp_, self.decoder(z, c).data, rng), z, y, "z", self.latent_dim)
+
+        def pictures(z: Array, condition: Array | None) -> Array:
+            outputs = self.decoder(z, condition).data
+            return self.likelihood_.mean(self.xp_, outputs) if pixels == "mean" else self.likelihood_.draw(self.xp_, outputs, rng)
+
+        return to_numpy(self._map(pictures, z, y, "z", self.latent_dim))
 
     def reconstruct(self, x: Any, temperature: float = 0.0, seed: int | None = None, y: Any = None) -> Array:
         """Return the decoding of z = μ(x) + τ σ(x) ⊙ ε (G.2), (n, d).
@@ -84,13 +87,18 @@ class Generative(Model):
 
         For a conditional model ``y`` is the one condition under which both are encoded and everything is decoded.
         """
-        ends = self.transform(np.stack([to_numpy(a).reshape(-1), to_numpy(b).reshape(-1)]), y)
-        return self.decode(interpolate(array_module(ends), ends[0], ends[1], n, path), y)
+        start, end = self._code_of_one(a, y), self._code_of_one(b, y)
+        return self.decode(interpolate(array_module(start, end), start, end, n, path), y)
 
     def traverse(self, x: Any, dim: int, n: int = 9, span: float = 3.0, y: Any = None) -> Array:
         """Return ``n`` decodings (n, d) of example ``x`` (d,) while latent ``dim`` runs from −span to span (G.4)."""
-        z = self.transform(to_numpy(x).reshape(1, -1), y)[0]
+        z = self._code_of_one(x, y)
         return self.decode(traverse(array_module(z), z, dim, n, span), y)
+
+    def _code_of_one(self, x: Any, y: Any) -> Array:
+        """Return the posterior mean (latent_dim,) of one example (d,), which may have an image's shape."""
+        array = x if hasattr(x, "reshape") else np.asarray(x)
+        return self.transform(array.reshape(1, -1), y)[0]
 
     # Scoring ------------------------------------------------------------------------------------------------------------------
 
@@ -128,10 +136,7 @@ class Generative(Model):
             mean, log_var = self.posterior(x, condition)
 
             def nll(x: Array, z: Array) -> Array:
-                s, n, k = z.shape
-                repeated = None if condition is None else self.xp_.tile(condition, (s, 1))
-                outputs = self.decoder(z.reshape(s * n, k), repeated).data
-                return self.likelihood_.nll(x, Tensor(outputs.reshape(s, n, -1))).data
+                return self.likelihood_.nll(x, self.decoder(z, condition)).data
 
             parts = importance_weighted(self.xp_, x, mean.data, log_var.data, nll, n_samples, rng)
             return self.xp_.stack(parts[:3], axis=1)

@@ -31,10 +31,10 @@ class Settings:
     activation : "relu", "leaky_relu", "elu", "tanh", "sigmoid", "softplus" or "identity".
     likelihood : "bernoulli" (L.1); "gaussian", a variance per example and feature (L.2); "gaussian_fixed", σ² = ``variance`` (L.3);
         "gaussian_shared", one learned σ² that begins at ``variance`` (L.4).
-    variance_floor : least σ² of the "gaussian" likelihood.
-    init : "glorot" or "he".  output_bias : "zeros", or "data" to begin at the data's mean.
-    binarize : "none", "fixed" or "dynamic", see ``minivae.batches.Rows``.
-    epochs, batch_size, learning_rate, optimizer : the training; "adam" or "sgd".
+    variance : σ² of those two.  variance_floor : least σ² of the "gaussian" likelihood.
+    init : how the weights begin, "glorot" or "he".  output_bias : "zeros", or "data" to begin at the data's mean.
+    binarize : what is made of grey pixels: "none", "fixed" (one draw for ever) or "dynamic" (a draw at every visit).
+    epochs : passes over the data.  batch_size : examples per step.  optimizer : "adam" or "sgd".  learning_rate : its step size.
     clip_norm : greatest norm of the gradient, or None.
     patience : stop after so many epochs without a better loss (on the test set if there is one) and keep the best, or None.
     seed : of everything random.  The same seed on the same machine gives the same history to the last bit.

@@ -8,15 +8,31 @@ from typing import Any
 
 from minivae.autodiff import Tensor
 from minivae.backend import Array, standard_normal
-from minivae.checks import check_int, check_real
+from minivae.checks import check_int, check_real, reject
 from minivae.estimators import kl_per_dimension
 from minivae.models.generative import Generative
-from minivae.objectives import negative_elbo, warm_up
+from minivae.objectives import capacity_loss, free_bits_kl, negative_elbo, warm_up
 from minivae.ops import kl_standard_normal, reparameterize
 
 
+class Variational(Generative):
+    """A model whose encoder gives q(z|x) = N(μ(x), σ²(x))."""
+
+    def _code_width(self) -> int:
+        return 2 * self.latent_dim
+
+    def posterior(self, x: Array | Tensor, condition: Array | None = None) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance of q(z|x), two (n, latent_dim) tensors: one product for both heads, then two halves."""
+        heads = self.encoder(x, condition)
+        return heads[:, : self.latent_dim], heads[:, self.latent_dim :]
+
+    def code_statistics(self, mean: Array, log_var: Array) -> dict[str, Any]:
+        per_dimension = [float(kl) for kl in kl_per_dimension(mean, log_var)]
+        return super().code_statistics(mean, log_var) | {"kl_per_dimension": per_dimension}
+
+
 @dataclass(kw_only=True, eq=False)
-class VAE(Generative):
+class VAE(Variational):
     """Variational autoencoder: latents z ~ N(0, I), a decoder p(x|z), and an encoder q(z|x) = N(μ(x), σ²(x)) to learn it with.
 
     (M.1)  p(x) = ∫ p(x|z) p(z) dz                          cannot be computed for a neural decoder, but is bounded:
@@ -24,10 +40,17 @@ class VAE(Generative):
     (M.3)  ELBO(x) = E_q[log p(x|z)] − KL(q(z|x) ‖ p(z))    ≤ log p(x), since the first term above is never negative
     (M.5)  loss = reconstruction + β KL                     the bound for β = 1, averaged over the batch
 
+    Two other ways to say how much z is to tell of x, instead of M.5's "as little as it pays":
+
+    loss = reconstruction + β |KL − C|                      ``capacity`` C > 0, reached in a line from 0 (Burgess et al. 2018)
+    loss = reconstruction + β Σ_j max(λ, mean_i KL_ij)      ``free_bits`` λ > 0 (Kingma et al. 2016)
+
     Parameters
     ----------
     beta : weight of the KL term.
-    warm_up_epochs : epochs over which that weight rises from 0.
+    warm_up_epochs : epochs over which that weight rises from 0; with ``capacity``, over which C does.
+    free_bits : nats that each latent dimension may tell free of charge.
+    capacity : nats that all of them together are held to.
 
     All other parameters are those of ``minivae.models.settings.Settings``.
 
@@ -40,37 +63,37 @@ class VAE(Generative):
 
     beta: float = 1.0
     warm_up_epochs: int = 0
+    free_bits: float = 0.0
+    capacity: float = 0.0
 
     def _check_settings(self) -> None:
         super()._check_settings()
         check_real("beta", self.beta, 0)
         check_int("warm_up_epochs", self.warm_up_epochs, 0)
-
-    def _code_width(self) -> int:
-        return 2 * self.latent_dim
-
-    def posterior(self, x: Array | Tensor, condition: Array | None = None) -> tuple[Tensor, Tensor]:
-        """Return mean and log-variance of q(z|x), two (n, latent_dim) tensors: one product for both heads, then two halves."""
-        heads = self.encoder(x, condition)
-        return heads[:, : self.latent_dim], heads[:, self.latent_dim :]
+        check_real("free_bits", self.free_bits, 0)
+        check_real("capacity", self.capacity, 0)
+        if self.free_bits and self.capacity:
+            reject("free_bits", "0 where capacity is set", self.free_bits, "choose one of the two")
 
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
         """Return −log p(x|z) at one sample z ~ q(z|x), and KL(q(z|x) ‖ p(z)), each (n,) in nats."""
         mean, log_var = self.posterior(x, condition)
         z = reparameterize(mean, log_var, standard_normal(rng, mean.shape, mean.dtype))  # (R.1)
-        return {
+        terms = {
             "reconstruction": self.likelihood_.nll(x, self.decoder(z, condition)),
             "kl": kl_standard_normal(mean, log_var),  # (K.1)
         }
+        if self.free_bits:
+            terms["free_bits_kl"] = free_bits_kl(kl_standard_normal(mean[..., None], log_var[..., None]), self.free_bits)
+        return terms
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
-        beta = self.beta * warm_up(epochs_done, self.warm_up_epochs)
-        return negative_elbo(terms["reconstruction"], terms["kl"], beta)  # (M.5)
+        reconstruction, kl = terms["reconstruction"], terms["kl"]
+        share = warm_up(epochs_done, self.warm_up_epochs)
+        if self.capacity:
+            return capacity_loss(reconstruction, kl, self.beta, share * self.capacity)
+        return negative_elbo(reconstruction, terms.get("free_bits_kl", kl), share * self.beta)  # (M.5)
 
     def summarize(self, terms: dict[str, float]) -> dict[str, float]:
         reconstruction, kl = terms["reconstruction"], terms["kl"]
         return {"reconstruction": reconstruction, "kl": kl, "elbo": -(reconstruction + kl), "loss": terms["loss"]}
-
-    def code_statistics(self, mean: Array, log_var: Array) -> dict[str, Any]:
-        per_dimension = [float(kl) for kl in kl_per_dimension(mean, log_var)]
-        return super().code_statistics(mean, log_var) | {"kl_per_dimension": per_dimension}

@@ -6,6 +6,7 @@ from minivae.ops.arithmetic import add, div, exp, log, mul, neg, square, sub
 from minivae.ops.dense import dense
 from minivae.ops.kl import kl_normal, kl_standard_normal
 from minivae.ops.likelihood import bernoulli_nll, gaussian_nll
+from minivae.ops.penalty import absolute, quantize, scale_gradient, sparsity_kl
 from minivae.ops.reduce import logsumexp, mean, sum_
 from minivae.ops.sampling import reparameterize, reparameterize_variance
 from minivae.ops.shape import concat, repeat, reshape, slice_
@@ -17,11 +18,17 @@ ALL_OPS: dict[str, Op] = {
         *(add, sub, mul, div, neg, exp, log, square),
         *(sum_, mean, logsumexp, concat, slice_, reshape, repeat),
         *(reparameterize, reparameterize_variance, kl_standard_normal, kl_normal, bernoulli_nll, gaussian_nll),
+        *(absolute, sparsity_kl),
     )
 }
 
+# Their backward is, for a reason that their docstring gives, not the derivative of their forward: no finite difference can check it.
+SURROGATE_GRADIENTS: dict[str, Op] = {op.name: op for op in (quantize, scale_gradient)}
+
 __all__ = [
     "ALL_OPS",
+    "SURROGATE_GRADIENTS",
+    "absolute",
     "add",
     "bernoulli_nll",
     "concat",
@@ -39,14 +46,17 @@ __all__ = [
     "mean",
     "mul",
     "neg",
+    "quantize",
     "relu",
     "reparameterize",
     "reparameterize_variance",
     "repeat",
     "reshape",
+    "scale_gradient",
     "sigmoid",
     "slice_",
     "softplus",
+    "sparsity_kl",
     "square",
     "sub",
     "sum_",

@@ -87,7 +87,8 @@ def tanh_forward(xp, x):
 
     Why: tanh = sinh/cosh; the quotient rule gives (cosh² − sinh²)/cosh² = 1 − tanh².
     Shapes: any.  Saved: the result.
-    Numerics: (1 − out)(1 + out) instead of 1 − out², which would cancel twice where |out| is near 1.
+    Numerics: (1 − out)(1 + out) instead of 1 − out², which would cancel twice where |out| is near 1.  There the slope still carries
+    the rounding of the saved result: its error is one unit in the last place of 1, not of itself.
     Source: quotient rule.
     """
     out = xp.tanh(x)

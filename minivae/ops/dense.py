@@ -21,14 +21,18 @@ def dense_forward(xp, x, weight, bias=None, transpose=False):
     Saved: x, weight, and the flag.
     Numerics: three matrix products, left to BLAS; the bias is added in place, in the memory the product has just made.
     Tuned: the gradients of weight and bias go straight ``into`` the flat gradient vector, which spares one copy of each matrix.
-    Errors: InputError when the inner sizes differ.
+    Errors: InputError when x is not a matrix, the inner sizes differ, or the bias is not one number per unit.
     Source: the chain rule for a matrix product.
     """
     matrix = weight.T if transpose else weight
-    if x.shape[-1] != matrix.shape[0]:
-        reject("dense: weight", f"{x.shape[-1]} rows, one per feature of x {x.shape}", f"shape {matrix.shape}")
+    if x.ndim != 2:
+        reject("dense: x", "shape (n, d)", f"shape {x.shape}", "flatten leading axes with reshape")
+    if matrix.ndim != 2 or x.shape[1] != matrix.shape[0]:
+        reject("dense: weight", f"shape ({x.shape[1]}, m), one row per feature of x {x.shape}", f"shape {matrix.shape}")
     y = x @ matrix
     if bias is not None:
+        if bias.shape != y.shape[1:]:
+            reject("dense: bias", f"shape {y.shape[1:]}, one number per unit", f"shape {bias.shape}")
         y += bias
     return y, (x, weight, transpose)
 
@@ -39,7 +43,7 @@ def dense_backward(xp, saved, g, needs, into=(None, None, None)):
     dx = g @ matrix.T if needs[0] else None
     dw = xp.matmul(*((g.T, x) if transpose else (x.T, g)), out=into[1]) if needs[1] else None
     db = g.sum(axis=0, out=into[2]) if len(needs) > 2 and needs[2] else None
-    return dx, dw, db
+    return (dx, dw, db)[: len(needs)]
 
 
 dense = Op("dense", dense_forward, dense_backward, args=("x", "weight", "bias"), writes_into=True)

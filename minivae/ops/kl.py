@@ -19,7 +19,7 @@ def kl_standard_normal_forward(xp, mean, log_var):
     Why: KL(q ‖ p) = E_q[log q − log p].  Per dimension, with z = μ + σ ε:
         log q(z) = −½ (log 2π + log σ² + ε²),    log p(z) = −½ (log 2π + (μ + σ ε)²).
     The expectations E[ε] = 0, E[ε²] = 1 leave ½ (−log σ² − 1 + μ² + σ²).  Its slope in s = log σ² is ½ (eˢ − 1).
-    Shapes: mean and log_var (…, k), the result (…).  Saved: both arguments.
+    Shapes: mean and log_var broadcast to (…, k), the result (…).  Saved: both arguments.
     Numerics: expm1 for eˢ − 1 here and in K.2; see h below for small s.  Domain: all reals; overflows to inf where e^log_var does.
     Source: Kingma & Welling 2014, appendix B.
     """
@@ -30,7 +30,10 @@ def kl_standard_normal_forward(xp, mean, log_var):
 def kl_standard_normal_backward(xp, saved, g, needs):
     mean, log_var = saved
     g = g[..., None]
-    return g * mean if needs[0] else None, 0.5 * g * xp.expm1(log_var) if needs[1] else None  # (K.2)
+    return (
+        unbroadcast(g * mean, mean.shape) if needs[0] else None,
+        unbroadcast(0.5 * g * xp.expm1(log_var), log_var.shape) if needs[1] else None,  # (K.2)
+    )
 
 
 def kl_normal_forward(xp, mean, log_var, prior_mean, prior_log_var):
@@ -73,9 +76,9 @@ def kl_normal_backward(xp, saved, g, needs):
 
 
 def _h(xp, s):
-    """Return eˢ − 1 − s to full float64 precision: from expm1, or where that cancels, from the series s²/2! + s³/3! + ….
+    """Return eˢ − 1 − s to twelve digits, more than float32 shows: from expm1, or where that cancels, from s²/2! + s³/3! + ….
 
-    At |s| = 1e-3 the subtraction has lost three digits of sixteen, and the first dropped term of the series is below 1e-14.
+    Above |s| = 1e-3 the subtraction loses three digits of sixteen at most; below, the first dropped term is under 1e-14.
     """
     series = s * s * (1 / 2 + s * (1 / 6 + s * (1 / 24 + s / 120)))
     return xp.where(xp.abs(s) < 1e-3, series, xp.expm1(s) - s)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from minivae.checks import reject
 from minivae.op import Op
 
@@ -36,11 +38,12 @@ def mean_forward(xp, x, axis=None, keepdims=False):
     Errors: InputError when there is nothing to average.
     Source: the sum rule.
     """
-    out = x.sum(axis=axis, keepdims=keepdims)
-    if x.size == 0:
-        reject("mean", "at least one element", f"shape {x.shape}")
-    count = x.size // out.size
-    return out / count, (x.shape, axis, keepdims, count)
+    total = x.sum(axis=axis, keepdims=keepdims)
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    count = math.prod(x.shape[i] for i in axes)
+    if count == 0:
+        reject("mean", "at least one element to average", f"shape {x.shape}, axis {axis}")
+    return total / count, (x.shape, axis, keepdims, count)
 
 
 def mean_backward(xp, saved, g, needs):

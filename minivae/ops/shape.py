@@ -38,7 +38,8 @@ def slice_forward(xp, x, index):
 
     Why: a number that was left out does not move the result.
     Shapes: any.  Saved: the shape and the index.  The result is a view of x.
-    Errors: InputError for an index with arrays: it could name one place twice, and then the gradients there would have to be added.
+    Errors: InputError for an index with arrays: it could name one place twice, and then the gradients there would have to be added;
+    IndexError beyond the end, as Python's own sequences, so that ``for row in tensor`` ends.
     Source: definition.
     """
     if not all(isinstance(i, (int, slice, type(...), type(None))) for i in (index if isinstance(index, tuple) else (index,))):

@@ -1,0 +1,71 @@
+"""What goes with an example: class labels as one-hot rows, or vectors of numbers, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minivae.backend import to_numpy
+from minivae.checks import check_matrix, check_values, reject
+
+UNLABELLED = -1
+Label = int | str
+
+
+def classes_of(y: Any) -> np.ndarray:
+    """Return the different labels in ``y``, in order, without the mark ``UNLABELLED``."""
+    labels = set(as_labels(y)) - {UNLABELLED}
+    if len({type(label) for label in labels}) != 1:
+        kinds = " and ".join(sorted({type(label).__name__ for label in labels})) or "no label"
+        reject("y", "class labels of one kind, whole numbers or strings", kinds)
+    return np.array(sorted(labels))
+
+
+def one_hot(y: Any, classes: np.ndarray, n: int, argument: str = "y", partial: bool = False) -> np.ndarray:
+    """Return (n, c), 1 in the column of each label's class and else 0; one label alone stands for all ``n`` examples.
+
+    With ``partial`` the mark ``UNLABELLED`` may stand for a label, and its row is all 0; so are all rows where ``y`` is None.
+    """
+    labels = [UNLABELLED] * n if partial and y is None else as_labels(y, n, argument)
+    if len(labels) != n:
+        reject(argument, f"{n} labels, one for each row", len(labels))
+    columns = {label: column for column, label in enumerate(classes.tolist())}
+    unknown = [label for label in labels if label not in columns and not (partial and label == UNLABELLED)]
+    if unknown:
+        known = ", ".join(map(repr, columns)) + (f", or {UNLABELLED} where there is none" if partial else "")
+        reject(argument, f"labels among {known}", repr(unknown[0]))
+    rows = np.zeros((n, len(columns)))
+    for row, label in zip(rows, labels, strict=True):
+        if label in columns:
+            row[columns[label]] = 1
+    return rows
+
+
+def as_labels(y: Any, n: int = 1, argument: str = "y") -> Sequence[Label]:
+    """Return class labels as Python's own ints or strings; one label alone ``n`` times."""
+    if y is None:
+        reject(argument, "a class label for each row", "none", "pass the labels that go with the data")
+    labels = y.tolist() if hasattr(y, "tolist") else y
+    if isinstance(labels, (int, str)):
+        return [labels] * n
+    strange = [label for label in labels if not isinstance(label, (int, str))] if isinstance(labels, (list, tuple)) else [labels]
+    if strange:
+        mend = "use .astype(int) for labels, or y.reshape(-1, 1) for a condition of one number"
+        reject(argument, "class labels, whole numbers or strings", repr(strange[0])[:40], mend)
+    return labels
+
+
+def as_vectors(y: Any, width: int | None, n: int, argument: str = "y") -> np.ndarray:
+    """Return conditions as an (n, width) array of finite numbers; one vector alone stands for all ``n`` examples."""
+    if y is None:
+        reject(argument, "a condition for each row", "none", "pass what goes with the data")
+    y = to_numpy(y)
+    if y.ndim == 1:
+        y = np.repeat(y[None], n, axis=0)
+    check_matrix(argument, y, width)
+    check_values(argument, y)
+    if len(y) != n:
+        reject(argument, f"{n} conditions, one for each row", len(y))
+    return y

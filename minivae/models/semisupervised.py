@@ -1,0 +1,245 @@
+"""Classification with few labels and many examples, in the two ways of Kingma, Rezende, Mohamed & Welling 2014 (G.8).
+
+Both take y with -1 for an example without label, and have scikit-learn's manners for a classifier.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minivae.autodiff import Tensor
+from minivae.backend import Array, array_module, standard_normal, to_device, to_numpy
+from minivae.checks import check_int, check_real, reject
+from minivae.classifier import cross_entropy, fit_classifier, log_softmax
+from minivae.conditions import classes_of, one_hot
+from minivae.estimators import ImportanceEstimate
+from minivae.models.conditional import ConditionalVAE
+from minivae.models.generative import Generative
+from minivae.models.vae import VAE
+from minivae.nn import MLP
+from minivae.objectives import semi_supervised_loss, warm_up
+from minivae.ops import exp, kl_standard_normal, reparameterize, reshape, sum_
+
+M1 = TypeVar("M1", bound="VAEClassifier")
+
+
+class Classifier(Generative):
+    """Uses of a model that knows log p(y|x); ``classes_`` are the labels in order, (c,)."""
+
+    classes_: np.ndarray
+
+    def class_log_probabilities(self, x: Array) -> Tensor:
+        """Return log p(y|x) of every class for a batch (n, d): (n, c), in nats."""
+        raise NotImplementedError
+
+    def predict_log_proba(self, x: Any) -> Array:
+        """Return log p(y|x) of every class, (n, c)."""
+        return self._map(lambda x, _: self.class_log_probabilities(x).data, x, None, "x", self.n_features_in_)
+
+    def predict_proba(self, x: Any) -> Array:
+        """Return p(y|x) of every class, (n, c)."""
+        log_p = self.predict_log_proba(x)
+        return array_module(log_p).exp(log_p)
+
+    def predict(self, x: Any) -> np.ndarray:
+        """Return the most probable label of each row, (n,)."""
+        return self.classes_[to_numpy(self.predict_log_proba(x)).argmax(axis=1)]
+
+    def score(self, x: Any, y: Any = None) -> float:
+        """Return the accuracy: the share of right labels among the rows that have one."""
+        truth = one_hot(y, self.classes_, len(x), partial=True)
+        labelled = truth.any(axis=1)
+        if not labelled.any():
+            reject("y", "a label for at least one row", "none")
+        return float((self.predict(x) == self.classes_[truth.argmax(axis=1)])[labelled].mean())
+
+    def _learn_condition(self, y: Any) -> None:
+        self.classes_ = classes_of(y)
+
+    def _learned(self) -> dict[str, Any]:
+        return {"classes_": self.classes_.tolist()}
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags
+
+        tags = super().__sklearn_tags__()
+        tags.estimator_type, tags.classifier_tags, tags.target_tags.required = "classifier", ClassifierTags(), True
+        return tags
+
+
+@dataclass(kw_only=True, eq=False)
+class VAEClassifier(Classifier, VAE):
+    """Model M1: a VAE learns features from all examples, and a classifier of the features μ(x) from those with a label.
+
+    (G.8)  first   loss = reconstruction + β KL, the VAE's, over all examples, whatever their label
+           then    loss = mean −log p(y|μ(x)) + ½ weight_decay Σ w², over the labelled ones, the VAE being left as it is
+
+    Parameters
+    ----------
+    classifier_hidden_dims : widths of the classifier's hidden layers; () is multinomial logistic regression.
+    weight_decay : of the classifier.
+
+    All other parameters are those of ``VAE``.
+
+    Attributes
+    ----------
+    classes_ : the labels in order, (c,).
+    classifier_ : its network.
+
+    All other attributes are those of ``VAE``.
+    """
+
+    classifier_hidden_dims: tuple[int, ...] = ()
+    weight_decay: float = 1e-3
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        for width in self.classifier_hidden_dims:
+            check_int("classifier_hidden_dims", width, 1)
+        check_real("weight_decay", self.weight_decay, 0)
+
+    def _make_layers(self, rng: np.random.Generator) -> tuple[MLP, ...]:
+        networks = super()._make_layers(rng)
+        sizes = (self.latent_dim, *self.classifier_hidden_dims, len(self.classes_))
+        self.classifier_ = MLP("classifier", sizes, self.activation, self.init, rng)
+        return (*networks, self.classifier_)
+
+    def _condition(self, y: Any, n: int, argument: str = "y") -> None:
+        """Check the labels, which are of no use to the VAE."""
+        one_hot(y, self.classes_, n, argument, partial=True)
+
+    def fit(self: M1, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> M1:
+        """Train from scratch as ``Model.fit`` says, with y (n,) class labels, or -1 where there is none."""
+        super().fit(x, y, *args, **kwargs)
+        labels = one_hot(y, self.classes_, len(x), partial=True)
+        labelled = labels.any(axis=1)
+        features, targets = (to_device(self.xp_, a, self.dtype) for a in (self.transform(x[labelled]), labels[labelled]))
+        fit_classifier(self.classifier_, features, targets, self.weight_decay)
+        return self
+
+    def class_log_probabilities(self, x: Array) -> Tensor:
+        return log_softmax(self.classifier_(self.posterior(x)[0]))
+
+
+@dataclass(kw_only=True, eq=False)
+class SemiSupervisedVAE(Classifier, ConditionalVAE):
+    """Model M2: the label is a latent variable beside z, seen in some examples and inferred in the others.
+
+    (G.8)  p(x, y, z) = p(x|y, z) p(y) N(z; 0, I),  p(y) = 1/c;    q(y|x) a classifier, q(z|x, y) an encoder
+           labelled      log p(x, y) ≥ −L(x, y) = E_q[log p(x|y, z)] + log p(y) − KL(q(z|x, y) ‖ p(z))
+           unlabelled    log p(x)    ≥ −U(x)    = −Σ_y q(y|x) L(x, y) + H(q(y|x))
+           loss = mean over all examples of L or U + α · mean over labelled examples of −log q(y|x)
+
+    Where y is known take q(y|x) for certain: then U is L, so both are reconstruction + KL of z + KL(q(y|x) ‖ p(y)), the first two
+    averaged over q(y|x).  The last term is there because L has no q(y|x) in it: without, labels would teach the classifier nothing.
+    The sum over y is exact, so a step costs what c steps of a VAE do.
+
+    What takes x alone can do without y: ``encode`` and ``transform`` then go by the most probable label, and ``elbo`` and
+    ``log_likelihood`` are of log p(x), summed over the labels.  Given y, they are of log p(x|y) as the conditional VAE's.
+
+    Parameters
+    ----------
+    classification_weight : α.  The paper's 0.1 N, for sums in place of means, is 0.1.
+
+    All other parameters are those of ``VAE``.
+
+    Attributes
+    ----------
+    history_ : as the VAE's; ``label_kl`` is KL(q(y|x) ‖ p(y)), a part of ``elbo``, and ``classification`` is −log q(y|x) where y is known.
+    classes_ : the labels in order, (c,).
+    classifier_ : the network of q(y|x), with the encoder's hidden layers.
+
+    All other attributes are those of ``VAE``.
+    """
+
+    classification_weight: float = 0.1
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        check_real("classification_weight", self.classification_weight, 0)
+        if self.free_bits or self.capacity:
+            reject("free_bits and capacity", "0: this objective has no use for them", f"{self.free_bits}, {self.capacity}")
+
+    def _make_layers(self, rng: np.random.Generator) -> tuple[MLP, ...]:
+        networks = super()._make_layers(rng)
+        sizes = (self.n_features_in_, *self.hidden_dims, len(self.classes_))
+        self.classifier_ = MLP("classifier", sizes, self.activation, self.init, rng)
+        return (*networks, self.classifier_)
+
+    def _condition(self, y: Any, n: int, argument: str = "y") -> np.ndarray:
+        return one_hot(y, self.classes_, n, argument, partial=True)
+
+    def _condition_width(self) -> int:
+        return len(self.classes_)
+
+    def class_log_probabilities(self, x: Array) -> Tensor:
+        return log_softmax(self.classifier_(x))
+
+    def posterior(self, x: Array | Tensor, condition: Array | None = None) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance of q(z|x, y), where y is unknown of the most probable one."""
+        xp = self.xp_
+        unknown = ~condition.any(axis=1, keepdims=True)
+        guess = xp.eye(len(self.classes_), dtype=self.dtype)[self.class_log_probabilities(x).data.argmax(axis=1)]
+        return super().posterior(x, condition + unknown * guess)
+
+    def decoder(self, z: Array | Tensor, condition: Array | None) -> Tensor:
+        if not condition.any(axis=1).all():
+            reject("y", "a class label for every row that is decoded", "none", "pass y, the label you want or predict(x)")
+        return super().decoder(z, condition)
+
+    def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
+        """Return the averages over q(y|x) of −log p(x|y, z) and KL(q(z|x, y) ‖ p(z)), KL(q(y|x) ‖ p(y)), and −log q(y|x)."""
+        xp, (n, c) = self.xp_, condition.shape
+        known = condition.any(axis=1)
+        log_q = self.class_log_probabilities(x)
+        q = condition + ~known[:, None] * exp(log_q)  # certain where y is known
+        each_x, each_y = xp.repeat(x, c, axis=0), xp.tile(xp.eye(c, dtype=x.dtype), (n, 1))  # (n c, d) and (n c, c)
+        mean, log_var = super().posterior(each_x, each_y)
+        z = reparameterize(mean, log_var, standard_normal(rng, mean.shape, mean.dtype))  # (R.1)
+        nll = reshape(self.likelihood_.nll(each_x, self.decoder(z, each_y)), shape=(n, c))
+        kl = reshape(kl_standard_normal(mean, log_var), shape=(n, c))
+        return {
+            "reconstruction": sum_(q * nll, axis=1),
+            "kl": sum_(q * kl, axis=1),
+            "label_kl": math.log(c) + ~known * sum_(exp(log_q) * log_q, axis=1),
+            "classification": sum_(cross_entropy(log_q, condition)) / max(1, int(known.sum())),
+        }
+
+    def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
+        beta = self.beta * warm_up(epochs_done, self.warm_up_epochs)
+        return semi_supervised_loss(terms, beta, self.classification_weight)  # (G.8)
+
+    def summarize(self, terms: dict[str, float]) -> dict[str, float]:
+        report = super().summarize(terms)
+        more = {name: terms[name] for name in ("label_kl", "classification")}
+        return report | more | {"elbo": report["elbo"] - terms["label_kl"]}
+
+    def elbo(self, x: Any, n_samples: int = 1, seed: int | None = None, y: Any = None) -> Array:
+        """Return the bound on log p(x|y) of each row, or without y that on log p(x), −U(x): (n,) in nats."""
+        if y is not None:
+            return super().elbo(x, n_samples, seed, y)
+        log_q = self.predict_log_proba(x)
+        xp = array_module(log_q)
+        given_y = xp.stack([super(SemiSupervisedVAE, self).elbo(x, n_samples, seed, label) for label in self.classes_], axis=1)
+        return (xp.exp(log_q) * (given_y - log_q)).sum(axis=1) - math.log(len(self.classes_))
+
+    def importance_estimate(self, x: Any, n_samples: int = 100, seed: int | None = None, y: Any = None) -> ImportanceEstimate:
+        """Return log p(x|y) of each row, or without y log p(x) = log Σ_y p(x|y) / c, from ``n_samples`` for each y."""
+        if y is not None:
+            return super().importance_estimate(x, n_samples, seed, y)
+        parts = [super(SemiSupervisedVAE, self).importance_estimate(x, n_samples, seed, label) for label in self.classes_]
+        xp = array_module(parts[0].log_likelihood)
+        log_p, error, size = (xp.stack(column) for column in list(zip(*parts, strict=True))[:3])  # (c, n)
+        top = log_p.max(axis=0)
+        p = xp.exp(log_p - top)
+        total = p.sum(axis=0)
+        return ImportanceEstimate(
+            top + xp.log(total / len(parts)),
+            xp.sqrt(((error * p) ** 2).sum(axis=0)) / total,
+            total**2 / (p**2 / size).sum(axis=0),
+            n_samples * len(parts),
+        )

@@ -1,0 +1,128 @@
+"""Example arguments for every op: what ``minivae gradcheck`` and ``minivae explain`` run on, and what the tests build on.
+
+An argument is written as its axes, one letter each: n examples, d features, m units, s samples, and 1 for an axis of that length.
+The lengths are different primes, because a transposed or wrongly broadcast gradient can hide in a square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minivae import ops
+from minivae.autodiff import Tensor
+from minivae.op import Op
+
+SIZES = {"n": 5, "d": 7, "m": 3, "s": 2}
+
+Draw = Callable[[np.random.Generator, Mapping[str, int]], np.ndarray]
+
+
+def _drawn(sample: Callable[[np.random.Generator, tuple[int, ...]], Any]) -> Callable[[str], Draw]:
+    """Turn a distribution into a function of axes that gives a function of a generator and lengths."""
+    return lambda axes: lambda rng, sizes: np.asarray(sample(rng, tuple(sizes.get(axis, 1) for axis in axes)))
+
+
+normal = _drawn(lambda rng, shape: rng.standard_normal(shape))
+positive = _drawn(lambda rng, shape: rng.uniform(0.5, 2.0, shape))
+unit = _drawn(lambda rng, shape: rng.uniform(0.0, 1.0, shape))
+within_one = _drawn(lambda rng, shape: rng.uniform(-1.0, 1.0, shape))
+off_zero = _drawn(lambda rng, shape: rng.uniform(0.2, 2.0, shape) * rng.choice([-1.0, 1.0], shape))  # away from a kink or a pole
+
+
+@dataclass(frozen=True)
+class Example:
+    """One way to call an op: how to draw each argument within the domain, and the options."""
+
+    op: Op
+    arguments: Mapping[str, Draw]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    variant: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.op.name} ({self.variant})" if self.variant else self.op.name
+
+    def draw(self, seed: int = 0, **sizes: int) -> dict[str, np.ndarray]:
+        """Return float64 arguments; ``sizes`` changes the length of an axis."""
+        rng = np.random.default_rng(seed)
+        return {name: draw(rng, SIZES | sizes) for name, draw in self.arguments.items()}
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        return self.op(*inputs, **self.options)
+
+
+PAIRS = {"same shape": ("nd", "nd"), "row": ("nd", "d"), "column": ("n1", "nd"), "both stretch": ("n1", "d"), "scalar": ("", "nd")}
+
+
+def _binary(op: Op) -> tuple[Example, ...]:
+    return tuple(Example(op, {"x": off_zero(x), "y": off_zero(y)}, variant=variant) for variant, (x, y) in PAIRS.items())
+
+
+X = {"x": normal("nd")}
+OFF_ZERO = {"x": off_zero("nd")}
+CUBE = {"x": normal("snd")}
+
+EXAMPLES: tuple[Example, ...] = (
+    Example(ops.dense, {"x": normal("nd"), "weight": normal("dm"), "bias": normal("m")}),
+    Example(ops.dense, {"x": normal("nd"), "weight": normal("dm")}, variant="no bias"),
+    Example(ops.dense, {"x": normal("nd"), "weight": normal("md"), "bias": normal("m")}, {"transpose": True}, "transposed"),
+    Example(ops.identity, X),
+    Example(ops.relu, OFF_ZERO),
+    Example(ops.leaky_relu, OFF_ZERO),
+    Example(ops.leaky_relu, OFF_ZERO, {"slope": 0.3}, "slope 0.3"),
+    Example(ops.elu, OFF_ZERO),
+    Example(ops.elu, OFF_ZERO, {"alpha": 1.7}, "alpha 1.7"),
+    Example(ops.tanh, {"x": within_one("nd")}),  # further out float32 slopes carry the rounding of the saved result
+    Example(ops.sigmoid, X),
+    Example(ops.softplus, X),
+    *_binary(ops.add),
+    *_binary(ops.sub),
+    *_binary(ops.mul),
+    *_binary(ops.div),
+    Example(ops.neg, X),
+    Example(ops.exp, X),
+    Example(ops.log, {"x": positive("nd")}),
+    Example(ops.square, X),
+    Example(ops.sum_, X),
+    Example(ops.sum_, X, {"axis": 0}, "axis 0"),
+    Example(ops.sum_, CUBE, {"axis": (0, 2), "keepdims": True}, "two axes kept"),
+    Example(ops.mean, X),
+    Example(ops.mean, X, {"axis": -1}, "last axis"),
+    Example(ops.mean, CUBE, {"axis": (0, 2), "keepdims": True}, "two axes kept"),
+    Example(ops.logsumexp, X),
+    Example(ops.logsumexp, {"x": normal("sn")}, {"axis": 0, "keepdims": True}, "over samples, kept"),
+    Example(ops.concat, {"image": normal("nd"), "label": normal("nm"), "noise": normal("ns")}),
+    Example(ops.concat, {"first": normal("nd"), "second": normal("md")}, {"axis": 0}, "rows"),
+    Example(ops.slice_, X, {"index": (slice(1, None), slice(None, None, -2))}, "rows, backwards columns"),
+    Example(ops.slice_, CUBE, {"index": (..., None, -1)}, "last feature"),
+    Example(ops.reshape, CUBE, {"shape": (-1,)}, "flat"),
+    Example(ops.repeat, X, {"repeats": 3}),
+    Example(ops.repeat, X, {"repeats": 2, "axis": -1}, "last axis"),
+    Example(ops.reparameterize, {"mean": normal("nd"), "log_var": normal("nd"), "noise": normal("nd")}),
+    Example(ops.reparameterize, {"mean": normal("nd"), "log_var": normal("d"), "noise": normal("snd")}, variant="samples"),
+    Example(ops.reparameterize_variance, {"mean": normal("nd"), "raw": normal("nd"), "noise": normal("nd")}),
+    Example(ops.reparameterize_variance, {"mean": normal("d"), "raw": normal("nd"), "noise": normal("snd")}, variant="samples"),
+    Example(ops.kl_standard_normal, {"mean": normal("nd"), "log_var": normal("nd")}),
+    Example(ops.kl_standard_normal, {"mean": normal("nd"), "log_var": normal("d")}, variant="shared variance"),
+    Example(
+        ops.kl_normal,
+        {"mean": normal("nd"), "log_var": normal("nd"), "prior_mean": normal("nd"), "prior_log_var": normal("nd")},
+    ),
+    Example(
+        ops.kl_normal,
+        {"mean": normal("nd"), "log_var": normal("nd"), "prior_mean": normal("d"), "prior_log_var": normal("")},
+        variant="shared prior",
+    ),
+    Example(ops.bernoulli_nll, {"x": unit("nd"), "logits": normal("nd")}),
+    Example(ops.bernoulli_nll, {"x": unit("nd"), "logits": normal("snd")}, variant="samples"),
+    Example(ops.gaussian_nll, {"x": normal("nd"), "mean": normal("nd"), "log_var": normal("nd")}),
+    Example(ops.gaussian_nll, {"x": normal("nd"), "mean": normal("nd"), "log_var": normal("")}, variant="one variance"),
+    Example(ops.gaussian_nll, {"x": normal("nd"), "mean": normal("snd"), "log_var": normal("d")}, variant="samples"),
+    Example(ops.absolute, OFF_ZERO),
+    Example(ops.sparsity_kl, {"logits": normal("nd")}),
+    Example(ops.sparsity_kl, {"logits": normal("nd")}, {"target": 0.3}, "target 0.3"),
+)

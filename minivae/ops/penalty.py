@@ -1,0 +1,114 @@
+"""What the family adds to a loss (A.2), and two gradients that are deliberately not derivatives (A.7 and the estimators of M.6)."""
+
+from __future__ import annotations
+
+import math
+
+from minivae.checks import check_int, check_real, reject
+from minivae.op import Op
+
+
+def absolute_forward(xp, x):
+    """Absolute value, elementwise: the L1 penalties (A.2, A.3).
+
+    out = |x|              ∂out/∂x = sign x
+
+    Why: x on one side of 0 and −x on the other.  At the kink any slope in [−1, 1] is a subgradient; we take 0, so what has arrived
+    at zero is left alone.
+    Shapes: any.  Saved: x.
+    Source: Tibshirani 1996 for its use as a penalty.
+    """
+    return xp.abs(x), (x,)
+
+
+def absolute_backward(xp, saved, g, needs):
+    (x,) = saved
+    return (g * xp.sign(x),)
+
+
+def sparsity_kl_forward(xp, logits, target=0.05):
+    """Divergence of the units' mean activity from a small target, for sigmoid units h = sigmoid(ℓ), from logits: one number.
+
+    (A.2)  out = Σ_j KL(ρ ‖ ρ̂_j) = Σ_j ρ log(ρ/ρ̂_j) + (1 − ρ) log((1 − ρ)/(1 − ρ̂_j)),    ρ̂_j = (1/n) Σ_i h_ij
+
+        ∂out/∂ℓ_ij = h_ij (1 − h_ij) [ (1 − ρ) / Σ_i (1 − h_ij)  −  ρ / Σ_i h_ij ]
+
+    Why: a unit is to be on for the share ρ of the examples: the average runs over the *batch*, one for each unit j.  Then
+    ∂out/∂ρ̂ = (1 − ρ)/(1 − ρ̂) − ρ/ρ̂, ∂ρ̂_j/∂h_ij = 1/n, and the sigmoid's slope is h (1 − h).
+    Shapes: logits (n, k), the result ().  Saved: log h, log (1 − h), log Σ h, log Σ (1 − h), ρ, dtype.
+    Numerics: log h = min(ℓ, 0) − log(1 + e^−|ℓ|), and log(1 − h) the same at −ℓ, have full precision however far ℓ is out.  The means
+    are log-sum-exps of these and the slope is exponentials of their differences: h itself, which would round to 0 or 1, does not
+    occur.  In float64, since logarithms of similar size are subtracted.
+    Errors: InputError without an example to average, and unless 0 < ρ < 1.
+    Source: Ng 2011, "Sparse autoencoder", CS294A lecture notes.
+    """
+    check_real("sparsity_kl: target", target, 0, 1, open_low=True)
+    if target == 1 or not len(logits):
+        reject("sparsity_kl", "at least one example and a target below 1", f"shape {logits.shape}, target {target}")
+    x = logits.astype("float64")
+    log1p_u = xp.log1p(xp.exp(-xp.abs(x)))
+    log_on, log_off = xp.minimum(x, 0) - log1p_u, xp.minimum(-x, 0) - log1p_u
+    sum_on, sum_off = _logsumexp_rows(xp, log_on), _logsumexp_rows(xp, log_off)
+    log_n = math.log(len(logits))
+    on = target * (math.log(target) - (sum_on - log_n))
+    off = (1 - target) * (math.log1p(-target) - (sum_off - log_n))
+    return (on + off).sum().astype(logits.dtype), (log_on, log_off, sum_on, sum_off, target, logits.dtype)  # (A.2)
+
+
+def sparsity_kl_backward(xp, saved, g, needs):
+    log_on, log_off, sum_on, sum_off, target, dtype = saved
+    rise = (1 - target) * xp.exp(log_off - sum_off) * xp.exp(log_on)
+    fall = target * xp.exp(log_on - sum_on) * xp.exp(log_off)
+    return ((g * (rise - fall)).astype(dtype),)
+
+
+def _logsumexp_rows(xp, x):
+    top = x.max(axis=0)
+    return top + xp.log(xp.exp(x - top).sum(axis=0))
+
+
+def quantize_forward(xp, x, levels):
+    """Rounding to the nearest of L evenly spaced levels from −1 to 1, with the straight-through gradient: not a derivative.
+
+    (A.7)  out = Δ round((x + 1)/Δ) − 1,   Δ = 2/(L − 1)        backward: ∂L/∂x := ∂L/∂out
+
+    Why: the derivative of a staircase is zero wherever it exists, and nothing could be learned through it.  So the backward is, on
+    purpose, that of the identity: the rounding is taken for an offset out − x that does not depend on x.  It errs by what the loss
+    curves within half a step Δ.  Finite differences must disagree; checked is that the cotangent passes unchanged, and the derivative
+    of the objective with the offsets held fixed.
+    Shapes: any.  Saved: nothing.  Domain: [−1, 1], where a tanh puts x; beyond it the same grid goes on.
+    Numerics: a tie goes to the level with the even number.
+    Errors: InputError unless ``levels`` is a whole number of at least 2.
+    Source: Bengio, Léonard & Courville 2013; van den Oord, Vinyals & Kavukcuoglu 2017.
+    """
+    step = 2 / (check_int("quantize: levels", levels, 2) - 1)
+    return step * xp.round((x + 1) / step) - 1, ()  # (A.7)
+
+
+def quantize_backward(xp, saved, g, needs):
+    return (g,)
+
+
+def scale_gradient_forward(xp, x, scale):
+    """The identity, whose cotangent is multiplied by given numbers: not a derivative.
+
+    out = x                backward: ∂L/∂x := scale ⊙ ∂L/∂out
+
+    Why: some gradient estimators weigh what flows into the samples z differently from what flows into the decoder (M.6, see
+    ``minivae.models.iwae``), and this stands between the two.  Finite differences must disagree, by just that factor.
+    Shapes: ``scale`` an array that broadcasts to the shape of x.  Saved: the scale, which is read when backward runs: it may be filled
+    in after the forward, when what it depends on is known.
+    Source: Tucker, Lawson, Gu & Maddison 2019, for its use.
+    """
+    return x, (scale,)
+
+
+def scale_gradient_backward(xp, saved, g, needs):
+    (scale,) = saved
+    return (g * scale,)
+
+
+absolute = Op("absolute", absolute_forward, absolute_backward, args=("x",))
+sparsity_kl = Op("sparsity_kl", sparsity_kl_forward, sparsity_kl_backward, args=("logits",))
+quantize = Op("quantize", quantize_forward, quantize_backward, args=("x",))
+scale_gradient = Op("scale_gradient", scale_gradient_forward, scale_gradient_backward, args=("x",))

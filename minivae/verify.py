@@ -1,0 +1,181 @@
+"""What ``minivae gradcheck`` and ``minivae explain`` have to say, as plain records; the commands only draw them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivae.autodiff import Tensor, backward
+from minivae.backend import generator, resolve_device
+from minivae.batches import Rows
+from minivae.checks import check_choice
+from minivae.finite_differences import away_from_zero
+from minivae.gradcheck import gradcheck
+from minivae.likelihoods import LIKELIHOODS
+from minivae.models import MODELS, Model
+from minivae.ops import ALL_OPS
+from minivae.ops.examples import EXAMPLES, Example
+from minivae.precision import UNITS, compare_precision
+
+ROOT = Path(__file__).parents[1]
+VERDICTS = ("pass", "blind", "wrong")  # from best to worst
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a gradient, what it was compared with, and how far apart the two are."""
+
+    name: str
+    argument: str
+    dtype: str
+    device: str
+    against: str
+    relative_error: float
+    verdict: str
+    detail: str  # what the error is made of, and in which variant of the example it was worst
+
+
+def check_ops(names: Collection[str] = (), device: str = "cpu", seed: int = 0) -> Iterator[Row]:
+    """Yield one row for every op × argument × dtype × device: the worst of all the ways in which ``EXAMPLES`` calls the op.
+
+    float64 on the CPU is compared with finite differences; everything else with float64 on the CPU.
+
+    Parameters
+    ----------
+    names : of the ops to check; all when empty.
+    device : "cuda" (or "auto", where there is one) adds the rows of the device.
+    """
+    for name in names:
+        check_choice("op", name, ALL_OPS)
+    xp = resolve_device(device)
+    for op in names or ALL_OPS:
+        worst: dict[tuple[str, ...], Row] = {}
+        for example in EXAMPLES:
+            if example.op.name != op:
+                continue
+            inputs = example.draw(seed)
+            rows = check_slopes(op, example, inputs, seed, example.variant)
+            rows += _precision_rows(example, inputs, "float32", "cpu", np, seed)
+            if xp is not np:
+                for dtype in ("float64", "float32"):
+                    rows += _precision_rows(example, inputs, dtype, "cuda", xp, seed)
+            for row in rows:
+                key = (row.argument, row.dtype, row.device)
+                worst[key] = max(worst.get(key, row), row, key=_badness)
+        yield from worst.values()
+
+
+def check_objective(name: str, objective: Callable[[], Tensor], parameters: Iterable[Tensor], seed: int = 0) -> list[Row]:
+    """Return one row per parameter of a whole objective: a float64 model's loss on a batch, with its noise held fixed."""
+    return check_slopes(name, lambda *_: objective(), {parameter.name: parameter for parameter in parameters}, seed)
+
+
+def check_models(seed: int = 0) -> list[Row]:
+    """Return the rows of the whole objective of every model under every likelihood, small and with smooth activations."""
+    x, y = np.random.default_rng(seed).random((7, 5)), np.arange(7) % 3
+    small: dict[str, Any] = {"latent_dim": 2, "hidden_dims": (3,), "activation": "tanh", "epochs": 1, "batch_size": 7}
+    rows = []
+    for name, kind in MODELS.items():
+        weights: dict[str, Any] = {"beta": 3.0} if hasattr(kind, "beta") else {}
+        for likelihood in LIKELIHOODS:
+            model = kind(**small, **weights, likelihood=likelihood, dtype="float64", seed=seed, device="cpu").fit(x, y)
+            batch = model._rows(x, y)
+
+            def objective(model: Model = model, batch: Rows = batch) -> Tensor:
+                every, rng = slice(None), generator(np, seed, "noise")
+                return model.loss(model.terms(batch.take(every, rng), rng, batch.condition(every)))
+
+            rows += check_objective(f"{name}, {likelihood}", objective, model.parameters_.parameters.values(), seed)
+    return rows
+
+
+def check_slopes(name: str, fn: Callable[..., Tensor], inputs: Mapping[str, Any], seed: int = 0, variant: str = "") -> list[Row]:
+    """Return one row per argument: ``gradcheck`` without its exception."""
+    report = gradcheck(fn, inputs, name=name, seed=seed, raise_exception=False)
+    rows = []
+    for argument in report.arguments:
+        worst = argument.worst
+        detail = f"{worst.numeric:.9g} ± {worst.uncertainty:.0e}, backward {worst.analytic:.9g}"
+        detail += f" at {worst.index}" * (worst.index is not None) + f" ({variant})" * bool(variant)
+        row = (name, argument.argument, "float64", "cpu", "finite differences", argument.relative_error, argument.verdict, detail)
+        rows.append(Row(*row))
+    return rows
+
+
+def _precision_rows(example: Example, inputs: Mapping[str, np.ndarray], dtype: str, device: str, xp: Any, seed: int) -> list[Row]:
+    rows = []
+    for report in compare_precision(example, inputs, dtype, xp, seed=seed):
+        verdict = "pass" if report.units < UNITS else "wrong"
+        detail = f"{report.units:.2f} of {UNITS:g} units of rounding" + f" ({example.variant})" * bool(example.variant)
+        row = (example.op.name, report.argument, dtype, device, "float64 on the CPU", report.relative_error, verdict, detail)
+        rows.append(Row(*row))
+    return rows
+
+
+def _badness(row: Row) -> tuple[int, float]:
+    return VERDICTS.index(row.verdict), row.relative_error
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One op: its derivation, its numbers on arrays small enough to follow by hand, and where to read on."""
+
+    name: str
+    derivation: str
+    options: Mapping[str, Any]
+    inputs: dict[str, np.ndarray]
+    result: np.ndarray
+    cotangent: np.ndarray
+    gradients: dict[str, np.ndarray]  # by backward
+    slopes: dict[str, np.ndarray]  # by finite differences
+    forward: str  # file:line
+    backward: str
+    test: str
+
+
+def explain(name: str) -> Explanation:
+    """Return what there is to say about an op, worked on the first of its examples in small: n = 2, d = 3, m = 2, s = 2."""
+    check_choice("op", name, ALL_OPS)
+    op = ALL_OPS[name]
+    example = next(example for example in EXAMPLES if example.op is op)
+    inputs = {argument: array.round(2) for argument, array in example.draw(n=2, d=3, m=2, s=2).items()}
+    leaves = {argument: Tensor(array, requires_grad=True, name=argument) for argument, array in inputs.items()}
+    result = example(*leaves.values())
+    cotangent = away_from_zero(np.random.default_rng(0), result.shape).round(2)
+    backward(result, cotangent)
+    report = gradcheck(example, leaves, name=name, cotangent=cotangent, elementwise=True, raise_exception=False)
+    slopes = {a.argument: np.empty(inputs[a.argument].shape) for a in report.arguments}
+    for argument in report.arguments:
+        for probe in argument.probes:
+            slopes[argument.argument][probe.index] = probe.numeric
+    return Explanation(
+        name=name,
+        derivation=inspect.cleandoc(op.doc),
+        options=example.options,
+        inputs=inputs,
+        result=result.data,
+        cotangent=cotangent,
+        gradients={argument: np.asarray(leaf.grad) for argument, leaf in leaves.items()},
+        slopes=slopes,
+        forward=_place(op.forward),
+        backward=_place(op.backward),
+        test=_test_of(name),
+    )
+
+
+def _place(function: Callable[..., Any]) -> str:
+    file = Path(inspect.getsourcefile(function) or "")
+    return f"{file.relative_to(ROOT).as_posix()}:{inspect.getsourcelines(function)[1]}"
+
+
+def _test_of(name: str) -> str:
+    """Return where the tests' row of an op is; the file alone where the package was installed without its tests."""
+    cases = ROOT / "tests" / "op_cases.py"
+    lines = cases.read_text(encoding="utf-8").splitlines() if cases.is_file() else []
+    number = next((i for i, line in enumerate(lines, 1) if line.startswith(f'    "{name}":')), None)
+    return "tests/op_cases.py" + (f":{number}" if number else "")

@@ -1,0 +1,275 @@
+"""One row per op: what it must compute, told by other means than the op's own; where that is hardest; and what it must refuse.
+
+The arguments themselves come from ``minivae.ops.examples``.  ``exact`` takes single mpmath numbers and is read straight off the
+definition, at 900 digits, where no rearrangement for the sake of floating point is needed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+
+DIGITS = 900
+TINY = (5e-324, -5e-324, 1e-310, 1e-40, -1e-40)  # denormal in float64, and in float32
+FAR = (0.0, 1.0, -1.0, 30.0, -30.0, 88.0, -88.0, 300.0, -300.0, 1e4, -1e4)
+EVERYWHERE = tuple((x,) for x in (*FAR, *TINY))
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Arguments that must raise ``InputError`` with a message that says ``fragment``."""
+
+    fragment: str
+    shapes: tuple[tuple[int, ...], ...]
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class OpCase:
+    """What the tests of every op need to know about this one.
+
+    Attributes
+    ----------
+    reference : ``reference(*arrays, **options)``, the result to be expected.
+    exact : the same for single numbers, in mpmath; None for ops that only move and add numbers.
+    extremes : points for ``exact``, all of which the op is to get right, with its gradient.
+    slope_error : absolute error allowed in the gradient at those points, in units of the working precision's epsilon: for a slope
+        that is a difference of rounded numbers.
+    double : the op works in float64 whatever comes in.
+    relative64 : relative error allowed in float64, where such an op has no digits in reserve.
+    refusals : arguments that do not fit.
+    """
+
+    reference: Callable[..., Any]
+    exact: Callable[..., Any] | None = None
+    extremes: tuple[tuple[float, ...], ...] = ()
+    slope_error: float = 0.0
+    double: bool = False
+    relative64: float = 0.0
+    refusals: tuple[Refusal, ...] = ()
+
+
+def refuse(fragment: str, *shapes: tuple[int, ...], **options: Any) -> Refusal:
+    return Refusal(fragment, shapes, options)
+
+
+def mismatched(*shapes: tuple[int, ...]) -> tuple[Refusal, ...]:
+    return (refuse("shapes fit together", *shapes),)
+
+
+def elementwise(exact: Callable[..., Any], extremes: Any, **rest: Any) -> OpCase:
+    """A row for an op that makes one number of corresponding numbers of its arguments."""
+    return OpCase(lambda *arrays, **options: on_grid(exact, arrays, options), exact, tuple(extremes), **rest)
+
+
+def rowwise(exact: Callable[..., Any], extremes: Any, **rest: Any) -> OpCase:
+    """A row for an op that sums such numbers over the last axis."""
+    return OpCase(lambda *arrays: on_grid(exact, arrays, {}).sum(axis=-1), exact, tuple(extremes), **rest)
+
+
+def on_grid(exact: Callable[..., Any], arrays: Any, options: dict[str, Any]) -> np.ndarray:
+    arrays = np.broadcast_arrays(*arrays)
+    out = np.empty(arrays[0].shape)
+    with mp.workdps(60):
+        for place in np.ndindex(out.shape):
+            out[place] = exact(*(mp.mpf(float(a[place])) for a in arrays), **options)
+    return out
+
+
+# Definitions.
+
+
+def log_normal(noise: Any, log_var: Any) -> Any:
+    """log of the density of N(m, e^log_var) at a distance of ``noise`` standard deviations from m."""
+    return -(mp.log(2 * mp.pi) + log_var + noise**2) / 2
+
+
+def kl_by_quadrature(mean: Any, log_var: Any, prior_mean: Any = 0, prior_log_var: Any = 0) -> Any:
+    """E_q[log q(z) − log p(z)] by Gauss–Hermite quadrature with three nodes: exact, since the integrand is quadratic in z."""
+    total = mp.mpf(0)
+    for node, weight in ((mp.mpf(0), mp.mpf(2) / 3), (mp.sqrt(3), mp.mpf(1) / 6), (-mp.sqrt(3), mp.mpf(1) / 6)):
+        from_prior = (mean - prior_mean + mp.exp(log_var / 2) * node) / mp.exp(prior_log_var / 2)
+        total += weight * (log_normal(node, log_var) - log_normal(from_prior, prior_log_var))
+    return total
+
+
+def bernoulli_nll(x: Any, logits: Any) -> Any:
+    """−log [p^x (1 − p)^(1 − x)] with 1/p = 1 + e^−ℓ and 1/(1 − p) = 1 + e^ℓ."""
+    return x * mp.log1p(mp.exp(-logits)) + (1 - x) * mp.log1p(mp.exp(logits))
+
+
+def gaussian_nll(x: Any, mean: Any, log_var: Any) -> Any:
+    return -mp.log(mp.npdf(x, mean, mp.exp(log_var / 2)))
+
+
+TARGET = mp.mpf(0.05)  # of the op when none is given
+
+
+def sparsity_kl(*column: Any, target: Any = TARGET) -> Any:
+    """KL(ρ ‖ ρ̂) of one unit's mean activity, from its logits."""
+    on, off = (mp.fsum(1 / (1 + mp.exp(sign * x)) for x in column) / len(column) for sign in (-1, 1))
+    return target * mp.log(target / on) + (1 - target) * mp.log((1 - target) / off)
+
+
+# Ops that move and add numbers, in plain Python.
+
+
+def dense(x: Any, weight: Any, bias: Any = None, transpose: bool = False) -> list[list[float]]:
+    columns = weight.tolist() if transpose else [list(column) for column in zip(*weight.tolist(), strict=True)]
+    bias = [0.0] * len(columns) if bias is None else bias.tolist()
+    return [[math.fsum([*(a * b for a, b in zip(row, column)), c]) for column, c in zip(columns, bias)] for row in x.tolist()]
+
+
+def reduced(function: Callable[[list[float]], float]) -> Callable[..., np.ndarray]:
+    """Lift a function of a list of numbers to a reduction over axes."""
+
+    def reference(x: np.ndarray, axis: Any = None, keepdims: bool = False) -> np.ndarray:
+        axes = {a % x.ndim for a in (range(x.ndim) if axis is None else np.atleast_1d(axis))}
+        groups: dict[tuple[int, ...], list[float]] = {}
+        for place in np.ndindex(x.shape):
+            groups.setdefault(tuple(0 if a in axes else i for a, i in enumerate(place)), []).append(float(x[place]))
+        out = np.empty([1 if a in axes else length for a, length in enumerate(x.shape)])
+        for place, numbers in groups.items():
+            out[place] = function(numbers)
+        return out if keepdims else out.squeeze(tuple(axes))
+
+    return reference
+
+
+def concat(*parts: np.ndarray, axis: int = -1) -> list[Any]:
+    if axis == 0:
+        return list(itertools.chain.from_iterable(part.tolist() for part in parts))
+    return [list(itertools.chain.from_iterable(rows)) for rows in zip(*(part.tolist() for part in parts), strict=True)]
+
+
+def take(nested: Any, index: tuple[Any, ...]) -> Any:
+    """Index nested lists."""
+    if not index:
+        return nested
+    here, *rest = index
+    if here is ...:
+        depth = np.ndim(nested) - sum(i is not None for i in rest)
+        return take(nested, (*(slice(None),) * depth, *rest))
+    if here is None:
+        return [take(nested, tuple(rest))]
+    return [take(part, tuple(rest)) for part in nested[here]] if isinstance(here, slice) else take(nested[here], tuple(rest))
+
+
+def repeat(x: np.ndarray, repeats: int, axis: int = 0) -> list[Any]:
+    if axis == 0:
+        return [row for row in x.tolist() for _ in range(repeats)]
+    return [[value for value in row for _ in range(repeats)] for row in x.tolist()]
+
+
+PAIRS = tuple(itertools.product((1.0, -3.0, 1e4, -1e4, 1e-40), (1.0, -7.0, 1e4, -1e-4)))
+LOG_VARS = (0.0, 1e-12, -1e-3, 0.7, -1.3, math.log(1e-30), math.log(1e30))
+
+CASES: dict[str, OpCase] = {
+    "dense": OpCase(
+        dense,
+        refusals=(
+            refuse("dense: weight: expected shape (7, m)", (5, 7), (3, 7), (3,)),
+            refuse("dense: x: expected shape (n, d), got shape (2, 5, 7)", (2, 5, 7), (7, 3), (3,)),
+            refuse("dense: bias: expected shape (3,)", (5, 7), (7, 3), (1, 3)),
+        ),
+    ),
+    "identity": elementwise(lambda x: x, EVERYWHERE),
+    "relu": elementwise(lambda x: max(x, 0), EVERYWHERE[1:]),  # 0 is the kink: see test_the_kinks_of_rectifiers
+    "leaky_relu": elementwise(
+        lambda x, slope=0.01: x if x > 0 else slope * x,
+        EVERYWHERE[1:],
+        refusals=(refuse("slope: expected a finite number from 0 to 1, got 1.5", (2,), slope=1.5),),
+    ),
+    "elu": elementwise(
+        lambda x, alpha=1: x if x > 0 else alpha * mp.expm1(x),
+        EVERYWHERE,
+        refusals=(refuse("alpha: expected a finite number above 0, got 0", (2,), alpha=0),),
+    ),
+    # The slope 1 − out² is made of the rounded result: it is good to two units of 1, not of itself.
+    "tanh": elementwise(mp.tanh, EVERYWHERE, slope_error=2.0),
+    "sigmoid": elementwise(lambda x: 1 / (1 + mp.exp(-x)), EVERYWHERE),
+    "softplus": elementwise(lambda x: mp.log(1 + mp.exp(x)) if x > -50 else mp.log1p(mp.exp(x)), EVERYWHERE),
+    "add": elementwise(lambda x, y: x + y, PAIRS, refusals=mismatched((5, 7), (5, 3))),
+    "sub": elementwise(lambda x, y: x - y, PAIRS, refusals=mismatched((5, 7), (5, 3))),
+    "mul": elementwise(lambda x, y: x * y, PAIRS, refusals=mismatched((5, 7), (5, 3))),
+    "div": elementwise(lambda x, y: x / y, PAIRS, refusals=mismatched((5, 7), (5, 3))),
+    "neg": elementwise(lambda x: -x, EVERYWHERE),
+    "exp": elementwise(mp.exp, EVERYWHERE),
+    "log": elementwise(mp.log, [(x,) for x in (1e-40, 1e-310, 1e-3, 0.5, 1.0, 1 + 2**-20, 1e4, 1e30)]),
+    "square": elementwise(lambda x: x**2, EVERYWHERE),
+    "sum": OpCase(reduced(math.fsum), refusals=(refuse("out of bounds", (5, 7), axis=2),)),
+    "mean": OpCase(
+        reduced(lambda numbers: math.fsum(numbers) / len(numbers)),
+        refusals=(refuse("at least one element to average", (0, 7), axis=0),),
+    ),
+    "logsumexp": OpCase(
+        lambda x, axis=-1, keepdims=False: reduced(lambda v: float(mp.log(mp.fsum(map(mp.exp, v)))))(x, axis, keepdims),
+        refusals=(refuse("logsumexp", (5, 0)),),
+    ),
+    "concat": OpCase(concat, refusals=mismatched((5, 7), (3, 7))),
+    "slice": OpCase(
+        lambda x, index: take(x.tolist(), index),
+        refusals=(refuse("ints, slices, ... or None, got [0, 0]", (5, 7), index=[0, 0]),),
+    ),
+    "reshape": OpCase(
+        lambda x, shape: [float(x[place]) for place in np.ndindex(x.shape)],
+        refusals=(refuse("cannot reshape", (5, 7), shape=(4, 9)),),
+    ),
+    "repeat": OpCase(repeat, refusals=(refuse("repeats: expected a whole number of at least 1, got 0", (5, 7), repeats=0),)),
+    "reparameterize": elementwise(
+        lambda mean, log_var, noise: mean + mp.sqrt(mp.exp(log_var)) * noise,
+        itertools.product((0.0, 1e4), LOG_VARS, (1.5, -1e-40)),
+        refusals=mismatched((5, 7), (5, 3), (5, 7)),
+    ),
+    "reparameterize_variance": elementwise(
+        lambda mean, raw, noise: mean + mp.sqrt(mp.log1p(mp.exp(raw))) * noise,
+        itertools.product((0.0, 1e4), (*FAR, -40.0, *TINY), (1.5, -2.0)),
+        refusals=mismatched((5, 7), (5, 3), (5, 7)),
+    ),
+    "kl_standard_normal": rowwise(
+        kl_by_quadrature,
+        itertools.product((0.0, 1e-40, -3.0, 1e4), (*LOG_VARS, -1e4, 80.0)),
+        relative64=1e-12,  # eˢ − 1 − s by subtraction loses 1/s: three digits at s = 1e-3
+        refusals=mismatched((5, 7), (5, 3)),
+    ),
+    "kl_normal": rowwise(
+        kl_by_quadrature,
+        itertools.product((0.0, 1e4), (0.0, -1e-3, *LOG_VARS[-2:]), (0.0, -3.0), (0.0, 0.7, *LOG_VARS[-2:])),
+        double=True,
+        slope_error=1.0,  # σ²/τ² − 1 and the distance may cancel
+        relative64=1e-12,  # as above, and log σ² − log τ² is rounded
+        refusals=mismatched((5, 7), (5, 7), (5, 3), (5, 7)),
+    ),
+    "bernoulli_nll": rowwise(
+        bernoulli_nll,
+        itertools.product((0.0, 1e-40, 0.3, 1 - 2**-20, 1.0), (*FAR, *TINY)),
+        slope_error=1.0,  # sigmoid(ℓ) − x
+        refusals=mismatched((5, 7), (5, 3)),
+    ),
+    "gaussian_nll": rowwise(
+        gaussian_nll,
+        itertools.product((0.0, 1.0, -1e4), (0.0, 0.25, 1e4), (*LOG_VARS, -600.0, 600.0)),
+        double=True,
+        slope_error=1.0,  # 1 − (x − m)²/s²
+        refusals=mismatched((5, 7), (5, 3), (5, 7)),
+    ),
+    "absolute": elementwise(abs, EVERYWHERE[1:]),  # 0 is the kink: see test_penalty.py
+    "sparsity_kl": OpCase(
+        lambda logits, **options: sum(float(sparsity_kl(*map(mp.mpf, column), **options)) for column in logits.T.tolist()),
+        sparsity_kl,
+        EVERYWHERE,
+        double=True,
+        slope_error=1.0,  # sigmoid(ℓ) − ρ
+        refusals=(
+            refuse("sparsity_kl: expected at least one example", (0, 7)),
+            refuse("target: expected a finite number above 0, got 0", (5, 7), target=0),
+            refuse("target below 1, got shape (5, 7), target 1", (5, 7), target=1),
+        ),
+    ),
+}
