@@ -6,7 +6,11 @@ import argparse
 import importlib
 
 BENCHMARKS = {
+    "ops": "every op, forward and backward, beside the ceilings of this machine",
+    "step": "one training step by parts",
     "peers": "one training step against PyTorch, JAX and autograd",
+    "memory": "import time, and time and memory of five epochs of MNIST against PyTorch and JAX",
+    "scaling": "cost against batch, width, depth, latents and data size",
 }
 
 

@@ -9,16 +9,20 @@ import platform
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 RESULTS = Path(__file__).parent / "results"
+COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")  # Paul Tol's "bright": told apart by everybody
 
 
 def say(text: str) -> None:
     """Print a line."""
     from rich.console import Console
 
-    Console().print(text, highlight=False)
+    Console().print(text, highlight=False, markup=False)
 
 
 def contender_environment() -> dict[str, str]:
@@ -28,7 +32,7 @@ def contender_environment() -> dict[str, str]:
     """
     threads = os.environ.get("OMP_NUM_THREADS", "2")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
-    return kept | {name: threads for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    return kept | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
 
 
 def machine() -> dict[str, str]:
@@ -58,10 +62,10 @@ def _processor() -> str:
 
 
 class Table:
-    """Rows of a result.  ``finish`` prints them and writes ``results/<name>.csv``, headed by the machine as comment lines."""
+    """Rows of a result.  ``finish`` prints them and writes ``<folder>/<name>.csv``, headed by the machine as comment lines."""
 
-    def __init__(self, name: str, columns: Sequence[str], header: dict[str, str]) -> None:
-        self.name, self.columns, self.header = name, columns, header
+    def __init__(self, name: str, columns: Sequence[str], header: dict[str, str], folder: Path = RESULTS) -> None:
+        self.name, self.columns, self.header, self.folder = name, columns, header, folder
         self.rows: list[tuple[Any, ...]] = []
 
     def add(self, *row: Any) -> None:
@@ -71,18 +75,31 @@ class Table:
         from rich.console import Console
         from rich.table import Table as RichTable
 
-        printed = RichTable(*self.columns, title=self.name, caption="; ".join(self.header.values()))
+        printed = RichTable(title=self.name, caption="; ".join(self.header.values()))
+        for column in self.columns:
+            printed.add_column(column, overflow="fold")  # a narrow terminal must not cut figures off
         for row in self.rows:
             printed.add_row(*(_short(value) for value in row))
         Console().print(printed)
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{self.name}.csv"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{self.name}.csv"
         with path.open("w", newline="", encoding="utf-8") as file:
             for name, value in self.header.items():
                 file.write(f"# {name}: {value}\n")
             writer = csv.writer(file)
             writer.writerow(self.columns)
             writer.writerows([_short(value) for value in row] for row in self.rows)
+        say(f"written: {path}")
+        return path
+
+    def plot(self, figure: Figure) -> Path:
+        """Write a figure of these rows to ``<folder>/<name>.png``, with the machine below it."""
+        from minivae.plots import save
+
+        figure.supxlabel("; ".join(self.header.values()), fontsize=6, x=0.01, ha="left")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{self.name}.png"
+        save(figure, path)
         say(f"written: {path}")
         return path
 

@@ -11,7 +11,7 @@ Read in this order: ``op``, ``autodiff``, ``ops/``, ``nn``, ``likelihoods``, ``o
 
 from typing import Any
 
-from minivae import checkpoint, datasets
+from minivae import checkpoint, datasets, disentanglement
 from minivae.checks import (
     DataFileError,
     DeviceError,
@@ -21,7 +21,20 @@ from minivae.checks import (
     NotFittedError,
     check_choice,
 )
-from minivae.models import MODELS, VAE, Model
+from minivae.models import (
+    IWAE,
+    MODELS,
+    VAE,
+    Autoencoder,
+    ConditionalVAE,
+    ContractiveAutoencoder,
+    DenoisingAutoencoder,
+    Model,
+    QuantizedAutoencoder,
+    SemiSupervisedVAE,
+    SparseAutoencoder,
+    VAEClassifier,
+)
 
 __version__ = "0.1.0"
 
@@ -38,15 +51,25 @@ def load(path: Any, device: str = "auto") -> Model:
 
 
 __all__ = [
+    "IWAE",
     "MODELS",
     "VAE",
+    "Autoencoder",
+    "ConditionalVAE",
+    "ContractiveAutoencoder",
     "DataFileError",
+    "DenoisingAutoencoder",
     "DeviceError",
     "InputError",
     "MinivaeError",
     "Model",
     "NonFiniteError",
     "NotFittedError",
+    "QuantizedAutoencoder",
+    "SemiSupervisedVAE",
+    "SparseAutoencoder",
+    "VAEClassifier",
     "datasets",
+    "disentanglement",
     "load",
 ]

@@ -15,6 +15,7 @@ import numpy as np
 
 from minivae.backend import Array, array_module
 from minivae.checks import InputError, reject
+from minivae.kernels import fused
 from minivae.op import Op
 
 
@@ -113,6 +114,7 @@ def apply(op: Op, *inputs: Any, **options: Any) -> Tensor:
     """
     arrays = [tensor.data if isinstance(tensor, Tensor) else tensor for tensor in inputs]
     xp = array_module(*arrays)
+    op = op if xp is np else fused(op, xp, arrays, options)
     try:
         data, saved = op.forward(xp, *arrays, **options)
     except InputError:

@@ -15,6 +15,7 @@ import numpy as np
 
 from minivae.backend import Array, generator, to_device, to_numpy
 from minivae.checks import check_choice, check_matrix, check_values
+from minivae.kernels import library, usable
 
 BINARIZE = ("none", "fixed", "dynamic")
 CHUNK_ROWS = 1024  # rows that are evaluated at a time: enough for the matrix products, little enough for the cache
@@ -68,12 +69,18 @@ class Rows:
 
     def take(self, index: Any, rng: Any) -> Array:
         """Return the rows of ``index`` (a slice or an array of ints) as floats; ``rng`` serves the dynamic binarisation."""
-        rows = self.values[index]
-        if rows.dtype == np.uint8:
-            rows = self._xp.divide(rows, 255, dtype=self.dtype)
+        rows = self._pixels(index) if self.values.dtype == np.uint8 else self.values[index]
         if self.dynamic:
             rows = rng.random(rows.shape, dtype=self.dtype) < rows
         return rows.astype(self.dtype, copy=False)
+
+    def _pixels(self, index: Any) -> Array:
+        xp = self._xp
+        if isinstance(index, slice) or self.dtype != np.float32 or not usable(xp):
+            return xp.divide(self.values[index], 255, dtype=self.dtype)
+        rows = xp.empty((len(index), self.n_features), dtype=self.dtype)
+        library(xp).elementwise("gather", rows.size, self.values, index, rows, *rows.shape)
+        return rows
 
     def attach(self, condition: np.ndarray | None) -> None:
         """Take note of an (n, c) array that goes with the rows, for a conditional model (A.6)."""

@@ -40,6 +40,6 @@ def fit_classifier(network: MLP, features: Array, one_hot: Array, weight_decay: 
         loss = loss + 0.5 * weight_decay * l2_norm_squared(weights)
         backward(loss)
         for parameter, optimizer in zip(parameters, optimizers, strict=True):
+            gradient: Array = parameter.grad
             optimizer.learning_rate = LEARNING_RATE * (1 - step / STEPS)
-            optimizer.step(parameter.data.reshape(-1), parameter.grad.reshape(-1))
-
+            optimizer.step(parameter.data.reshape(-1), gradient.reshape(-1))

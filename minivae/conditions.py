@@ -14,9 +14,9 @@ UNLABELLED = -1
 Label = int | str
 
 
-def classes_of(y: Any) -> np.ndarray:
-    """Return the different labels in ``y``, in order, without the mark ``UNLABELLED``."""
-    labels = set(as_labels(y)) - {UNLABELLED}
+def classes_of(y: Any, partial: bool = False) -> np.ndarray:
+    """Return the different labels in ``y``, in order; with ``partial``, ``UNLABELLED`` is not one of them."""
+    labels = set(as_labels(y)) - ({UNLABELLED} if partial else set())
     if len({type(label) for label in labels}) != 1:
         kinds = " and ".join(sorted({type(label).__name__ for label in labels})) or "no label"
         reject("y", "class labels of one kind, whole numbers or strings", kinds)
@@ -47,10 +47,11 @@ def as_labels(y: Any, n: int = 1, argument: str = "y") -> Sequence[Label]:
     """Return class labels as Python's own ints or strings; one label alone ``n`` times."""
     if y is None:
         reject(argument, "a class label for each row", "none", "pass the labels that go with the data")
-    labels = y.tolist() if hasattr(y, "tolist") else y
-    if isinstance(labels, (int, str)):
-        return [labels] * n
-    strange = [label for label in labels if not isinstance(label, (int, str))] if isinstance(labels, (list, tuple)) else [labels]
+    y = y.tolist() if hasattr(y, "tolist") else y
+    if isinstance(y, (int, str)):
+        return [y] * n
+    labels = [label.item() if isinstance(label, np.generic) else label for label in (y if isinstance(y, (list, tuple)) else [y])]
+    strange = [label for label in labels if not isinstance(label, (int, str))]
     if strange:
         mend = "use .astype(int) for labels, or y.reshape(-1, 1) for a condition of one number"
         reject(argument, "class labels, whole numbers or strings", repr(strange[0])[:40], mend)

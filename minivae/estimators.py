@@ -23,6 +23,7 @@ class ImportanceEstimate(NamedTuple):
     ----------
     log_likelihood : log of the mean weight, in nats.
     standard_error : of that logarithm, from the spread of the weights (delta method); NaN for one sample, which has no spread.
+        A q(z|x) narrower than the posterior may never see the largest weights: then both figures are too good.
     effective_sample_size : (Σ w)² / Σ w², from 1 (one sample carries all) to ``n_samples`` (q is the posterior).
     n_samples : how many samples were drawn for each example, exactly.
     """

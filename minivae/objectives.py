@@ -42,8 +42,8 @@ def warm_up(epochs_done: float, warm_up_epochs: int) -> float:
 def capacity_loss(reconstruction: Tensor, kl: Tensor, beta: float, capacity: float) -> Tensor:
     """Return reconstruction + β |KL − C|, averaged over the batch before the absolute value (Burgess et al. 2018).
 
-    M.5 presses the KL towards 0; here it is pressed towards ``capacity`` C nats, from either side.  The average is what is held at C:
-    one example may use more, another less.
+    M.5 presses the KL towards 0; here it is pressed towards ``capacity`` C nats, from either side.  The average is what is held at
+    C: one example may use more, another less.
     """
     return mean(reconstruction) + beta * absolute(mean(kl) - capacity)
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from minivae.backend import Array
 from minivae.checks import check_real
+from minivae.kernels import usable
+from minivae.kernels.adam import FusedAdam
 
 BLOCK = 65_536  # floats; four such arrays are one megabyte
 FLUSH_EVERY = 64  # steps
@@ -104,6 +106,13 @@ class Adam:
 
 
 OPTIMIZERS = {"adam": Adam, "sgd": SGD}
+
+
+def make_optimizer(name: str, size: int, xp: ModuleType, dtype: Any, learning_rate: float) -> SGD | Adam | FusedAdam:
+    """Return the optimiser of a name in ``OPTIMIZERS``; where there are kernels, Adam is one of them."""
+    if name == "adam" and dtype == "float32" and usable(xp):
+        return FusedAdam(size, xp, learning_rate)
+    return OPTIMIZERS[name](size, xp, dtype, learning_rate)
 
 
 def clip_by_norm(xp: ModuleType, gradients: Array, max_norm: float) -> None:

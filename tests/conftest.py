@@ -2,36 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
-
 import numpy as np
 import pytest
+from device import device, fused, strict_device, xp  # noqa: F401 - fixtures
 
 import minivae as mv
-from minivae.backend import probe_cuda
-
-
-def module_or_skip(name: str) -> ModuleType:
-    if name == "numpy":
-        return np
-    available, reason = probe_cuda()
-    if not available:
-        pytest.skip(reason)
-    return importlib.import_module("cupy")
-
-
-@pytest.fixture(params=["numpy", "cupy"])
-def xp(request) -> ModuleType:
-    """The array module: NumPy, and CuPy where there is a device."""
-    return module_or_skip(request.param)
-
-
-@pytest.fixture(params=["cpu", "cuda"])
-def device(request) -> str:
-    """The device of a model: the CPU, and the GPU where there is one."""
-    module_or_skip({"cpu": "numpy", "cuda": "cupy"}[request.param])
-    return request.param
 
 
 @pytest.fixture(scope="session")

@@ -56,3 +56,23 @@ def plain_network(vae: VAE, name: str, x: np.ndarray) -> np.ndarray:
         if i < depth:
             x = ACTIVATIONS[vae.activation](x)
     return x
+
+
+def plain_nll(vae: VAE, x: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Return −log p(x|z), (…,), for data (…, d) and what the decoder makes of z: textbook densities, summed over features."""
+    if vae.likelihood == "bernoulli":
+        p = 1 / (1 + np.exp(-outputs))
+        return -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum(axis=-1)
+    if vae.likelihood == "gaussian":
+        outputs, raw = np.split(outputs, 2, axis=-1)
+        variance = vae.variance_floor + np.exp(raw)
+    elif vae.likelihood == "gaussian_shared":
+        variance = np.exp(float(vae.parameters_.parameters["likelihood.log_var"].data))
+    else:
+        variance = vae.variance
+    return (0.5 * np.log(2 * np.pi * variance) + (x - outputs) ** 2 / (2 * variance)).sum(axis=-1)
+
+
+def plain_kl(mean: np.ndarray, log_var: np.ndarray) -> np.ndarray:
+    """Return KL(N(mean, e^log_var) ‖ N(0, I)), summed over the last axis."""
+    return 0.5 * (np.exp(log_var) + mean**2 - 1 - log_var).sum(axis=-1)

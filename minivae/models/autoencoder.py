@@ -30,9 +30,9 @@ class Autoencoder(Generative):
     (A.9)  with hidden_dims=() and "gaussian_fixed" the code spans the subspace of the leading principal components
 
     It is not a model of how x came about, so ``score_samples``, ``score`` and ``anomaly_score`` tell how well x is rebuilt,
-    log p(x | h(x)).  The uses that need a posterior take q(z|x) = N(h(x), s²) with s = ``posterior_std``: whatever q is, ``elbo`` and
-    ``log_likelihood`` are bounds on log p(x) = log ∫ p(x|z) N(z; 0, I) dz (M.3, M.6), here low ones, since nothing has drawn the codes
-    towards N(0, I); and ``reconstruct`` with a temperature τ strays from h(x) by τ s.
+    log p(x | h(x)).  The uses that need a posterior take q(z|x) = N(h(x), s²) with s = ``posterior_std``.  Whatever q is, ``elbo``
+    and ``log_likelihood`` are bounds on log p(x) = log ∫ p(x|z) N(z; 0, I) dz (M.3, M.6), if low ones, since nothing has drawn the
+    codes towards N(0, I); and ``reconstruct`` with a temperature τ strays from h(x) by τ s.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class Autoencoder(Generative):
 
     Attributes
     ----------
-    history_ : name → one value per epoch: train_ and test_ ``reconstruction``, the penalties before they are weighted, and ``loss``;
-        ``active_units`` and ``seconds``.
+    history_ : name → one value per epoch: train_ and test_ ``reconstruction``, the penalties before they are weighted, and
+        ``loss``; ``active_units`` and ``seconds``.
     encoder_, decoder_, likelihood_, parameters_ : the network.
     """
 
@@ -169,9 +169,9 @@ class DenoisingAutoencoder(Autoencoder):
                                        x̃_j = 0                     "masking", for the share ``amount`` of the features
                                        x̃_j = 0 or 1, at even odds  "salt_and_pepper", for that share; for features in [0, 1]
 
-    Every visit to an example corrupts it anew, also the losses on the test set in the history.  A trained model takes what it is given
-    for what it is: ``reconstruct(model.corrupt(x))`` restores corrupted examples, ``reconstruct(x)`` rebuilds clean ones, and scores
-    encode the clean ones.
+    Every visit to an example corrupts it anew, and so do the losses on the test set in the history.  A trained model takes what it
+    is given as it is: ``reconstruct(model.corrupt(x))`` restores corrupted examples, ``reconstruct(x)`` rebuilds clean ones, and
+    the scores encode clean ones.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array, generator, resolve_device, to_numpy
 from minivae.batches import Rows
 from minivae.checks import NotFittedError, check_int, reject
+from minivae.counter_noise import noise_source
 from minivae.estimators import active_units
 from minivae.likelihoods import make_likelihood
 from minivae.models.settings import Settings
@@ -149,7 +150,7 @@ class Model(Settings):
 
     def evaluate(self, rows: Rows) -> tuple[dict[str, float], dict[str, Any]]:
         """Return the terms and the loss averaged over all rows, and what there is to say of the latent code."""
-        rng = generator(self.xp_, self.seed, "evaluate")
+        rng = noise_source(self.noise, self.xp_, self.seed, "evaluate")
         totals: dict[str, float] = {}
         means, log_vars = [], []
         with no_grad():
@@ -185,11 +186,16 @@ class Model(Settings):
         checkpoint.save(path, arrays, record)
 
     def _learned(self) -> dict[str, Any]:
-        """Return the learned attributes, other than parameters, that a saved model needs: names and JSON-able values, lists of arrays."""
+        """Return the learned attributes, other than parameters, that a saved model needs: names and JSON-able values.
+
+        A list comes back as an array.
+        """
         return {}
 
     def _restore(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
-        self.hidden_dims = tuple(self.hidden_dims)  # a list, in JSON
+        for name, value in record["params"].items():
+            if isinstance(value, list):  # JSON knows no tuples
+                setattr(self, name, tuple(value))
         self._check_settings()
         for name, value in record["learned"].items():
             setattr(self, name, np.asarray(value) if isinstance(value, list) else value)

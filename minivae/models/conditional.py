@@ -19,9 +19,9 @@ class ConditionalVAE(VAE):
     (A.6)  log p(x|y) ≥ ELBO(x|y) = E_q[log p(x|z, y)] − KL(q(z|x, y) ‖ p(z)),    z ~ N(0, I) whatever y is
            loss = reconstruction + β KL, as the VAE's
 
-    ``fit`` takes for y either class labels, (n,) whole numbers or strings, or any condition, an (n, c) matrix of numbers.  All other
-    uses take one y for each row, or a single one for all: ``sample(16, y=3)``, ``encode(x, y)``, ``decode(z, y)``.  Every likelihood
-    and bound is of x given y.
+    ``fit`` takes for y either class labels, (n,) whole numbers or strings, or any condition, an (n, c) matrix of numbers.  All
+    other uses take one y for each row, or a single one for all: ``sample(16, y=3)``, ``encode(x, y)``, ``decode(z, y)``.  Every
+    likelihood and bound is of x given y.
 
     All parameters are those of ``VAE``.
 

@@ -33,8 +33,8 @@ def squared_jacobian_norm(layers: Sequence[Dense], activations: Sequence[Op], x:
            ∂h_L/∂x = diag φ_L'(a_L) W_Lᵀ · diag φ_{L−1}'(a_{L−1}) W_{L−1}ᵀ · … · diag φ_1'(a_1) W_1ᵀ
 
     Why: the chain rule, one factor per layer.  The product is formed from the left: its k rows, one for each entry of the code, are
-    fewer than its d columns.  For one sigmoid layer it is Rifai's Σ_j [h_j (1 − h_j)]² Σ_k W_kj².  The gradient of the norm needs the
-    second derivatives of the φ; the tape finds them, since the slopes are made of ops.
+    fewer than its d columns.  For one sigmoid layer it is Rifai's Σ_j [h_j (1 − h_j)]² Σ_k W_kj².  The gradient of the norm needs
+    the second derivatives of the φ; the tape finds them, since the slopes are made of ops.
 
     ``layers`` and ``activations``, one for each layer, in order.
     """
@@ -61,8 +61,8 @@ class ContractiveAutoencoder(Autoencoder):
 
     (A.5)  loss = −log p(x|h) + λ Σ_j ‖∇_x h_j‖²              the squared Frobenius norm of the encoder's Jacobian, exactly
 
-    A code could be made to move less just by being small, with a decoder that magnifies it again.  Tied weights, or an activation of
-    the code with bounded range, leave the penalty a better hold.
+    A code could be made to move less just by being small, with a decoder that magnifies it again.  Tied weights, or an activation
+    of the code that saturates, leave the penalty a better hold.
 
     Parameters
     ----------

@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from minivae.autodiff import Tensor, no_grad
-from minivae.backend import Array, array_module, generator, standard_normal, to_device, to_numpy
+from minivae.autodiff import no_grad
+from minivae.backend import Array, array_module, standard_normal, to_device, to_numpy
 from minivae.batches import Rows
 from minivae.checks import check_choice, check_int, check_real
+from minivae.counter_noise import noise_source
 from minivae.estimators import ImportanceEstimate, importance_weighted
 from minivae.latent import interpolate, traverse
 from minivae.models.base import Model
@@ -178,4 +179,5 @@ class Generative(Model):
     def _generator(self, stream: str, seed: int | None) -> Any:
         """Return the model's own generator for a purpose, or one of the caller's seed: the same call gives the same numbers."""
         self._require_fit()
-        return generator(self.xp_, self.seed if seed is None else check_int("seed", seed, 0), stream)
+        seed = self.seed if seed is None else check_int("seed", seed, 0)
+        return noise_source(self.noise, self.xp_, seed, stream)

@@ -27,8 +27,8 @@ class IWAE(Variational):
     "standard" gradient: the derivative of that.  With normalised weights w̃_i = w_i / Σ w it is −Σ_i w̃_i ∇ log w_i, which the
     hand-written backward of ``logsumexp`` makes.
 
-    "doubly_reparameterized" gradient (Tucker et al. 2019): ∇ log w_i reaches the encoder by z_i, and directly, as log q(z_i|x) has μ
-    and σ in it.  The direct part has mean zero for one sample, and for several drowns what is left of the signal in noise as s grows.
+    "doubly_reparameterized" gradient (Tucker et al. 2019): ∇ log w_i reaches the encoder by z_i, and directly, as log q(z_i|x) has
+    μ and σ in it.  The direct part is noise around zero for one sample, and for several it drowns what the other tells as s grows.
     Reparameterising it once more turns its mean into another gradient by z_i, and together they are
 
         encoder:  −Σ_i w̃_i² (∂ log w_i/∂z_i) ∇z_i        decoder:  −Σ_i w̃_i ∇ log w_i, as before

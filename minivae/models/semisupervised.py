@@ -1,6 +1,6 @@
 """Classification with few labels and many examples, in the two ways of Kingma, Rezende, Mohamed & Welling 2014 (G.8).
 
-Both take y with -1 for an example without label, and have scikit-learn's manners for a classifier.
+Both take y with -1 for an example without label.
 """
 
 from __future__ import annotations
@@ -12,63 +12,20 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minivae.autodiff import Tensor
-from minivae.backend import Array, array_module, standard_normal, to_device, to_numpy
-from minivae.checks import check_int, check_real, reject
+from minivae.backend import Array, array_module, standard_normal, to_device
+from minivae.checks import check_real, reject
 from minivae.classifier import cross_entropy, fit_classifier, log_softmax
-from minivae.conditions import classes_of, one_hot
+from minivae.conditions import one_hot
 from minivae.estimators import ImportanceEstimate
+from minivae.models.classifying import Classifier
 from minivae.models.conditional import ConditionalVAE
-from minivae.models.generative import Generative
+from minivae.models.settings import check_widths
 from minivae.models.vae import VAE
 from minivae.nn import MLP
 from minivae.objectives import semi_supervised_loss, warm_up
 from minivae.ops import exp, kl_standard_normal, reparameterize, reshape, sum_
 
 M1 = TypeVar("M1", bound="VAEClassifier")
-
-
-class Classifier(Generative):
-    """Uses of a model that knows log p(y|x); ``classes_`` are the labels in order, (c,)."""
-
-    classes_: np.ndarray
-
-    def class_log_probabilities(self, x: Array) -> Tensor:
-        """Return log p(y|x) of every class for a batch (n, d): (n, c), in nats."""
-        raise NotImplementedError
-
-    def predict_log_proba(self, x: Any) -> Array:
-        """Return log p(y|x) of every class, (n, c)."""
-        return self._map(lambda x, _: self.class_log_probabilities(x).data, x, None, "x", self.n_features_in_)
-
-    def predict_proba(self, x: Any) -> Array:
-        """Return p(y|x) of every class, (n, c)."""
-        log_p = self.predict_log_proba(x)
-        return array_module(log_p).exp(log_p)
-
-    def predict(self, x: Any) -> np.ndarray:
-        """Return the most probable label of each row, (n,)."""
-        return self.classes_[to_numpy(self.predict_log_proba(x)).argmax(axis=1)]
-
-    def score(self, x: Any, y: Any = None) -> float:
-        """Return the accuracy: the share of right labels among the rows that have one."""
-        truth = one_hot(y, self.classes_, len(x), partial=True)
-        labelled = truth.any(axis=1)
-        if not labelled.any():
-            reject("y", "a label for at least one row", "none")
-        return float((self.predict(x) == self.classes_[truth.argmax(axis=1)])[labelled].mean())
-
-    def _learn_condition(self, y: Any) -> None:
-        self.classes_ = classes_of(y)
-
-    def _learned(self) -> dict[str, Any]:
-        return {"classes_": self.classes_.tolist()}
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags
-
-        tags = super().__sklearn_tags__()
-        tags.estimator_type, tags.classifier_tags, tags.target_tags.required = "classifier", ClassifierTags(), True
-        return tags
 
 
 @dataclass(kw_only=True, eq=False)
@@ -98,8 +55,7 @@ class VAEClassifier(Classifier, VAE):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        for width in self.classifier_hidden_dims:
-            check_int("classifier_hidden_dims", width, 1)
+        check_widths("classifier_hidden_dims", self.classifier_hidden_dims)
         check_real("weight_decay", self.weight_decay, 0)
 
     def _make_layers(self, rng: np.random.Generator) -> tuple[MLP, ...]:
@@ -116,9 +72,10 @@ class VAEClassifier(Classifier, VAE):
         """Train from scratch as ``Model.fit`` says, with y (n,) class labels, or -1 where there is none."""
         super().fit(x, y, *args, **kwargs)
         labels = one_hot(y, self.classes_, len(x), partial=True)
-        labelled = labels.any(axis=1)
-        features, targets = (to_device(self.xp_, a, self.dtype) for a in (self.transform(x[labelled]), labels[labelled]))
-        fit_classifier(self.classifier_, features, targets, self.weight_decay)
+        labelled = np.flatnonzero(labels.any(axis=1))
+        features = self.transform(x[to_device(array_module(x), labelled)])
+        targets = to_device(self.xp_, labels[labelled], self.dtype)
+        fit_classifier(self.classifier_, to_device(self.xp_, features, self.dtype), targets, self.weight_decay)
         return self
 
     def class_log_probabilities(self, x: Array) -> Tensor:
@@ -149,7 +106,8 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
 
     Attributes
     ----------
-    history_ : as the VAE's; ``label_kl`` is KL(q(y|x) ‖ p(y)), a part of ``elbo``, and ``classification`` is −log q(y|x) where y is known.
+    history_ : as the VAE's; ``label_kl`` is KL(q(y|x) ‖ p(y)), a part of ``elbo``, and ``classification`` the mean of −log q(y|x)
+        where y is known.
     classes_ : the labels in order, (c,).
     classifier_ : the network of q(y|x), with the encoder's hidden layers.
 
@@ -179,19 +137,19 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
     def class_log_probabilities(self, x: Array) -> Tensor:
         return log_softmax(self.classifier_(x))
 
-    def posterior(self, x: Array | Tensor, condition: Array | None = None) -> tuple[Tensor, Tensor]:
+    def posterior(self, x: Array | Tensor, condition: Array = None) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of q(z|x, y), where y is unknown of the most probable one."""
         xp = self.xp_
         unknown = ~condition.any(axis=1, keepdims=True)
         guess = xp.eye(len(self.classes_), dtype=self.dtype)[self.class_log_probabilities(x).data.argmax(axis=1)]
         return super().posterior(x, condition + unknown * guess)
 
-    def decoder(self, z: Array | Tensor, condition: Array | None) -> Tensor:
+    def decoder(self, z: Array | Tensor, condition: Array) -> Tensor:
         if not condition.any(axis=1).all():
             reject("y", "a class label for every row that is decoded", "none", "pass y, the label you want or predict(x)")
         return super().decoder(z, condition)
 
-    def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
+    def terms(self, x: Array, rng: Any, condition: Array = None) -> dict[str, Tensor]:
         """Return the averages over q(y|x) of −log p(x|y, z) and KL(q(z|x, y) ‖ p(z)), KL(q(y|x) ‖ p(y)), and −log q(y|x)."""
         xp, (n, c) = self.xp_, condition.shape
         known = condition.any(axis=1)
@@ -200,13 +158,13 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
         each_x, each_y = xp.repeat(x, c, axis=0), xp.tile(xp.eye(c, dtype=x.dtype), (n, 1))  # (n c, d) and (n c, c)
         mean, log_var = super().posterior(each_x, each_y)
         z = reparameterize(mean, log_var, standard_normal(rng, mean.shape, mean.dtype))  # (R.1)
-        nll = reshape(self.likelihood_.nll(each_x, self.decoder(z, each_y)), shape=(n, c))
+        nll = reshape(self.likelihood_.nll(each_x, super().decoder(z, each_y)), shape=(n, c))
         kl = reshape(kl_standard_normal(mean, log_var), shape=(n, c))
         return {
             "reconstruction": sum_(q * nll, axis=1),
             "kl": sum_(q * kl, axis=1),
             "label_kl": math.log(c) + ~known * sum_(exp(log_q) * log_q, axis=1),
-            "classification": sum_(cross_entropy(log_q, condition)) / max(1, int(known.sum())),
+            "classification": sum_(cross_entropy(log_q, condition)) / xp.maximum(condition.sum(), 1),
         }
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
@@ -228,7 +186,11 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
         return (xp.exp(log_q) * (given_y - log_q)).sum(axis=1) - math.log(len(self.classes_))
 
     def importance_estimate(self, x: Any, n_samples: int = 100, seed: int | None = None, y: Any = None) -> ImportanceEstimate:
-        """Return log p(x|y) of each row, or without y log p(x) = log Σ_y p(x|y) / c, from ``n_samples`` for each y."""
+        """Return log p(x|y) of each row, or without y log p(x) = log Σ_y p(x|y) / c, from ``n_samples`` for each y.
+
+        Those of all y share their noise.  So without y, the standard error is the sum of theirs, an upper bound, and the effective
+        sample size the lower bound that goes with it.
+        """
         if y is not None:
             return super().importance_estimate(x, n_samples, seed, y)
         parts = [super(SemiSupervisedVAE, self).importance_estimate(x, n_samples, seed, label) for label in self.classes_]
@@ -236,10 +198,10 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
         log_p, error, size = (xp.stack(column) for column in list(zip(*parts, strict=True))[:3])  # (c, n)
         top = log_p.max(axis=0)
         p = xp.exp(log_p - top)
-        total = p.sum(axis=0)
+        share = p / p.sum(axis=0)
         return ImportanceEstimate(
-            top + xp.log(total / len(parts)),
-            xp.sqrt(((error * p) ** 2).sum(axis=0)) / total,
-            total**2 / (p**2 / size).sum(axis=0),
-            n_samples * len(parts),
+            top + xp.log(p.mean(axis=0)),
+            (share * error).sum(axis=0),
+            1 / (share / xp.sqrt(size)).sum(axis=0) ** 2,
+            n_samples,
         )

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from minivae.backend import DEVICES
 from minivae.batches import BINARIZE
 from minivae.checks import check_choice, check_int, check_real, reject
+from minivae.counter_noise import NOISES
 from minivae.likelihoods import LIKELIHOODS
 from minivae.nn import ACTIVATIONS, INITIALISERS
 from minivae.optim import OPTIMIZERS
@@ -31,13 +32,16 @@ class Settings:
     activation : "relu", "leaky_relu", "elu", "tanh", "sigmoid", "softplus" or "identity".
     likelihood : "bernoulli" (L.1); "gaussian", a variance per example and feature (L.2); "gaussian_fixed", σ² = ``variance`` (L.3);
         "gaussian_shared", one learned σ² that begins at ``variance`` (L.4).
-    variance : σ² of those two.  variance_floor : least σ² of the "gaussian" likelihood.
+    variance : σ² of the "gaussian_fixed" likelihood, and where "gaussian_shared" begins.
+    variance_floor : least σ² of the "gaussian" likelihood.
     init : how the weights begin, "glorot" or "he".  output_bias : "zeros", or "data" to begin at the data's mean.
     binarize : what is made of grey pixels: "none", "fixed" (one draw for ever) or "dynamic" (a draw at every visit).
     epochs : passes over the data.  batch_size : examples per step.  optimizer : "adam" or "sgd".  learning_rate : its step size.
     clip_norm : greatest norm of the gradient, or None.
     patience : stop after so many epochs without a better loss (on the test set if there is one) and keep the best, or None.
     seed : of everything random.  The same seed on the same machine gives the same history to the last bit.
+    noise : where random numbers come from: "generator", the array module's own, which is fast; or "counter", a function of seed and
+        position, which draws the same on every device and lets a GPU replay its steps (``minivae.counter_noise``).
     device : "cpu", "cuda" or "auto".  dtype : "float32" or "float64".
     """
 
@@ -57,16 +61,14 @@ class Settings:
     clip_norm: float | None = None
     patience: int | None = None
     seed: int = 0
+    noise: str = "generator"
     device: str = "auto"
     dtype: str = "float32"
 
     def _check_settings(self) -> None:
         """Refuse settings that cannot be used; ``fit`` asks before it does anything."""
         check_int("latent_dim", self.latent_dim, 1)
-        if not isinstance(self.hidden_dims, (tuple, list)):
-            reject("hidden_dims", "a tuple of widths", repr(self.hidden_dims), "write (400,) for one layer")
-        for width in self.hidden_dims:
-            check_int("hidden_dims", width, 1)
+        check_widths("hidden_dims", self.hidden_dims)
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("likelihood", self.likelihood, LIKELIHOODS)
         check_real("variance", self.variance, 0, open_low=True)
@@ -83,6 +85,7 @@ class Settings:
         if self.patience is not None:
             check_int("patience", self.patience, 1)
         check_int("seed", self.seed, 0)
+        check_choice("noise", self.noise, NOISES)
         check_choice("device", self.device, DEVICES)
         check_choice("dtype", self.dtype, ("float32", "float64"))
 
@@ -105,3 +108,11 @@ class Settings:
         return Tags(
             estimator_type=None, target_tags=TargetTags(required=False), transformer_tags=TransformerTags(), input_tags=InputTags()
         )
+
+
+def check_widths(argument: str, widths: Any) -> None:
+    """Refuse anything but a tuple of the widths of layers; () is no layer."""
+    if not isinstance(widths, (tuple, list)):
+        reject(argument, "a tuple of widths", repr(widths), "write (400,) for one layer")
+    for width in widths:
+        check_int(argument, width, 1)

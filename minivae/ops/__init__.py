@@ -22,7 +22,7 @@ ALL_OPS: dict[str, Op] = {
     )
 }
 
-# Their backward is, for a reason that their docstring gives, not the derivative of their forward: no finite difference can check it.
+# Their backward is not the derivative of their forward, for a reason that their docstring gives: finite differences must disagree.
 SURROGATE_GRADIENTS: dict[str, Op] = {op.name: op for op in (quantize, scale_gradient)}
 
 __all__ = [

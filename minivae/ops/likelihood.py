@@ -65,7 +65,7 @@ def gaussian_nll_forward(xp, x, mean, log_var):
     Domain: log_var from −700 to 700; below, 1/s² is no longer a float64.
     Source: Kingma & Welling 2014, appendix C.2.
     """
-    log_var = xp.asarray(log_var)
+    log_var = log_var if hasattr(log_var, "dtype") else xp.full((), log_var)  # a fill, where asarray would be a copy to a device
     residual = x.astype("float64") - mean
     scaled = residual * xp.exp(-log_var.astype("float64"))
     square = residual * scaled

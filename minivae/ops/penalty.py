@@ -36,9 +36,9 @@ def sparsity_kl_forward(xp, logits, target=0.05):
     Why: a unit is to be on for the share ρ of the examples: the average runs over the *batch*, one for each unit j.  Then
     ∂out/∂ρ̂ = (1 − ρ)/(1 − ρ̂) − ρ/ρ̂, ∂ρ̂_j/∂h_ij = 1/n, and the sigmoid's slope is h (1 − h).
     Shapes: logits (n, k), the result ().  Saved: log h, log (1 − h), log Σ h, log Σ (1 − h), ρ, dtype.
-    Numerics: log h = min(ℓ, 0) − log(1 + e^−|ℓ|), and log(1 − h) the same at −ℓ, have full precision however far ℓ is out.  The means
-    are log-sum-exps of these and the slope is exponentials of their differences: h itself, which would round to 0 or 1, does not
-    occur.  In float64, since logarithms of similar size are subtracted.
+    Numerics: log h = min(ℓ, 0) − log(1 + e^−|ℓ|), and log(1 − h) the same at −ℓ, have full precision however far ℓ is out.  The
+    means are log-sum-exps of these and the slope is exponentials of their differences: 1 − h is never formed from an h that has
+    rounded to 1.  In float64, since logarithms of similar size are subtracted.
     Errors: InputError without an example to average, and unless 0 < ρ < 1.
     Source: Ng 2011, "Sparse autoencoder", CS294A lecture notes.
     """
@@ -73,9 +73,8 @@ def quantize_forward(xp, x, levels):
     (A.7)  out = Δ round((x + 1)/Δ) − 1,   Δ = 2/(L − 1)        backward: ∂L/∂x := ∂L/∂out
 
     Why: the derivative of a staircase is zero wherever it exists, and nothing could be learned through it.  So the backward is, on
-    purpose, that of the identity: the rounding is taken for an offset out − x that does not depend on x.  It errs by what the loss
-    curves within half a step Δ.  Finite differences must disagree; checked is that the cotangent passes unchanged, and the derivative
-    of the objective with the offsets held fixed.
+    purpose, that of the identity: the rounding is taken for an offset out − x that does not depend on x.  Finite differences must
+    disagree; what can be checked is the derivative of an objective in which these offsets are held fixed.
     Shapes: any.  Saved: nothing.  Domain: [−1, 1], where a tanh puts x; beyond it the same grid goes on.
     Numerics: a tie goes to the level with the even number.
     Errors: InputError unless ``levels`` is a whole number of at least 2.
@@ -96,8 +95,8 @@ def scale_gradient_forward(xp, x, scale):
 
     Why: some gradient estimators weigh what flows into the samples z differently from what flows into the decoder (M.6, see
     ``minivae.models.iwae``), and this stands between the two.  Finite differences must disagree, by just that factor.
-    Shapes: ``scale`` an array that broadcasts to the shape of x.  Saved: the scale, which is read when backward runs: it may be filled
-    in after the forward, when what it depends on is known.
+    Shapes: ``scale`` an array that broadcasts to the shape of x.  Saved: the scale, which is read when backward runs: it may be
+    filled in after the forward, when what it depends on is known.
     Source: Tucker, Lawson, Gu & Maddison 2019, for its use.
     """
     return x, (scale,)

@@ -1,0 +1,173 @@
+"""What the terminal shows: training while it goes on, and tables at the end.
+
+Colour and movement only on a terminal, and ``NO_COLOR`` is respected; anywhere else the same facts come as plain lines.  rich is
+imported by the first use.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from minivae.runs import as_json
+from minivae.tables import TERMS, VERDICT_STYLES
+from minivae.training import Hook, Trainer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+REFRESH = 0.15  # seconds between updates of the live display
+PLAIN_LINES = 10  # of a training that nobody watches
+PLAIN_WIDTH = 200  # of a table in a file: whoever reads it can scroll
+
+
+class Terminal:
+    """Where a command prints to.
+
+    With ``json`` standard output carries one JSON line and nothing else: what is for people goes to standard error.  ``quiet``
+    drops the latter.
+    """
+
+    def __init__(self, quiet: bool = False, json: bool = False) -> None:
+        self.quiet, self.json = quiet, json
+
+    def _console(self, stderr: bool) -> Console:
+        from rich.console import Console
+
+        console = Console(stderr=stderr, quiet=self.quiet, highlight=False)
+        if not console.is_terminal:
+            console.width = PLAIN_WIDTH
+        return console
+
+    @property
+    def out(self) -> Console:
+        return self._console(stderr=self.json)
+
+    def line(self, text: str) -> None:
+        """Print one line as it is, however long."""
+        self.out.print(text, markup=False, soft_wrap=True)
+
+    def table(self, title: str, rows: Iterable[Iterable[str]], header: Sequence[str] = ()) -> None:
+        """Print rows of text under a title; without a header they are name, value and remark."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=title, title_justify="left", title_style="bold", show_header=bool(header), box=None, pad_edge=False)
+        for heading, style in zip(header or ("", "", ""), ("",) * len(header) or ("", "bold", "dim")):
+            table.add_column(heading, style=style, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell, style=VERDICT_STYLES.get(cell, "")) for cell in row))
+        self.out.print()
+        self.out.print(table)
+
+    def result(self, record: dict[str, Any]) -> None:
+        """Print the JSON line, if one was asked for."""
+        if self.json:
+            sys.stdout.write(as_json(record) + "\n")
+
+    @contextmanager
+    def training(self, title: str) -> Iterator[dict[str, Hook]]:
+        """Yield the hooks for ``fit`` that show its progress on standard error, the title first when it is really under way."""
+        console = self._console(stderr=True)
+        moving = console.is_terminal and not console.is_dumb_terminal
+        if self.quiet:
+            yield {}
+            return
+        display = _Live(console, title) if moving else _Plain(console, title)
+        try:
+            yield {"on_step": display.on_step, "on_epoch": display.on_epoch}
+        finally:
+            display.close()
+
+
+class _Plain:
+    """The title, and now and then a line about an epoch."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self.console, self.title, self.started = console, title, 0.0
+
+    def begin(self) -> None:
+        self.started = time.perf_counter()
+        self.console.print(self.title, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        pass
+
+    def on_step(self, trainer: Trainer) -> None:
+        if not self.started:
+            self.begin()
+
+    def on_epoch(self, trainer: Trainer) -> None:
+        epochs = trainer.model.epochs
+        if trainer.epoch % max(1, epochs // PLAIN_LINES) == 0 or trainer.epoch == epochs:
+            text = f"epoch {trainer.epoch}/{epochs}  {facts(trainer)}  {self.pace(trainer)}"
+            self.console.print(text, markup=False, soft_wrap=True)
+
+    def pace(self, trainer: Trainer) -> str:
+        """Return the speed, everything counted, and the time that is left at that speed."""
+        done = trainer.step / (trainer.model.epochs * trainer.steps_per_epoch)
+        seconds = time.perf_counter() - self.started
+        speed = done * trainer.model.epochs * len(trainer.train) / seconds
+        minutes, left = divmod(round(seconds * (1 / done - 1)), 60)
+        clock = f"{minutes // 60}:{minutes % 60:02}:{left:02}" if minutes >= 60 else f"{minutes}:{left:02}"
+        return f"{speed:,.0f} examples/s  {clock} left"
+
+
+class _Live(_Plain):
+    """A bar with speed and remaining time, and under it a line of the terms, a few times a second."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        super().__init__(console, title)
+        from rich.console import RenderableType
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.text import Text
+
+        class Display(Progress):
+            line = ""
+
+            def get_renderables(self) -> Iterable[RenderableType]:
+                yield self.make_tasks_table(self.tasks)
+                yield Text(self.line, style="cyan")
+
+        columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("{task.fields[pace]}", style="dim"))
+        self.display = Display(*columns, console=console, transient=True)
+        self.shown = 0.0
+
+    def begin(self) -> None:
+        super().begin()
+        self.task = self.display.add_task("", total=None, epoch="", pace="")
+        self.display.start()
+
+    def close(self) -> None:
+        self.display.stop()
+
+    def on_step(self, trainer: Trainer) -> None:
+        super().on_step(trainer)
+        if time.perf_counter() - self.shown > REFRESH:
+            self.shown = time.perf_counter()
+            epochs = trainer.model.epochs
+            self.display.line = facts(trainer)
+            self.display.update(
+                self.task,
+                total=epochs * trainer.steps_per_epoch,
+                completed=trainer.step,
+                epoch=f"{min(trainer.epoch + 1, epochs)}/{epochs}",
+                pace=self.pace(trainer),
+            )
+
+    def on_epoch(self, trainer: Trainer) -> None:
+        self.on_step(trainer)
+
+
+def facts(trainer: Trainer) -> str:
+    """Return the terms of this epoch so far, and the latest count of active units, on one line."""
+    terms = trainer.model.summarize(trainer.running)
+    if "elbo" in terms and f"{terms['loss']:.2f}" == f"{-terms['elbo']:.2f}":
+        del terms["loss"]  # said already
+    parts = [f"{TERMS.get(name, name)} {value:.2f}" for name, value in terms.items()]
+    if active := trainer.history.get("active_units"):
+        parts.append(f"active units {active[-1]}/{trainer.model.latent_dim}")
+    return "  ".join(parts)

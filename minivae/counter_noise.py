@@ -1,0 +1,96 @@
+"""Noise that is a function of its position, so that every device draws the same numbers for the same seed.
+
+An ordinary generator is a chain, each state made from the last, and NumPy's and CuPy's chains have nothing in common.  Here a
+number is looked up instead: the position goes in as a counter, ten rounds of mixing come out as random bits.  A run on the CPU and
+one on a GPU then differ by arithmetic alone.
+
+    (N.1)  w₀, w₁, w₂, w₃ = Philox4x32-10(counter = (i, draw, path, stream), key = seed)          numbers 4i to 4i + 3 of a draw
+    (N.2)  uniform  u = ⌊w / 2⁸⌋ / 2²⁴                                                              in [0, 1), exact in float32
+    (N.3)  normal   ε₀ = r cos φ,  ε₁ = r sin φ   with r = √(−2 log u₀), φ = 2π u₁, u = (w + ½) / 2³²      and so ε₂, ε₃ from w₂, w₃
+
+Why N.3 (Box & Muller 1958): the plane's standard normal density depends on the radius alone, so the angle is uniform, and
+P(radius > r) = exp(−r²/2) is uniform on (0, 1): solve u₀ = exp(−r²/2) for r.  The largest radius is √(66 log 2) = 6.8.
+It is computed in float64 and rounded once: sines and logarithms of two libraries differ in a float64's last place, which rounding
+to float32 hides.
+
+Source: Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minivae.backend import STREAMS, Array, generator
+from minivae.kernels import library, usable
+
+WORD = 2**32 - 1
+NOISES = ("generator", "counter")
+
+
+def noise_source(kind: str, xp: ModuleType, seed: int, stream: str, *path: int) -> Any:
+    """Return the source of noise of one purpose: the module's own "generator" (fast), or "counter" (the same on every device)."""
+    return (generator if kind == "generator" else CounterGenerator)(xp, seed, stream, *path)
+
+
+class CounterGenerator:
+    """What models use of a NumPy generator, ``standard_normal`` and ``random``, as functions of seed, stream, epoch and draw.
+
+    The number of the draw is kept on the device and raised there, so that a captured step draws anew whenever it is replayed.
+    """
+
+    def __init__(self, xp: ModuleType, seed: int, stream: str, epoch: int | None = None) -> None:
+        self._xp, self._seed = xp, seed % 2**64
+        self._path, self._stream = 0 if epoch is None else epoch + 1, STREAMS.index(stream)
+        self._draw = xp.zeros((), dtype="uint64")
+
+    def standard_normal(self, shape: tuple[int, ...], dtype: Any = "float64") -> Array:
+        """Draw from N(0, 1)."""
+        return self._next("counter_normal", box_muller, shape, dtype)
+
+    def random(self, shape: tuple[int, ...], dtype: Any = "float64") -> Array:
+        """Draw from the uniform distribution on [0, 1)."""
+        return self._next("counter_uniform", uniform, shape, dtype)
+
+    def _next(self, kernel: str, transform: Callable[..., list[Array]], shape: tuple[int, ...], dtype: Any) -> Array:
+        xp, size = self._xp, math.prod(shape)
+        if np.dtype(dtype) == np.float32 and usable(xp):
+            out = xp.empty(shape, dtype="float32")
+            position = (self._draw, np.uint32(self._path), np.uint32(self._stream), np.uint64(self._seed))
+            library(xp).elementwise(kernel, -(-size // 4), out, *position, size)
+        else:
+            groups = xp.arange(-(-size // 4), dtype="uint64")
+            words = philox((groups, self._draw, self._path, self._stream), (self._seed & WORD, self._seed >> 32))
+            out = xp.stack(transform(xp, words), axis=-1).reshape(-1)[:size].reshape(shape).astype(dtype)
+        self._draw += 1
+        return out
+
+
+def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Array, Array, Array, Array]:
+    """Return four random 32-bit words for each counter of four (N.1); arrays are uint64, so that products of words fit."""
+    a, b, c, d = counter
+    key0, key1 = key
+    for _ in range(10):
+        p, q = 0xD2511F53 * a, 0xCD9E8D57 * c
+        a, b, c, d = (q >> 32) ^ b ^ key0, q & WORD, (p >> 32) ^ d ^ key1, p & WORD
+        key0, key1 = (key0 + 0x9E3779B9) & WORD, (key1 + 0xBB67AE85) & WORD
+    return a, b, c, d
+
+
+def uniform(xp: ModuleType, words: tuple[Array, ...]) -> list[Array]:
+    """Return a number in [0, 1) for each word (N.2), in float64."""
+    return [(word >> 8) * 2.0**-24 for word in words]
+
+
+def box_muller(xp: ModuleType, words: tuple[Array, ...]) -> list[Array]:
+    """Return a standard normal number for each word, made in pairs (N.3), in float64."""
+    u = [(word + 0.5) * 2.0**-32 for word in words]
+    normals = []
+    for first, second in ((u[0], u[1]), (u[2], u[3])):
+        radius, angle = xp.sqrt(-2 * xp.log(first)), 2 * math.pi * second
+        normals += [radius * xp.cos(angle), radius * xp.sin(angle)]  # (N.3)
+    return normals

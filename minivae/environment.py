@@ -1,0 +1,62 @@
+"""What a result was computed with: versions, BLAS, processors, device.  A figure without them cannot be compared."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivae.backend import probe_cuda
+from minivae.datasets.mnist import FOLDER_VARIABLE
+
+PACKAGES = ("numpy", "rich", "matplotlib", "safetensors", "pooch")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+def versions() -> dict[str, str]:
+    """Return name → version of Python, of this package and of what it stands on."""
+    from minivae import __version__
+
+    installed = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "minivae": __version__, **installed}
+
+
+def environment() -> dict[str, Any]:
+    """Return everything ``minivae info`` says, by name."""
+    available, reason = probe_cuda()
+    return {
+        **versions(),
+        "platform": platform.platform(),
+        "blas": _blas(),
+        "blas_threads": _blas_threads(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cuda": available,
+        "cuda_reason": reason,
+        "data_folder": _data_folder(),
+    }
+
+
+def _blas() -> str:
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+
+
+def _blas_threads() -> str:
+    """Return what is known of the threads of a matrix product: asked from the library, or as the environment sets them."""
+    try:
+        from threadpoolctl import threadpool_info  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        found = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
+        return ", ".join(found) or "the library's default"
+    counts = [f"{pool['num_threads']} ({pool['internal_api']})" for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return ", ".join(counts) or "unknown"
+
+
+def _data_folder() -> str:
+    import pooch
+
+    return os.environ.get(FOLDER_VARIABLE) or str(Path(pooch.os_cache("minivae")))

@@ -1,0 +1,93 @@
+"""The explorer: one HTML page with a trained decoder inside, to move through its latent space by hand."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+
+from minivae.autodiff import no_grad
+from minivae.backend import generator, standard_normal, to_numpy
+from minivae.charts import grey, limits
+from minivae.datasets import Dataset
+from minivae.markup import Markup, asset, data_script, join, page
+from minivae.plots import latent
+from minivae.runs import Run
+from minivae.selection import code_of, spread
+
+EXAMPLES = 600  # of the test set, that the page carries at most
+DRAWS = 9  # noise vectors for the temperature: those of the seeds 0, 1, …
+PROOFS = 8  # latent vectors that are decoded here too, so that the page can compare
+
+
+def explorer(run: Run, model: Any, test: Dataset) -> str:
+    """Return the page for a run, its model and its test set."""
+    body = join((Markup(asset("explorer.html")), data_script("model", record_of(run, model, test))))
+    return page(f"Explore {run.path.name}", body, ("page.css", "explorer.css"), ("decoder.js", "model.js", "plane.js", "examples.js", "explorer.js"))
+
+
+def record_of(run: Run, model: Any, test: Dataset) -> dict[str, Any]:
+    """Return everything the page's script needs to know, JSON-able: arrays are the base64 text of their little-endian bytes."""
+    shown = test.subset(spread(len(test), EXAMPLES))
+    code, scale = code_of(model, shown.x, shown.y), limits(test.x)
+    conditional = model._condition_width() > 0
+    classes = model.classes_.tolist() if conditional else [] if shown.y is None else np.unique(shown.y).tolist()
+    numbers = {label: number for number, label in enumerate(classes)}
+    return {
+        "title": f"{type(model).__name__} on {test.name}",
+        "run": run.path.name,
+        "decoder": decoder_of(model),
+        "image_shape": test.image_shape,
+        "n_features": model.n_features_in_,
+        "limits": scale,
+        "dimensions": [{"index": int(j), "name": latent(j), "strength": float(code.strength[j])} for j in code.order],
+        "measure": code.measure,
+        "reach": code.reach(),
+        "map_reach": code.reach(code.order[:2]),
+        "classes": [str(label) for label in classes],
+        "conditional": conditional,
+        "examples": {
+            "row": spread(len(test), EXAMPLES).tolist(),
+            "label": None if shown.y is None else [numbers.get(label, -1) for label in shown.y.tolist()],
+            "mean": floats(code.mean),
+            "std": floats(np.exp(0.5 * code.log_var)),
+            "grey": text(grey(shown.x, scale)),
+        },
+        "noise": floats(np.concatenate([noise(model, seed) for seed in range(DRAWS)])),
+        "proof": proof(model),
+    }
+
+
+def decoder_of(model: Any) -> dict[str, Any]:
+    """Return the decoder's layers in order, its activation, and what turns its outputs into E[x|z]."""
+    layers = []
+    for layer in model.decoder_.layers:
+        weight = to_numpy(layer.weight.data)
+        layers.append({"weight": floats(weight.T if layer.transpose else weight), "bias": floats(to_numpy(layer.bias.data))})
+    return {"layers": layers, "activation": model.decoder_.activation.name, "likelihood": model.likelihood}
+
+
+def noise(model: Any, seed: int) -> np.ndarray:
+    """Return the ε (1, latent_dim) with which ``model.reconstruct`` strays from one example under this seed."""
+    return to_numpy(standard_normal(model._generator("sample", seed), (1, model.latent_dim), model.dtype))
+
+
+def proof(model: Any) -> dict[str, str]:
+    """Return decoder inputs drawn from the prior, a class in turn beside each, and what this package's decoder makes of them."""
+    z = standard_normal(generator(np, model.seed, "evaluate"), (PROOFS, model.latent_dim), model.dtype)
+    y = np.resize(model.classes_, PROOFS) if model._condition_width() else None
+    condition = model._condition(y, PROOFS)
+    inputs = z if condition is None else np.concatenate([z, condition], axis=1)
+    with no_grad():
+        return {"inputs": floats(inputs), "means": floats(to_numpy(model.decode(z, y)))}
+
+
+def floats(array: np.ndarray) -> str:
+    """Return numbers as base64 float32."""
+    return text(np.asarray(array, dtype="<f4"))
+
+
+def text(array: np.ndarray) -> str:
+    """Return an array's bytes, row by row, as base64."""
+    return base64.b64encode(array.tobytes(order="C")).decode()

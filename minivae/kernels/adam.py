@@ -1,0 +1,63 @@
+"""Adam as one launch, with everything that changes from step to step in the device's memory."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+
+from minivae.backend import Array
+from minivae.checks import check_real
+from minivae.kernels import library
+
+
+class FusedAdam:
+    """The ``Adam`` of ``minivae.optim`` for float32 vectors on a device: same settings, same ``step``, same ``state``.
+
+    The number of steps and the learning rate are arrays, because a captured step repeats the Python numbers of its capture.
+    Looking at ``steps`` waits for the device; ``step`` does not.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        xp: ModuleType,
+        learning_rate: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+    ) -> None:
+        self.beta1, self.beta2 = check_real("beta1", beta1, 0, 1), check_real("beta2", beta2, 0, 1)
+        self.eps = check_real("eps", eps, 0)
+        self.sums, self.square_sums = xp.zeros(size, dtype="float32"), xp.zeros(size, dtype="float32")
+        self._steps, self._rate = xp.zeros((), dtype="int64"), xp.zeros((), dtype="float64")
+        self._kernels = library(xp)
+        self.learning_rate = learning_rate
+
+    @property
+    def learning_rate(self) -> float:
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._learning_rate = check_real("learning_rate", value, 0, open_low=True)
+        self._rate.fill(value)
+
+    @property
+    def steps(self) -> int:
+        return int(self._steps)
+
+    @steps.setter
+    def steps(self, value: int) -> None:
+        self._steps.fill(value)
+
+    def step(self, values: Array, gradients: Array) -> None:
+        """Update ``values`` in place."""
+        self._steps += 1
+        settings = (np.float64(self.beta1), np.float64(self.beta2), np.float64(self.eps), values.size)
+        arrays = (values, gradients, self.sums, self.square_sums, self._steps, self._rate)
+        self._kernels.elementwise("adam", values.size, *arrays, *settings)
+
+    def state(self) -> dict[str, Array]:
+        """Return the arrays that a later run needs to go on as this one would."""
+        return {"sums": self.sums, "square_sums": self.square_sums}

@@ -1,0 +1,124 @@
+"""Graph replay: a training step is captured once as a CUDA graph, and then launched again as a whole.
+
+An eager step of a VAE with one hidden layer is about fifty launches, a hundred without the kernels, and each keeps the host busy
+longer than most of them keep a GPU.  A graph is one launch.  But a capture records kernels with the addresses and the numbers they
+were given, so all that changes from step to step has to be in the device's memory, at the same place: which rows are next, the
+position of the noise (``counter_noise``), Adam's step number and learning rate (``adam``), the sums of the losses.  And nothing may
+look at a result on the way, since that would wait for what has not run.
+
+Memory: a step's own arrays come from a pool that serves nobody else.  What it frees may be used again by the next step, which comes
+after it on the same stream, and by nothing that could run in between.
+
+Whatever cannot be captured is no error: the reason is logged, and the steps run one kernel at a time, as without this file.
+
+Proven on the CPU, by a stand-in that records kernels instead of running them: a replayed run leaves the same parameters, bit for
+bit, as an eager one; a step that waits, copies from the host or calls CuPy's products is not captured, and training goes on.
+Not proven without a device: the capture by CUDA itself, how the pool behaves under it, and what is gained.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import logging
+import os
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minivae.backend import Array
+
+WARM_UP = 3  # eager steps before the first capture: they compile the kernels, choose cuBLAS's algorithms and fill the pool
+log = logging.getLogger("minivae")
+
+
+class Replay:
+    """Makes the steps of training: one kernel at a time, or, after the first few, by launching the graph of a step.
+
+    Parameters
+    ----------
+    xp : the array module.
+    obstacle : why a step of this training cannot be captured; "" where it is to be tried.
+    """
+
+    def __init__(self, xp: ModuleType, obstacle: str) -> None:
+        self._xp, self._steps = xp, 0
+        if os.environ.get("MINIVAE_GRAPH") == "0":
+            obstacle = "MINIVAE_GRAPH=0"
+        self._eager = xp is np or bool(obstacle)
+        self._pool: Any = None if self._eager else xp.cuda.MemoryPool()
+        if obstacle and xp is not np:
+            _explain(obstacle)
+
+    @contextlib.contextmanager
+    def epoch(self, order: Array, size: int, step: Callable[[Array], Any]) -> Iterator[Callable[[Array], Any]]:
+        """Yield what to call with the row numbers of each batch in turn, in the place of ``step``.
+
+        Parameters
+        ----------
+        order : all row numbers of the epoch, from which the batches are cut.
+        size : of a full batch; a last one that is smaller is never replayed.
+        step : makes a training step from row numbers on the device.
+        """
+        if self._eager:
+            yield step
+            return
+        xp, pool, stream, graph, first = self._xp, self._pool, _stream(self._xp), None, True
+        window = xp.arange(size)
+
+        def next_step() -> None:
+            nonlocal window
+            step(order[window])
+            window += size
+
+        def make(index: Array) -> None:
+            nonlocal graph, first
+            with xp.cuda.using_allocator(pool.malloc):
+                if len(index) < size:
+                    step(index)
+                    return
+                if not (graph or first or self._eager) and self._steps >= WARM_UP:
+                    graph = self._capture(stream, next_step)
+                graph.launch(stream) if graph else next_step()
+            first, self._steps = False, self._steps + 1
+
+        xp.cuda.Stream.null.synchronize()  # what was begun elsewhere is complete before this stream reads it
+        with stream:
+            try:
+                yield make
+            finally:
+                stream.synchronize()
+
+    def _capture(self, stream: Any, step: Callable[[], None]) -> Any:
+        """Return the graph of a step, which is not made by this; None, and no more attempts, if there is something in the way."""
+        collecting = gc.isenabled()
+        gc.disable()  # a collection may free memory of the device, which must not happen during a capture
+        try:
+            stream.begin_capture()
+            try:
+                step()
+            except Exception:
+                with contextlib.suppress(Exception):  # the capture is void, and says so
+                    stream.end_capture()
+                raise
+            return stream.end_capture()
+        except Exception as error:  # CuPy, CUDA and cuBLAS each have their own; a fault of the step itself returns when it is made
+            self._eager = True
+            _explain(f"{type(error).__name__}: {error}".splitlines()[0])
+            return None
+        finally:
+            if collecting:
+                gc.enable()
+
+
+@functools.cache
+def _stream(xp: ModuleType) -> Any:
+    """Return the stream of all captures: the default one cannot be captured."""
+    return xp.cuda.Stream(non_blocking=True)
+
+
+def _explain(obstacle: str) -> None:
+    log.info("training steps are not replayed as a graph: %s", obstacle)

@@ -1,0 +1,63 @@
+"""What a model can do that knows how probable each class is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minivae.autodiff import Tensor
+from minivae.backend import Array, array_module, to_numpy
+from minivae.checks import reject
+from minivae.conditions import classes_of, one_hot
+from minivae.models.generative import Generative
+
+
+class Classifier(Generative):
+    """Prediction of class labels, with scikit-learn's manners; ``classes_`` are the labels in order, (c,).
+
+    Labels are whole numbers or strings; -1 stands for an example without one.
+    """
+
+    classes_: np.ndarray
+
+    def class_log_probabilities(self, x: Array) -> Tensor:
+        """Return log p(y|x) of every class for a batch (n, d): (n, c), in nats."""
+        raise NotImplementedError
+
+    def predict_log_proba(self, x: Any) -> Array:
+        """Return log p(y|x) of every class, (n, c)."""
+        self._require_fit()
+        return self._map(lambda x, _: self.class_log_probabilities(x).data, x, None, "x", self.n_features_in_)
+
+    def predict_proba(self, x: Any) -> Array:
+        """Return p(y|x) of every class, (n, c)."""
+        log_p = self.predict_log_proba(x)
+        return array_module(log_p).exp(log_p)
+
+    def predict(self, x: Any) -> np.ndarray:
+        """Return the most probable label of each row, (n,)."""
+        best = to_numpy(self.predict_log_proba(x)).argmax(axis=1)
+        return self.classes_[best]
+
+    def score(self, x: Any, y: Any = None) -> float:
+        """Return the accuracy: the share of right labels among the rows that have one."""
+        self._require_fit()
+        truth = one_hot(y, self.classes_, len(x), partial=True)
+        labelled = truth.any(axis=1)
+        if not labelled.any():
+            reject("y", "a label for at least one row", "none")
+        return float((self.predict(x) == self.classes_[truth.argmax(axis=1)])[labelled].mean())
+
+    def _learn_condition(self, y: Any) -> None:
+        self.classes_ = classes_of(y, partial=True)
+
+    def _learned(self) -> dict[str, Any]:
+        return {"classes_": self.classes_.tolist()}
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags  # only scikit-learn asks, so it is there
+
+        tags = super().__sklearn_tags__()
+        tags.estimator_type, tags.classifier_tags, tags.target_tags.required = "classifier", ClassifierTags(), True
+        return tags

@@ -1,0 +1,133 @@
+"""What can be said on the command line: every command with its options.
+
+The options of ``train`` that are a model's settings come from the models themselves, see ``options``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+import minivae
+from minivae import MODELS, datasets
+from minivae.latent import PATHS
+from minivae.ops import ALL_OPS
+from minivae.options import add_settings, real, whole
+
+LEAST_STEPS = 3000  # of training, unless --epochs is given: on small data 20 epochs would be over before much is learned
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with complaints of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
+
+
+def picture_path(text: str) -> Path:
+    if Path(text).suffix not in (".png", ".npy"):
+        raise argparse.ArgumentTypeError(f"expected a file name that ends in .png or .npy, got {text!r}")
+    return Path(text)
+
+
+def build_parser() -> Parser:
+    """Return the parser of all commands."""
+    parser = Parser(prog="minivae", description=minivae.__doc__.splitlines()[0].removeprefix("minivae: ").capitalize())
+    parser.add_argument("--version", action="version", version=f"minivae {minivae.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
+
+    def command(name: str, text: str) -> Parser:
+        new = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        new.add_argument("--quiet", action="store_true", help="print nothing but complaints (and what --json asks for)")
+        new.add_argument("--json", action="store_true", help="put the result on standard output as one JSON line, the rest aside")
+        new.add_argument("--debug", action="store_true", help="show the traceback of a complaint")
+        return new
+
+    def on_run(name: str, text: str, picture: bool = True) -> Parser:
+        new = command(name, text)
+        new.add_argument("run", metavar="RUN", help="a run directory, or its name in --runs-dir")
+        new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
+        new.add_argument("--data", metavar="NAME_OR_PATH", help="other data than the run's own")
+        new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files")
+        new.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda or auto (default: auto)")
+        if picture:
+            new.add_argument("--out", type=picture_path, metavar="FILE", help="a .png, or .npy for the numbers (default: in RUN)")
+        return new
+
+    new = command("train", "train a model and write a run directory")
+    new.add_argument("--model", default="VAE", choices=MODELS, metavar="NAME", help=f"{', '.join(MODELS)} (default: VAE)")
+    text = f"{', '.join(datasets.NAMES)}, or the path of a .npy or .npz file (default: digits)"
+    new.add_argument("--data", default="digits", metavar="NAME_OR_PATH", help=text)
+    new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files")
+    new.add_argument("--name", help="of the run (default: model-data-number, the first that is free)")
+    new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
+    text = "importance samples per example for the final log p(x) (default: 100)"
+    new.add_argument("--eval-samples", type=whole, default=100, metavar="N", help=text)
+    text = "at most so many test examples for it, evenly spread (default: 1000)"
+    new.add_argument("--eval-examples", type=whole, default=1000, metavar="N", help=text)
+    add_settings(new, MODELS, {"epochs": f"the model's, and on small data as many as make {LEAST_STEPS} steps"})
+
+    new = on_run("evaluate", "bounds on log p(x), active units, KL on the test set", picture=False)
+    new.add_argument("--n-samples", type=whole, default=100, metavar="N", help="importance samples per example (default: 100)")
+    text = "at most so many test examples for log p(x), evenly spread (default: 1000)"
+    new.add_argument("--n-examples", type=whole, default=1000, metavar="N", help=text)
+
+    new = on_run("sample", "draw new examples from the prior")
+    new.add_argument("-n", type=whole, default=64, metavar="N", help="how many (default: 64)")
+    new.add_argument("--pixels", default="mean", choices=("mean", "draw"), help="the mean of p(x|z) or a draw (default: mean)")
+    new.add_argument("--seed", type=whole, metavar="N", help="of the draws (default: the model's)")
+
+    new = on_run("reconstruct", "decode test examples, and points around them")
+    new.add_argument("-n", type=whole, default=10, metavar="N", help="how many (default: 10)")
+    text = "how far to stray, in posterior standard deviations: a row each (default: 0.5 1 2)"
+    new.add_argument("--temperature", type=real, nargs="+", default=[0.5, 1.0, 2.0], metavar="X", help=text)
+    new.add_argument("--seed", type=whole, metavar="N", help="of the noise (default: the model's)")
+
+    new = on_run("interpolate", "walk through the latent space from one test example to another")
+    new.add_argument("--from", dest="start", type=whole, default=0, metavar="I", help="row in the test set (default: 0)")
+    new.add_argument("--to", dest="end", type=whole, metavar="J", help="another row (default: the next of another class)")
+    new.add_argument("--path", default=PATHS[0], choices=PATHS, help="(default: linear)")
+    new.add_argument("-n", type=whole, default=9, metavar="N", help="points on the way, both ends included (default: 9)")
+
+    new = on_run("traverse", "move one latent dimension at a time")
+    new.add_argument("--example", type=whole, default=0, metavar="I", help="row in the test set to start from (default: 0)")
+    new.add_argument("--span", type=real, default=3.0, metavar="X", help="the dimension runs from -X to X (default: 3)")
+    new.add_argument("--dims", type=whole, default=10, metavar="N", help="how many dimensions, by falling KL (default: 10)")
+    new.add_argument("-n", type=whole, default=11, metavar="N", help="points of each (default: 11)")
+
+    new = command("data", "say what is in a data set")
+    new.add_argument("name", metavar="NAME", help=f"{', '.join(datasets.NAMES)}, or the path of a .npy or .npz file")
+    new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files")
+
+    new = command("gradcheck", "check every backward pass against finite differences; exit code 1 if one fails")
+    new.add_argument("--op", nargs="+", default=(), metavar="OP", help="only these operations (default: all, and whole models)")
+    new.add_argument("--device", default="cpu", metavar="NAME", help="cuda adds the rows of the device (default: cpu)")
+    new.add_argument("--seed", type=whole, default=0, metavar="N", help="of inputs and directions (default: 0)")
+
+    new = command("explain", "derive one operation, with its numbers worked out on a small example")
+    new.add_argument("op", metavar="OP", help=", ".join(ALL_OPS))
+
+    command("completion", "print a shell function that completes these commands: eval \"$(minivae completion)\" in bash or zsh")
+    command("info", "versions, BLAS, processors, device")
+    return parser
+
+
+def completion_script() -> str:
+    """Return a shell function that completes the commands and their options, and file names after those."""
+    commands = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)).choices
+    cases = [f"    {name}) words={' '.join(parser._option_string_actions)!r} ;;" for name, parser in commands.items()]
+    return "\n".join(
+        (
+            '[ -n "$ZSH_VERSION" ] && autoload -U +X compinit bashcompinit && compinit && bashcompinit',
+            "_minivae() {",
+            '  local words=""',
+            '  case "${COMP_WORDS[1]}" in',
+            *cases,
+            "  esac",
+            f'  [ "$COMP_CWORD" = 1 ] && words="{" ".join(commands)}"',
+            '  COMPREPLY=($(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}"))',
+            "}",
+            "complete -o default -F _minivae minivae",
+        )
+    )

@@ -1,0 +1,55 @@
+"""The very objective that a model was trained on, made checkable: at its weights, in float64, with its noise held fixed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minivae.autodiff import Tensor, topological_order
+from minivae.backend import generator, to_numpy
+from minivae.datasets import Dataset
+from minivae.models import Model
+from minivae.op import Op
+from minivae.ops import SURROGATE_GRADIENTS
+from minivae.selection import spread
+from minivae.verify import Row, check_objective
+
+EXAMPLES = 8  # in the batch: enough that no parameter is idle, few enough to be quick
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A model's loss on a batch, the same number every time."""
+
+    model: Model
+    batch: Dataset
+
+    def __call__(self) -> Tensor:
+        rows, rng = self.model._rows(self.batch.values, self.batch.y), generator(np, self.model.seed, "noise")
+        x, condition = rows.take(slice(None), rng), rows.condition(slice(None))
+        return self.model.loss(self.model.terms(x, rng, condition))
+
+    def ops(self) -> list[Op]:
+        """Return every op that gradients of the loss pass through, in the order of the forward pass."""
+        return list(dict.fromkeys(tensor.node.op for tensor in topological_order(self()) if tensor.node))
+
+    def surrogates(self) -> list[str]:
+        """Return the names of those whose backward is on purpose no derivative: with one of them no difference can agree."""
+        return [op.name for op in self.ops() if op in SURROGATE_GRADIENTS.values()]
+
+    def check(self) -> list[Row]:
+        """Return a row for every parameter in this loss: its gradient against finite differences along random directions."""
+        within = set(topological_order(self()))
+        parameters = [parameter for parameter in self.model.parameters_.parameters.values() if parameter in within]
+        return check_objective(type(self.model).__name__, self, parameters, self.model.seed)
+
+
+def objective_of(model: Any, test: Dataset) -> Objective:
+    """Return the objective of a trained model on a few test examples."""
+    twin = type(model)(**(model.get_params() | {"dtype": "float64", "device": "cpu"}))
+    vars(twin).update({name: getattr(model, name) for name in model._learned()})
+    twin._build(model.n_features_in_)
+    twin.parameters_.load_state({name: to_numpy(array) for name, array in model.parameters_.state().items()}, np)
+    return Objective(twin, test.subset(spread(len(test), EXAMPLES)))
