@@ -181,6 +181,7 @@ def measure_plain(rounds: int, seconds: float, quick: bool) -> list[tuple[str, f
     nll.verify()
     dense.verify()
     x, logits = nll.arrays
+    require_equal("bernoulli_nll: the plain slope", bernoulli_nll_slope(x, logits, nll.g), nll.backward()[1])
     flat = [np.empty_like(array) for array in dense.arrays]
 
     def copied():

@@ -121,7 +121,7 @@ class Training:
         pairs = zip(self.workload.batches(CHECK_STEPS), self.workload.noise(CHECK_STEPS))
         losses = [float(self.contender.step(x, noise)) for x, noise in pairs]
         expected = _reference(self.workload)
-        if not max(abs(got - want) / abs(want) for got, want in zip(losses, expected)) < TOLERANCE:
+        if not all(abs(got - want) < TOLERANCE * abs(want) for got, want in zip(losses, expected)):
             raise SystemExit(f"{self.workload.name}: losses {losses}, reference {expected}")
 
     def page_faults(self, steps: int = 20) -> float:

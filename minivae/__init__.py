@@ -9,46 +9,30 @@ Read in this order: ``op``, ``autodiff``, ``ops/``, ``nn``, ``likelihoods``, ``o
 ``estimators``.
 """
 
-from typing import Any
+import importlib.util
+from typing import TYPE_CHECKING, Any
 
-from minivae import checkpoint, datasets, disentanglement
-from minivae.checks import (
-    DataFileError,
-    DeviceError,
-    InputError,
-    MinivaeError,
-    NonFiniteError,
-    NotFittedError,
-    check_choice,
-)
-from minivae.models import (
-    IWAE,
-    MODELS,
-    VAE,
-    Autoencoder,
-    ConditionalVAE,
-    ContractiveAutoencoder,
-    DenoisingAutoencoder,
-    Model,
-    QuantizedAutoencoder,
-    SemiSupervisedVAE,
-    SparseAutoencoder,
-    VAEClassifier,
-)
+from minivae.checks import DataFileError, DeviceError, InputError, MinivaeError, NonFiniteError, NotFittedError
+
+if TYPE_CHECKING:
+    from minivae import datasets, disentanglement
+    from minivae.models import (
+        IWAE,
+        MODELS,
+        VAE,
+        Autoencoder,
+        ConditionalVAE,
+        ContractiveAutoencoder,
+        DenoisingAutoencoder,
+        Model,
+        QuantizedAutoencoder,
+        SemiSupervisedVAE,
+        SparseAutoencoder,
+        VAEClassifier,
+        load,
+    )
 
 __version__ = "0.1.0"
-
-
-def load(path: Any, device: str = "auto") -> Model:
-    """Return the model that ``Model.save`` wrote to ``path``, on ``device``.
-
-    Raises ``DataFileError`` when the file is missing, damaged or not a model.
-    """
-    arrays, record = checkpoint.load(path)
-    model = MODELS[check_choice("model", record["model"], MODELS)](**(record["params"] | {"device": device}))
-    model._restore(arrays, record)
-    return model
-
 
 __all__ = [
     "IWAE",
@@ -73,3 +57,16 @@ __all__ = [
     "disentanglement",
     "load",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for when it is asked for (PEP 562): ``import minivae`` then costs little more than NumPy does."""
+    if name in __all__ and name not in ("datasets", "disentanglement"):
+        return getattr(importlib.import_module("minivae.models"), name)
+    if not name.startswith("_") and importlib.util.find_spec(f"minivae.{name}"):
+        return importlib.import_module(f"minivae.{name}")
+    raise AttributeError(f"module 'minivae' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,6 +21,10 @@ Array = Any  # numpy.ndarray or cupy.ndarray: the two share the interface used h
 DEVICES = ("cpu", "cuda", "auto")
 log = logging.getLogger("minivae")
 
+# glibc gives freed memory back to the system, page by page, unless it has seen a block of such a size come and go.  This one does,
+# untouched and so for nothing; a step with large temporaries then no longer waits for thousands of fresh pages.
+np.empty(33_000_000, dtype=np.uint8)
+
 
 @functools.cache
 def probe_cuda() -> tuple[bool, str]:
@@ -119,3 +123,19 @@ def generator(xp: ModuleType, seed: int, stream: str, *path: int) -> Any:
 def standard_normal(rng: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """Draw ε ~ N(0, I) of the given shape in the given dtype from a generator of either device."""
     return rng.standard_normal(shape, dtype=dtype)
+
+
+def generator_state(rng: Any) -> Any:
+    """Return where a generator stands: for NumPy's own a dict of whole numbers, for others the array in which they keep it."""
+    if isinstance(rng, np.random.Generator):
+        return rng.bit_generator.state
+    return rng.draw if hasattr(rng, "draw") else rng.bit_generator._state  # CuPy's has no public name
+
+
+def restore_generator(rng: Any, state: Any) -> None:
+    """Put a generator where ``generator_state`` found another of its kind."""
+    if isinstance(state, dict):
+        rng.bit_generator.state = state
+    else:
+        place = generator_state(rng)
+        place[...] = to_device(array_module(place), state)

@@ -7,6 +7,7 @@ point.  So MNIST takes 47 MB instead of 188, and data larger than memory can be 
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from minivae.checks import check_choice, check_matrix, check_values
 from minivae.kernels import library, usable
 
 BINARIZE = ("none", "fixed", "dynamic")
+CHECK_AT_ONCE = 2**28  # bytes; of a larger file each batch is checked when it is taken
 CHUNK_ROWS = 1024  # rows that are evaluated at a time: enough for the matrix products, little enough for the cache
 
 
@@ -34,7 +36,8 @@ class Rows:
     seed : of the fixed draw.
     n_features, argument : for the checks and their messages.
 
-    Raises ``InputError`` for a wrong shape or dtype, NaN or ±inf, or values out of range; looked for chunk by chunk.
+    Raises ``InputError`` for a wrong shape or dtype, NaN or ±inf, or values out of range: looked for at
+    once, chunk by chunk, or in a mapped file of more than 256 MB whenever rows are taken.
     """
 
     def __init__(
@@ -50,8 +53,11 @@ class Rows:
     ) -> None:
         check_matrix(argument, x, n_features)
         check_choice("binarize", binarize, BINARIZE)
-        for part in chunks(len(x)):
-            check_values(argument, x[part], unit_interval or binarize != "none", part.start)
+        self._argument, self._unit_interval = argument, unit_interval or binarize != "none"
+        self._unchecked = isinstance(x, np.memmap) and x.nbytes > CHECK_AT_ONCE and binarize != "fixed"
+        if not self._unchecked:
+            for part in chunks(len(x)):
+                check_values(argument, x[part], self._unit_interval, part.start)
         if binarize == "fixed":
             x = _draw_once(to_numpy(x), generator(np, seed, "binarize"))
         self.values = to_device(xp, x)
@@ -70,6 +76,8 @@ class Rows:
     def take(self, index: Any, rng: Any) -> Array:
         """Return the rows of ``index`` (a slice or an array of ints) as floats; ``rng`` serves the dynamic binarisation."""
         rows = self._pixels(index) if self.values.dtype == np.uint8 else self.values[index]
+        if self._unchecked:
+            check_values(self._argument, rows, self._unit_interval, index.start if isinstance(index, slice) else index)
         if self.dynamic:
             rows = rng.random(rows.shape, dtype=self.dtype) < rows
         return rows.astype(self.dtype, copy=False)
@@ -89,6 +97,16 @@ class Rows:
     def condition(self, index: Any) -> Array | None:
         """Return what goes with the rows of ``index``, (len(index), c), or None."""
         return None if self._condition is None else self._condition[index]
+
+    def fingerprint(self) -> str:
+        """Return a checksum of shape, dtype and up to 256 evenly spread rows, with what goes with them."""
+        index = np.linspace(0, len(self) - 1, min(len(self), 256)).astype(int)
+        rows = [self.values] if self._condition is None else [self.values, self._condition]
+        digest = hashlib.sha256()
+        for array in rows:
+            digest.update(f"{array.shape} {array.dtype}".encode())
+            digest.update(np.ascontiguousarray(to_numpy(array[to_device(self._xp, index)])).tobytes())
+        return digest.hexdigest()
 
     def head(self) -> Rows:
         """Return the first chunk alone: enough to watch a model by when there is no test set."""

@@ -7,6 +7,7 @@ Every message has the same four parts, because a reader who must mend something 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection
 from typing import Any, NoReturn
 
@@ -62,6 +63,13 @@ def check_choice(argument: str, value: Any, choices: Collection[str]) -> str:
     return value
 
 
+def check_path(argument: str, value: Any) -> str:
+    """Return ``value`` as the text of a path, if it is one."""
+    if not isinstance(value, (str, os.PathLike)):
+        reject(argument, "a path", repr(value)[:80])
+    return str(os.fspath(value))
+
+
 def check_int(argument: str, value: Any, low: int, high: int | None = None) -> int:
     """Return ``value`` as an int if it is a whole number in [low, high]."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
@@ -101,16 +109,18 @@ def check_matrix(argument: str, array: Any, n_features: int | None = None) -> No
         reject(argument, f"{n_features} features, as the model was fitted with", f"{array.shape[1]}")
 
 
-def check_values(argument: str, rows: Any, unit_interval: bool = False, first_row: int = 0) -> None:
+def check_values(argument: str, rows: Any, unit_interval: bool = False, first_row: Any = 0) -> None:
     """Refuse NaN and ±inf, and with ``unit_interval`` also numbers outside [0, 1].
 
-    ``rows`` is one chunk of a data set that may be larger than memory; ``first_row`` is where it starts, for the message.
+    ``rows`` is one chunk of a data set that may be larger than memory; ``first_row`` is where it starts, for the message, or
+    the numbers of all its rows.
     """
     if rows.dtype.kind == "f":
         low, high = rows.min(), rows.max()  # a NaN anywhere makes both NaN, an infinity shows as itself: no (n, d) temporary
         if not (math.isfinite(low) and math.isfinite(high)):
             row, column = (int(i[0]) for i in (~np.isfinite(np.asarray(_on_host(rows)))).nonzero())
-            where = f"{rows[row, column]} at row {first_row + row}, column {column}"
+            number = first_row + row if isinstance(first_row, int) else int(first_row[row])
+            where = f"{rows[row, column]} at row {number}, column {column}"
             reject(argument, "finite numbers", where, "remove or impute the missing values")
     if unit_interval and rows.dtype != np.uint8:  # a uint8 is read as a pixel value over 255: always in [0, 1]
         low, high = float(rows.min()), float(rows.max())

@@ -1,7 +1,7 @@
 """The command line: parse, call, print.
 
 Figures and tables go to standard output, progress and complaints to standard error.  What a user can mend is one line and exit
-code 2; a check that found something wrong is 1; an interruption is 130.
+code 2; a check that found something wrong is 1; an interruption by Ctrl-C is 130, by SIGTERM 143.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import io
-import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,26 +17,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minivae import MODELS, datasets, plots, verify
+from minivae import datasets, lessons, plots, verify
 from minivae.backend import to_numpy
 from minivae.checkpoint import write_whole
 from minivae.checks import MinivaeError, check_int, reject
 from minivae.console import Terminal
-from minivae.curves import curves
 from minivae.datasets import Dataset
-from minivae.environment import environment, versions
-from minivae.options import given_settings
-from minivae.parser import LEAST_STEPS, build_parser, completion_script
-from minivae.runs import CONFIG, HISTORY, MODEL, Draft, Run, as_json, history_csv, source_record
+from minivae.environment import environment
+from minivae.explore import explorer
+from minivae.fitting import gallery, train
+from minivae.interruption import Interruption, interruptible
+from minivae.parser import build_parser, completion_script
+from minivae.report import report as report_page
+from minivae.runs import Run
 from minivae.scores import entropy_floor, score
 from minivae.selection import choose, code_of, some_classes
-from minivae.tables import EXPLAIN_HEADER, GRADCHECK_HEADER, explain_rows, figure_rows, gradcheck_rows
+from minivae.tables import GRADCHECK_HEADER, figure_rows, gradcheck_rows, size_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-GRID = 20  # cells on a side of the decoded latent plane
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -45,76 +43,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     args.arguments = arguments
     try:
-        with np.errstate(all="ignore"):  # a number that overflows is found and named where it matters, by one complaint
+        with interruptible(), np.errstate(all="ignore"):  # what overflows is found and named where it matters, by one complaint
             return COMMANDS[args.command](args, Terminal(args.quiet, args.json)) or 0
     except MinivaeError as error:
         if args.debug:
             raise
         print(f"minivae: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if args.debug:
             raise
-        print("minivae: interrupted", file=sys.stderr)
-        return 130
+        stop = stop if isinstance(stop, Interruption) else Interruption()
+        print(f"minivae: {stop.note or 'interrupted'}", file=sys.stderr)
+        return 128 + stop.signum
 
 
 # Commands -----------------------------------------------------------------------------------------------------------------------
-
-
-def train(args: argparse.Namespace, terminal: Terminal) -> None:
-    check_int("--eval-samples", args.eval_samples, 1)
-    check_int("--eval-examples", args.eval_examples, 1)
-    kind = MODELS[args.model]
-    settings = given_settings(args, args.model, MODELS)
-    data, test = datasets.load(args.data, args.data_dir)
-    if "epochs" not in settings:
-        steps_per_epoch = math.ceil(len(data) / max(1, settings.get("batch_size", kind.batch_size)))
-        settings["epochs"] = max(kind.epochs, math.ceil(LEAST_STEPS / steps_per_epoch))
-    model = kind(**settings)
-    with Draft(args.runs_dir, f"{args.model.lower()}-{data.name}", args.name) as draft:
-        started = time.perf_counter()
-        with terminal.training(f"{args.model} on {describe(data, test)}, {model.epochs} epochs") as hooks:
-            model.fit(data.values, data.y, test.values, test.y, **hooks)
-        seconds = time.perf_counter() - started
-        figures = score(model, test, args.eval_samples, args.eval_examples) | {"seconds": seconds}
-        model.save(draft.folder / MODEL)
-        config = {
-            "model": args.model,
-            "settings": model.get_params(),
-            "data": source_record(args.data, args.data_dir)
-            | {"name": data.name, "n_train": len(data), "n_test": len(test), "image_shape": data.image_shape},
-            "command": ["minivae", *args.arguments],
-            "versions": versions(),
-            "figures": figures,
-        }
-        write_whole(draft.folder / CONFIG, as_json(config, indent=2).encode())
-        write_whole(draft.folder / HISTORY, history_csv(model.history_))
-        draw_all(model, test, figures.get("entropy_floor"), draft.folder)
-    terminal.table(f"{args.model} on {data.name}, nats per example", figure_rows(figures))
-    terminal.line(f"\nrun: {draft.path}")
-    terminal.result(figures | {"run": str(draft.path)})
-
-
-def draw_all(model: Any, test: Dataset, floor: float | None, folder: Path) -> None:
-    """Write the pictures of a run."""
-    plots.save(curves(model.history_, floor), folder / "curves.png")
-    shown = test.subset(choose(test, 12))
-    pairs = (shown.x, model.decode(model.transform(shown.x, shown.y), shown.y))
-    title, labels = "Test examples and the decodings of their posterior means", ("original", "reconstruction")
-    plots.save(plots.cells(pairs, test.image_shape, title, labels), folder / "reconstructions.png")
-    generative = "train_elbo" in model.history_  # a plain autoencoder's codes do not follow the prior
-    if generative:
-        samples = model.sample(64, y=some_classes(test, 64))
-        plots.save(gallery(model, test, samples, "Prior samples: E[x|z] for z ~ N(0, I)"), folder / "samples.png")
-    if model.latent_dim == 2:
-        means = plots.latent_map(model.transform(test.values, test.y), test.y, f"the {len(test)} test examples")
-        plots.save(means, folder / "latent_map.png")
-    if model.latent_dim == 2 and generative:
-        y = None if test.y is None else test.y.min()
-        note = f", class {y}" if model._condition_width() else ""
-        decoded = model.decode(plots.prior_grid(GRID).astype(model.dtype), y)
-        plots.save(plots.manifold(decoded, test.image_shape, note), folder / "manifold.png")
 
 
 def evaluate(args: argparse.Namespace, terminal: Terminal) -> None:
@@ -171,6 +115,14 @@ def traverse(args: argparse.Namespace, terminal: Terminal) -> None:
     deliver(args, terminal, run, rows, lambda: plots.cells(rows, test.image_shape, title, labels, columns))
 
 
+def report(args: argparse.Namespace, terminal: Terminal) -> None:
+    deliver_page(args, terminal, report_page)
+
+
+def explore(args: argparse.Namespace, terminal: Terminal) -> None:
+    deliver_page(args, terminal, explorer)
+
+
 def data(args: argparse.Namespace, terminal: Terminal) -> None:
     train, test = datasets.load(args.name, args.data_dir)
     classes = None if train.y is None else len(np.unique(train.y))
@@ -189,7 +141,7 @@ def data(args: argparse.Namespace, terminal: Terminal) -> None:
     }
     rows = [
         ("examples", f"{len(train)} training, {len(test)} test", ""),
-        ("each", size(train), f"stored as {train.values.dtype}"),
+        ("each", size_of(train), f"stored as {train.values.dtype}"),
         ("range", f"{low:g} to {high:g}", "read as value/255" if train.values.dtype == np.uint8 else ""),
         ("classes", str(classes or "none"), ""),
     ]
@@ -224,18 +176,7 @@ def gradcheck(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def explain(args: argparse.Namespace, terminal: Terminal) -> None:
-    it = verify.explain(args.op)
-    terminal.line(f"{it.name}\n\n{it.derivation}\n\nforward   {it.forward}\nbackward  {it.backward}\ntest      {it.test}")
-    if it.options:
-        terminal.line("called with " + ", ".join(f"{name}={value}" for name, value in it.options.items()))
-    terminal.line(f"result {it.result.round(6).tolist()}\ngradient of the loss with respect to it {it.cotangent.tolist()}")
-    terminal.table("Gradient of the loss with respect to each entry", explain_rows(it), EXPLAIN_HEADER)
-    record = dataclasses.asdict(it)
-    for name in ("result", "cotangent"):
-        record[name] = record[name].tolist()
-    for name in ("inputs", "gradients", "slopes"):
-        record[name] = {argument: array.tolist() for argument, array in record[name].items()}
-    terminal.result(record)
+    lessons.explain(args.op, args.trace, terminal)
 
 
 def completion(args: argparse.Namespace, terminal: Terminal) -> None:
@@ -254,12 +195,6 @@ def opened(args: argparse.Namespace, ability: str = "decode") -> tuple[Run, Any,
     return run, model, run.data(args.data, args.data_dir)[1]
 
 
-def gallery(model: Any, test: Dataset, x: Any, title: str) -> Figure:
-    """Return the picture of new examples; those of a conditional model have a column for each class."""
-    columns = len(np.unique(test.y)) if test.y is not None and model._condition_width() else None
-    return plots.gallery(x, test.image_shape, title, columns)
-
-
 def deliver(args: argparse.Namespace, terminal: Terminal, run: Run, x: Any, draw: Callable[[], Figure]) -> None:
     """Write a command's result, as a picture or as numbers, and say where."""
     out = args.out or run.path / f"{args.command}.png"
@@ -269,21 +204,26 @@ def deliver(args: argparse.Namespace, terminal: Terminal, run: Run, x: Any, draw
         write_whole(out, buffer.getvalue())
     else:
         plots.save(draw(), out)
+    tell_where(terminal, run, out)
+
+
+def deliver_page(args: argparse.Namespace, terminal: Terminal, make: Callable[[Run, Any, Dataset], str]) -> None:
+    """Write a web page of a run, and say where."""
+    run, model, test = opened(args)
+    out = args.out or run.path / f"{args.command}.html"
+    write_whole(out, make(run, model, test).encode())
+    tell_where(terminal, run, out)
+
+
+def tell_where(terminal: Terminal, run: Run, out: Path) -> None:
     terminal.line(str(out))
     terminal.result({"run": str(run.path), "file": str(out)})
 
 
-def describe(data: Dataset, test: Dataset) -> str:
-    return f"{data.name}: {len(data)} training and {len(test)} test examples of {size(data)}"
-
-
-def size(data: Dataset) -> str:
-    if data.image_shape is None:
-        return f"{data.values.shape[1]} features"
-    return " × ".join(map(str, data.image_shape)) + " pixels"
-
-
 COMMANDS: dict[str, Callable[[argparse.Namespace, Terminal], int | None]] = {
     command.__name__: command
-    for command in (train, evaluate, sample, reconstruct, interpolate, traverse, gradcheck, explain, data, completion, info)
+    for command in (
+        *(train, evaluate, sample, reconstruct, interpolate, traverse, report, explore),
+        *(gradcheck, explain, data, completion, info),
+    )
 }

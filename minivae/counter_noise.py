@@ -46,7 +46,7 @@ class CounterGenerator:
     def __init__(self, xp: ModuleType, seed: int, stream: str, epoch: int | None = None) -> None:
         self._xp, self._seed = xp, seed % 2**64
         self._path, self._stream = 0 if epoch is None else epoch + 1, STREAMS.index(stream)
-        self._draw = xp.zeros((), dtype="uint64")
+        self.draw = xp.zeros((), dtype="uint64")
 
     def standard_normal(self, shape: tuple[int, ...], dtype: Any = "float64") -> Array:
         """Draw from N(0, 1)."""
@@ -60,13 +60,13 @@ class CounterGenerator:
         xp, size = self._xp, math.prod(shape)
         if np.dtype(dtype) == np.float32 and usable(xp):
             out = xp.empty(shape, dtype="float32")
-            position = (self._draw, np.uint32(self._path), np.uint32(self._stream), np.uint64(self._seed))
+            position = (self.draw, np.uint32(self._path), np.uint32(self._stream), np.uint64(self._seed))
             library(xp).elementwise(kernel, -(-size // 4), out, *position, size)
         else:
             groups = xp.arange(-(-size // 4), dtype="uint64")
-            words = philox((groups, self._draw, self._path, self._stream), (self._seed & WORD, self._seed >> 32))
+            words = philox((groups, self.draw, self._path, self._stream), (self._seed & WORD, self._seed >> 32))
             out = xp.stack(transform(xp, words), axis=-1).reshape(-1)[:size].reshape(shape).astype(dtype)
-        self._draw += 1
+        self.draw += 1
         return out
 
 

@@ -1,4 +1,4 @@
-"""How far each latent dimension stands for one factor of the data, where the factors are known (G.7).
+"""How far each latent dimension stands for one factor of the data, where the factors are known.
 
 Both scores take codes (n, k), such as ``model.transform(x)``, and the factors (n, f) that generated the same rows, as classes
 0, 1, 2, …, such as ``Dataset.factors``.  They are from 0 to 1, the higher, the better; everything is in nats.
@@ -19,7 +19,7 @@ from minivae.nn import MLP
 def mutual_information_gap(codes: Any, factors: Any, n_bins: int = 20) -> float:
     """Return the mutual information gap, averaged over the factors.
 
-        MIG = mean over factors v of [I(z_(1); v) − I(z_(2); v)] / H(v)
+    (G.7)  MIG = mean over factors v of [I(z_(1); v) − I(z_(2); v)] / H(v)
 
     where z_(1) and z_(2) are the two dimensions that tell most of v.  It is 1 when one dimension tells all of v and no other
     anything, and 0 when two tell the same, as they do after a rotation of the latent space.
@@ -34,7 +34,7 @@ def mutual_information_gap(codes: Any, factors: Any, n_bins: int = 20) -> float:
     if len(information) < 2:
         reject("codes", "at least two dimensions, between which a gap can be", f"shape {np.shape(codes)}")
     first, second = np.sort(information, axis=0)[:-3:-1]
-    return float(((first - second) / entropy(factors)).mean())
+    return float(((first - second) / entropy(factors)).mean())  # (G.7)
 
 
 def mutual_information(codes: Any, factors: Any, n_bins: int = 20) -> np.ndarray:
@@ -59,11 +59,12 @@ def entropy(factors: Any) -> np.ndarray:
 
 
 def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
-    joint = np.zeros((a.max() + 1, b.max() + 1))
-    np.add.at(joint, (a, b), 1 / len(a))
+    counts = np.zeros((a.max() + 1, b.max() + 1))
+    np.add.at(counts, (a, b), 1)
+    joint = counts / len(a)
     independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     occurs = joint > 0
-    return float((joint[occurs] * np.log(joint[occurs] / independent[occurs])).sum())
+    return max(0.0, float((joint[occurs] * np.log(joint[occurs] / independent[occurs])).sum()))  # below 0 by rounding alone
 
 
 def higgins_score(
@@ -94,7 +95,7 @@ def higgins_score(
     classifier = MLP("classifier", (codes.shape[1], n_factors), "identity", "glorot", rng)
     fit_classifier(classifier, points[:n_points], targets[:n_points])
     guesses = classifier(points[n_points:]).data.argmax(axis=1)
-    return float((guesses == fixed[n_points:]).mean())
+    return float((guesses == fixed[n_points:]).mean())  # (G.7)
 
 
 def _checked(codes: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,8 @@ PROOFS = 8  # latent vectors that are decoded here too, so that the page can com
 def explorer(run: Run, model: Any, test: Dataset) -> str:
     """Return the page for a run, its model and its test set."""
     body = join((Markup(asset("explorer.html")), data_script("model", record_of(run, model, test))))
-    return page(f"Explore {run.path.name}", body, ("page.css", "explorer.css"), ("decoder.js", "model.js", "plane.js", "examples.js", "explorer.js"))
+    scripts = ("decoder.js", "model.js", "plane.js", "examples.js", "explorer.js")
+    return page(f"Explore {run.path.name}", body, ("page.css", "explorer.css"), scripts)
 
 
 def record_of(run: Run, model: Any, test: Dataset) -> dict[str, Any]:

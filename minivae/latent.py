@@ -11,11 +11,13 @@ PATHS = ("linear", "spherical")
 
 
 def interpolate(xp: ModuleType, start: Array, end: Array, n: int, path: str = "linear") -> Array:
-    """Return ``n`` points from ``start`` to ``end``, both included (G.3): two (k,) vectors give (n, k).
+    """Return ``n`` points from ``start`` to ``end``, both included: two (k,) vectors a and b give (n, k).
 
-    "linear" is the straight line (1 − t) a + t b.  It passes closer to the origin than its ends, where in many dimensions a
-    standard normal has almost no mass; "spherical" turns from a to b at an even pace along the arc instead,
-    [sin((1 − t) ω) a + sin(t ω) b] / sin ω with ω the angle between them (Shoemake 1985; White 2016).
+    (G.3)  z_t = (1 − t) a + t b        or        z_t = [sin((1 − t) ω) a + sin(t ω) b] / sin ω
+
+    "linear" is the first, the straight line.  It passes closer to the origin than its ends, where in many dimensions a standard
+    normal has almost no mass; "spherical" turns from a to b at an even pace along the arc instead, with ω the angle between them
+    (Shoemake 1985; White 2016).
     """
     check_int("n", n, 2)
     check_choice("path", path, PATHS)
@@ -28,14 +30,17 @@ def interpolate(xp: ModuleType, start: Array, end: Array, n: int, path: str = "l
     sine = xp.sin(omega)
     if float(sine) < 1e-4:  # (anti)parallel: no arc is singled out, and the straight line is its limit
         return (1 - t) * start + t * end
-    return (xp.sin((1 - t) * omega) * start + xp.sin(t * omega) * end) / sine
+    return (xp.sin((1 - t) * omega) * start + xp.sin(t * omega) * end) / sine  # (G.3)
 
 
 def traverse(xp: ModuleType, z: Array, dim: int, n: int, span: float) -> Array:
-    """Return ``n`` copies of z (k,) in which dimension ``dim`` runs evenly from −span to span (G.4): (n, k)."""
+    """Return ``n`` copies of z (k,) in which one dimension runs evenly: (n, k).
+
+    (G.4)  z_t = z, but for z_dim = (2t − 1) span,   t from 0 to 1
+    """
     check_int("n", n, 2)
     check_int("dim", dim, 0, z.shape[0] - 1)
     check_real("span", span, 0)
     points = xp.repeat(z[None], n, axis=0)
-    points[:, dim] = xp.linspace(-span, span, n, dtype=z.dtype)
+    points[:, dim] = xp.linspace(-span, span, n, dtype=z.dtype)  # (G.4)
     return points

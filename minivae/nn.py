@@ -32,7 +32,7 @@ class Parameter(Tensor):
         super().__init__(data, requires_grad=True, name=name)
 
 
-Initialiser = Callable[[np.random.Generator, int, int], np.ndarray]
+Initialiser = Callable[["np.random.Generator", int, int], np.ndarray]  # quoted: NumPy loads its generators when named
 
 
 def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
@@ -47,6 +47,25 @@ def he_normal(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray
 
 
 INITIALISERS: dict[str, Initialiser] = {"glorot": glorot_uniform, "he": he_normal}
+
+
+class Blank:
+    """In the place of a generator, for weights that a file will fill in: zeros, at most ``size`` of them.
+
+    The settings in a file may ask for any number; what may be made is twice what the file holds, since tied weights are made twice.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def uniform(self, low: float, high: float, shape: tuple[int, int]) -> np.ndarray:
+        return self.standard_normal(shape)
+
+    def standard_normal(self, shape: tuple[int, int]) -> np.ndarray:
+        self._left -= math.prod(shape)
+        if self._left < 0:
+            reject("settings", "layers for the weights that are kept", f"one of shape {shape}, which is too many")
+        return np.zeros(shape)
 
 
 class Dense:

@@ -6,11 +6,13 @@ The options of ``train`` that are a model's settings come from the models themse
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import minivae
 from minivae import MODELS, datasets
+from minivae.keeper import EVERY
 from minivae.latent import PATHS
 from minivae.ops import ALL_OPS
 from minivae.options import add_settings, real, whole
@@ -25,10 +27,15 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
 
 
-def picture_path(text: str) -> Path:
-    if Path(text).suffix not in (".png", ".npy"):
-        raise argparse.ArgumentTypeError(f"expected a file name that ends in .png or .npy, got {text!r}")
-    return Path(text)
+def path_to(*suffixes: str) -> Callable[[str], Path]:
+    """Return what reads a file name with one of these endings."""
+
+    def read(text: str) -> Path:
+        if Path(text).suffix not in suffixes:
+            raise argparse.ArgumentTypeError(f"expected a file name that ends in {' or '.join(suffixes)}, got {text!r}")
+        return Path(text)
+
+    return read
 
 
 def build_parser() -> Parser:
@@ -44,31 +51,36 @@ def build_parser() -> Parser:
         new.add_argument("--debug", action="store_true", help="show the traceback of a complaint")
         return new
 
-    def on_run(name: str, text: str, picture: bool = True) -> Parser:
+    def on_run(name: str, text: str, suffixes: tuple[str, ...] = (".png", ".npy")) -> Parser:
         new = command(name, text)
         new.add_argument("run", metavar="RUN", help="a run directory, or its name in --runs-dir")
         new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
         new.add_argument("--data", metavar="NAME_OR_PATH", help="other data than the run's own")
         new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files")
         new.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda or auto (default: auto)")
-        if picture:
-            new.add_argument("--out", type=picture_path, metavar="FILE", help="a .png, or .npy for the numbers (default: in RUN)")
+        if suffixes:
+            kinds = "a .png, or .npy for the numbers" if len(suffixes) > 1 else f"a {suffixes[0]}"
+            new.add_argument("--out", type=path_to(*suffixes), metavar="FILE", help=f"{kinds} (default: in RUN)")
         return new
 
     new = command("train", "train a model and write a run directory")
-    new.add_argument("--model", default="VAE", choices=MODELS, metavar="NAME", help=f"{', '.join(MODELS)} (default: VAE)")
+    new.add_argument("--model", choices=MODELS, metavar="NAME", help=f"{', '.join(MODELS)} (default: VAE)")
     text = f"{', '.join(datasets.NAMES)}, or the path of a .npy or .npz file (default: digits)"
-    new.add_argument("--data", default="digits", metavar="NAME_OR_PATH", help=text)
+    new.add_argument("--data", metavar="NAME_OR_PATH", help=text)
     new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files")
     new.add_argument("--name", help="of the run (default: model-data-number, the first that is free)")
     new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
+    new.add_argument("--resume", metavar="RUN", help="go on with a training that was stopped; --epochs may be given anew")
+    text = f'save the state so often: seconds as "60s" or epochs as "5" (default: {EVERY})'
+    new.add_argument("--checkpoint-every", default=EVERY, metavar="N", help=text)
+    new.add_argument("--distributed", action="store_true", help="one of several processes that mpiexec started (needs mpi4py)")
     text = "importance samples per example for the final log p(x) (default: 100)"
     new.add_argument("--eval-samples", type=whole, default=100, metavar="N", help=text)
     text = "at most so many test examples for it, evenly spread (default: 1000)"
     new.add_argument("--eval-examples", type=whole, default=1000, metavar="N", help=text)
     add_settings(new, MODELS, {"epochs": f"the model's, and on small data as many as make {LEAST_STEPS} steps"})
 
-    new = on_run("evaluate", "bounds on log p(x), active units, KL on the test set", picture=False)
+    new = on_run("evaluate", "bounds on log p(x), active units, KL on the test set", suffixes=())
     new.add_argument("--n-samples", type=whole, default=100, metavar="N", help="importance samples per example (default: 100)")
     text = "at most so many test examples for log p(x), evenly spread (default: 1000)"
     new.add_argument("--n-examples", type=whole, default=1000, metavar="N", help=text)
@@ -96,6 +108,9 @@ def build_parser() -> Parser:
     new.add_argument("--dims", type=whole, default=10, metavar="N", help="how many dimensions, by falling KL (default: 10)")
     new.add_argument("-n", type=whole, default=11, metavar="N", help="points of each (default: 11)")
 
+    on_run("report", "write a web page of a run: figures, curves, pictures, gradient check", (".html",))
+    on_run("explore", "write a web page with the decoder in it, to move through the latent space by hand", (".html",))
+
     new = command("data", "say what is in a data set")
     new.add_argument("name", metavar="NAME", help=f"{', '.join(datasets.NAMES)}, or the path of a .npy or .npz file")
     new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files")
@@ -105,10 +120,11 @@ def build_parser() -> Parser:
     new.add_argument("--device", default="cpu", metavar="NAME", help="cuda adds the rows of the device (default: cpu)")
     new.add_argument("--seed", type=whole, default=0, metavar="N", help="of inputs and directions (default: 0)")
 
-    new = command("explain", "derive one operation, with its numbers worked out on a small example")
-    new.add_argument("op", metavar="OP", help=", ".join(ALL_OPS))
+    new = command("explain", "what to read in which order; or one operation, derived, and worked out on a small example")
+    new.add_argument("op", nargs="?", metavar="OP", help=", ".join(ALL_OPS))
+    new.add_argument("--trace", action="store_true", help="one training step of a tiny VAE, every number of it")
 
-    command("completion", "print a shell function that completes these commands: eval \"$(minivae completion)\" in bash or zsh")
+    command("completion", 'print a shell function that completes these commands: eval "$(minivae completion)" in bash or zsh')
     command("info", "versions, BLAS, processors, device")
     return parser
 

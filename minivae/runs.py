@@ -6,6 +6,7 @@
 | ``config.json`` | model, settings, data, command, versions, and the final figures |
 | ``history.csv`` | one row per epoch |
 | ``*.png`` | pictures |
+| ``checkpoint.safetensors`` | while it is not finished: the state of the training |
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from typing import Any, NoReturn
 
 import minivae
 from minivae import datasets
+from minivae.checkpoint import one_line
 from minivae.checks import DataFileError, reject
 from minivae.datasets import Dataset
 from minivae.models import Model
 
-MODEL, CONFIG, HISTORY = "model.safetensors", "config.json", "history.csv"
+MODEL, CONFIG, HISTORY, CHECKPOINT = "model.safetensors", "config.json", "history.csv", "checkpoint.safetensors"
+CONFIG_BYTES = 2**24  # at most; a real one has a few thousand
 
 
 class Draft:
@@ -36,18 +39,23 @@ class Draft:
 
     Used as a context manager.  Making it is the proof that the place can be written, before any training.  When the block ends well
     the folder is renamed to ``path``; when it raises, the folder vanishes, and so do the parents that were made for it.
+    ``publish`` gives it the name earlier, when there is something in it to go on from; then it stays, whatever happens.
 
     Parameters
     ----------
     runs_dir : the folder of all runs, made if missing.
     stem : the run is called ``stem-1``, ``stem-2``, … (the first number that is free), unless it has
     name : a name of its own, which must be free.
+    path : the folder of a run that was published before it was finished; stem and name are of no use then.
 
     Raises ``InputError`` for a name that is taken or not plain, ``DataFileError`` for a place that cannot be written.
     """
 
-    def __init__(self, runs_dir: str | os.PathLike[str], stem: str, name: str | None = None) -> None:
-        self.runs_dir, self.stem, self.name = Path(os.path.normpath(runs_dir)), stem, name
+    def __init__(self, runs_dir: str | os.PathLike[str], stem: str, name: str | None = None, path: Path | None = None) -> None:
+        self.runs_dir, self.stem, self.name, self.path = Path(os.path.normpath(runs_dir)), stem, name, path
+        if path is not None:
+            self.folder = path
+            return
         if name is not None:
             if not name or Path(name).name != name or name.startswith("."):
                 reject("--name", "a plain folder name", repr(name), "choose the folder's place with --runs-dir")
@@ -68,11 +76,17 @@ class Draft:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             if kind is None:
-                self.path = self._publish()
+                self.publish()
         finally:
-            self._discard()
+            if self.path is None:
+                self._discard()
 
-    def _publish(self) -> Path:
+    def publish(self) -> None:
+        """Give the folder its name, once."""
+        if self.path is None:
+            self.path = self.folder = self._rename()
+
+    def _rename(self) -> Path:
         """Rename the folder to its final name.  A folder with something in it cannot be renamed over, so none is overwritten."""
         names = [self.name] if self.name else (f"{self.stem}-{i}" for i in itertools.count(1))
         for path in (self.runs_dir / name for name in names):
@@ -112,13 +126,19 @@ class Run:
         places = (Path(name), Path(runs_dir) / name)
         self.path = next((place for place in places if (place / MODEL).is_file()), places[0])
         if not (self.path / MODEL).is_file():
+            begun = [place for place in places if (place / CHECKPOINT).is_file()]
+            if begun:
+                mend = f"go on with minivae train --resume {begun[0]}"
+                reject("RUN", "a finished run", f"{str(begun[0])!r}, whose training was stopped", mend, DataFileError)
             expected = f"a run directory (with {MODEL} in it), or the name of one in {runs_dir}"
             reject("RUN", expected, repr(name), "see which there are, or make one with minivae train", DataFileError)
         try:
-            self.config: dict[str, Any] = json.loads((self.path / CONFIG).read_text(encoding="utf-8"))
+            self.config: dict[str, Any] = _read_json(self.path / CONFIG)
             self.source, self.data_dir = self.config["data"]["source"], self.config["data"]["data_dir"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            cause = f"{type(error).__name__}: {error}".partition("\n")[0]
+            if not isinstance(self.source, str) or not isinstance(self.data_dir, (str, type(None))):
+                raise TypeError("the source of the data is not a text")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            cause = one_line(f"{type(error).__name__}: {error}")
             reject(str(self.path / CONFIG), "the settings of a run as JSON", cause, "train again", DataFileError)
 
     def model(self, device: str = "auto") -> Model:
@@ -128,6 +148,24 @@ class Run:
     def data(self, source: str | None = None, data_dir: str | None = None) -> tuple[Dataset, Dataset]:
         """Return (train, test) of the data it was trained on, or of others."""
         return datasets.load(source, data_dir) if source else datasets.load(self.source, data_dir or self.data_dir)
+
+
+def unfinished(name: str, runs_dir: str | os.PathLike[str] = "runs") -> Path:
+    """Return the folder of a run, given by its path or its name, whose training was stopped."""
+    places = (Path(name), Path(runs_dir) / name)
+    for place in places:
+        if (place / CHECKPOINT).is_file():
+            return place
+    if any((place / MODEL).is_file() for place in places):
+        reject("--resume", "a run whose training was stopped", f"{name!r}, which is finished", "train another with more --epochs")
+    expected = f"a run directory (with {CHECKPOINT} in it), or the name of one in {runs_dir}"
+    reject("--resume", expected, repr(name), "see which there are", DataFileError)
+
+
+def _read_json(path: Path) -> Any:
+    if not path.is_file() or path.stat().st_size > CONFIG_BYTES:
+        raise ValueError(f"no file of at most {CONFIG_BYTES} bytes")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def source_record(source: str, data_dir: str | None) -> dict[str, Any]:

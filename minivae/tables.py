@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from minivae.datasets import Dataset
     from minivae.verify import Explanation, Row
 
 TERMS = {"kl": "KL", "elbo": "ELBO"}  # words that are written in another way than the names of their figures
@@ -49,6 +50,18 @@ def figure_rows(figures: dict[str, Any]) -> Iterator[tuple[str, ...]]:
         said = name == "test_loss" and "test_elbo" in figures
         if figures.get(name) is not None and not said:
             yield tuple(text.format(**known) for text in texts)
+
+
+def describe(data: Dataset, test: Dataset) -> str:
+    """Return what a training starts with, in a line."""
+    return f"{data.name}: {len(data)} training and {len(test)} test examples of {size_of(data)}"
+
+
+def size_of(data: Dataset) -> str:
+    """Return the size of one example."""
+    if data.image_shape is None:
+        return f"{data.values.shape[1]} features"
+    return " × ".join(map(str, data.image_shape)) + " pixels"
 
 
 GRADCHECK_HEADER = ("function", "argument", "dtype", "device", "error", "verdict")

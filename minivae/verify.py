@@ -16,6 +16,7 @@ from minivae.batches import Rows
 from minivae.checks import check_choice
 from minivae.finite_differences import away_from_zero
 from minivae.gradcheck import gradcheck
+from minivae.guide import place_of
 from minivae.likelihoods import LIKELIHOODS
 from minivae.models import MODELS, Model
 from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS
@@ -169,15 +170,10 @@ def explain(name: str) -> Explanation:
         cotangent=cotangent,
         gradients={argument: np.asarray(leaf.grad) for argument, leaf in leaves.items()},
         slopes=slopes,
-        forward=_place(op.forward),
-        backward=_place(op.backward),
+        forward=place_of(op.forward),
+        backward=place_of(op.backward),
         test=_test_of(name),
     )
-
-
-def _place(function: Callable[..., Any]) -> str:
-    file = Path(inspect.getsourcefile(function) or "")
-    return f"{file.relative_to(ROOT).as_posix()}:{inspect.getsourcelines(function)[1]}"
 
 
 def _test_of(name: str) -> str:

@@ -232,13 +232,13 @@ CASES: dict[str, OpCase] = {
         itertools.product((0.0, 1e4), (*FAR, -40.0, *TINY), (1.5, -2.0)),
         refusals=mismatched((5, 7), (5, 3), (5, 7)),
     ),
-    "kl_standard_normal": rowwise(
+    "kl_standard_normal": rowwise(  # (K.1), (K.2)
         kl_by_quadrature,
         itertools.product((0.0, 1e-40, -3.0, 1e4), (*LOG_VARS, -1e4, 80.0)),
         relative64=1e-12,  # eˢ − 1 − s by subtraction loses 1/s: three digits at s = 1e-3
         refusals=mismatched((5, 7), (5, 3)),
     ),
-    "kl_normal": rowwise(
+    "kl_normal": rowwise(  # (K.3)
         kl_by_quadrature,
         itertools.product((0.0, 1e4), (0.0, -1e-3, *LOG_VARS[-2:]), (0.0, -3.0), (0.0, 0.7, *LOG_VARS[-2:])),
         double=True,
@@ -246,13 +246,13 @@ CASES: dict[str, OpCase] = {
         relative64=1e-12,  # as above, and log σ² − log τ² is rounded
         refusals=mismatched((5, 7), (5, 7), (5, 3), (5, 7)),
     ),
-    "bernoulli_nll": rowwise(
+    "bernoulli_nll": rowwise(  # (L.1)
         bernoulli_nll,
         itertools.product((0.0, 1e-40, 0.3, 1 - 2**-20, 1.0), (*FAR, *TINY)),
         slope_error=1.0,  # sigmoid(ℓ) − x
         refusals=mismatched((5, 7), (5, 3)),
     ),
-    "gaussian_nll": rowwise(
+    "gaussian_nll": rowwise(  # (L.2), (L.3), (L.4)
         gaussian_nll,
         itertools.product((0.0, 1.0, -1e4), (0.0, 0.25, 1e4), (*LOG_VARS, -600.0, 600.0)),
         double=True,

@@ -341,6 +341,7 @@ class _Generator:
 
     def __init__(self, bits: np.random.Generator) -> None:
         self._bits = bits
+        self.bit_generator = SimpleNamespace(_state=ndarray(np.zeros(4, np.int8)))  # where CuPy's keeps its position
 
     def standard_normal(self, size: Any = None, dtype: Any = float, out: ndarray | None = None) -> ndarray:
         return launch(lambda: self._bits.standard_normal(size, dtype), out)
@@ -401,6 +402,16 @@ class _Stream:
         return _Graph(kernels or [])
 
 
+class _Event:
+    """A moment in a stream; there is no clock behind it."""
+
+    def record(self) -> None:
+        pass
+
+    def synchronize(self) -> None:
+        synchronise("waiting for an event")
+
+
 class _Graph:
     def __init__(self, kernels: list[Callable[[], None]]) -> None:
         self._kernels = kernels
@@ -455,6 +466,8 @@ class FakeCublas:
 _Stream.null = _Stream()
 cuda = SimpleNamespace(
     Stream=_Stream,
+    Event=_Event,
+    get_elapsed_time=lambda start, stop: 1.0,
     current=_Stream.null,
     get_current_stream=lambda: cuda.current,
     MemoryPool=lambda: SimpleNamespace(malloc=None),

@@ -197,10 +197,11 @@ def test_a_wrong_adam_is_found(monkeypatch):
         ops._adams(101)
 
 
-def test_a_wrong_training_step_is_found():
+@pytest.mark.parametrize("wrong", [1.1, math.nan])
+def test_a_wrong_training_step_is_found(wrong):
     step.Training(TINY, 50).verify()
     training = step.Training(TINY, 50)
-    training.trainer.optimizer.learning_rate *= 1.1
+    training.trainer.optimizer.learning_rate *= wrong
     with pytest.raises(SystemExit, match="tiny: losses"):
         training.verify()
 

@@ -163,7 +163,7 @@ def test_every_model_trains_and_can_be_asked(cli, model):
 
 
 def test_epochs_are_many_on_small_data_unless_given(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr("minivae.cli.LEAST_STEPS", 30)
+    monkeypatch.setattr("minivae.fitting.LEAST_STEPS", 30)
     np.save(tmp_path / "few.npy", np.random.default_rng(0).random((10, 3)))
     arguments = ["--data", "few.npy", "--latent-dim", 2, "--hidden-dims", 5, "--batch-size", 8, "--quiet"]
     cli("train", *arguments, "--name", "few")

@@ -48,7 +48,7 @@ def test_gradient_of_the_objective(y):
     gradcheck(objective(model, y=y), parameters(model))
 
 
-def test_condition_enters_encoder_and_decoder():
+def test_condition_enters_encoder_and_decoder():  # (A.6)
     model = blank(mv.ConditionalVAE, Y)
     hot, epsilon = np.eye(5)[Y], np.random.default_rng(2).standard_normal((29, K))
     mean, log_var = np.split(plain_network(model, "encoder", np.hstack([X, hot])), 2, axis=1)
@@ -75,7 +75,7 @@ def test_each_sample_of_an_example_keeps_its_condition():
 # -- what it is for -------------------------------------------------------------------------------------------------------
 
 
-def test_samples_are_classified_as_the_label_they_were_asked_for(model, judge):
+def test_samples_are_classified_as_the_label_they_were_asked_for(model, judge):  # (A.6)
     wanted = np.repeat(np.arange(10), 40)
     made = model.sample(400, y=wanted)
     assert (judge.predict(made) == wanted).mean() > 0.9

@@ -110,7 +110,9 @@ def by_hand(model, x: np.ndarray, epsilon: np.ndarray, power: int) -> dict[str, 
     std = np.exp(0.5 * log_var.data)
     z = Tensor(mean.data + std * epsilon, requires_grad=True)
     zero = np.zeros_like(mean.data)
-    log_w = gaussian_nll(z, mean.data, log_var.data) - gaussian_nll(z, zero, zero) - model.likelihood_.nll(x, model.decoder(z, None))
+    log_w = (
+        gaussian_nll(z, mean.data, log_var.data) - gaussian_nll(z, zero, zero) - model.likelihood_.nll(x, model.decoder(z, None))
+    )
     decoder = gradients(model, sum_(normalised * log_w))
     backward(log_w, np.ones(log_w.shape), leaves=[z])
     into_z = normalised[..., None] ** power * z.grad
@@ -168,9 +170,11 @@ def test_training_on_the_tighter_bound_gives_the_better_model(digits, gradient):
 
 
 def test_float32_weights_stay_normal_numbers():
-    """Two pixels that no decoder can explain make log w ≈ −10⁴: the weights are formed after the maximum is taken off."""
+    """A variance of 10⁻⁴ makes log w ≈ −10⁴: the weights are formed after the maximum is taken off."""
     for gradient in ("standard", "doubly_reparameterized"):
-        model = blank(mv.IWAE, n_importance_samples=S, gradient=gradient, dtype="float32", likelihood="gaussian_fixed", variance=1e-4)
+        model = blank(
+            mv.IWAE, n_importance_samples=S, gradient=gradient, dtype="float32", likelihood="gaussian_fixed", variance=1e-4
+        )
         for name, value in gradients(model, objective(model, X.astype("float32"))()).items():
             assert np.isfinite(value).all(), name
 

@@ -31,14 +31,14 @@ def test_paths_include_both_ends_and_keep_the_dtype(seed, path, dtype, n):
 
 
 @given(ANY, st.integers(2, 12))
-def test_linear_steps_are_equal(seed, n):
+def test_linear_steps_are_equal(seed, n):  # (G.3)
     a, b = points(seed)
     steps = np.diff(interpolate(np, a, b, n), axis=0)
     np.testing.assert_allclose(steps, np.tile((b - a) / (n - 1), (n - 1, 1)), atol=1e-13)
 
 
 @given(ANY, st.floats(0.1, 9))
-def test_spherical_path_keeps_the_norm_and_an_even_pace(seed, radius):
+def test_spherical_path_keeps_the_norm_and_an_even_pace(seed, radius):  # (G.3)
     a, b = (radius * end / np.linalg.norm(end) for end in points(seed))
     way = interpolate(np, a, b, 9, "spherical")
     np.testing.assert_allclose(np.linalg.norm(way, axis=1), radius, rtol=1e-9)
@@ -80,7 +80,7 @@ def test_spherical_path_is_the_straight_line_where_there_is_no_arc(xp, ends, dty
     np.testing.assert_allclose(to_numpy(spherical), to_numpy(interpolate(xp, a, b, 5, "linear")), atol=1e-5)
 
 
-def test_traversal_sweeps_one_dimension_and_holds_the_others(xp):
+def test_traversal_sweeps_one_dimension_and_holds_the_others(xp):  # (G.4)
     z = to_device(xp, np.arange(4.0), "float32")
     points = to_numpy(traverse(xp, z, 2, 7, 3.0))
     assert points.dtype == np.float32

@@ -34,7 +34,7 @@ def moments(name: str, outputs: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
-def test_nll_is_that_of_scipy(name):
+def test_nll_is_that_of_scipy(name):  # (L.1), (L.2), (L.3), (L.4)
     outputs = outputs_of(name, 11, 5)
     rng = np.random.default_rng(1)
     if name == "bernoulli":

@@ -88,7 +88,7 @@ def test_elbo_and_divergence_from_the_posterior_add_up_to_log_p():
     np.testing.assert_allclose(exact_elbo(vae, X) + gap, log_p(X), rtol=0, atol=1e-10)
 
 
-def test_elbo_in_closed_form():
+def test_elbo_in_closed_form():  # (M.3)
     """E_q‖x − b − z W‖² = ‖x − b − μ W‖² + Σ_j σ_j² ‖W_j‖²: what the quadrature of our terms has to give."""
     vae = rough_vae()
     m, log_var = vae.encode(X)
@@ -105,7 +105,7 @@ def test_sampled_elbo_has_the_exact_mean():
     assert np.abs(z).max() < 4
 
 
-def test_ladder_from_the_elbo_to_log_p():
+def test_ladder_from_the_elbo_to_log_p():  # (M.3), (M.6)
     """ELBO < IW_5 < IW_50 ≤ log p(x), the steps beyond their standard errors."""
     vae, copies = rough_vae(), np.repeat(X, 2000, axis=0)
     rungs = [(exact_elbo(vae, X).mean(), 0.0)]
@@ -200,7 +200,7 @@ def train(x: np.ndarray, k: int, likelihood: str, epochs: int) -> VAE:
     return vae.fit(x, on_epoch=anneal)
 
 
-def test_trained_linear_vae_is_probabilistic_pca(plane):
+def test_trained_linear_vae_is_probabilistic_pca(plane):  # (A.9)
     """The optimum of Tipping & Bishop 1999: W Wᵀ from the leading eigenvectors, scaled to λ − σ², and σ² the mean of the others."""
     x, vectors = plane
     vae = train(x, 3, "gaussian_shared", 700)
@@ -240,7 +240,7 @@ def test_dimensions_below_the_noise_are_dropped(plane):
 
 @pytest.mark.parametrize("latent_dim", [1, 2])
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "gaussian_shared"])
-def test_log_likelihood_of_a_nonlinear_decoder_is_the_integral(likelihood, latent_dim):
+def test_log_likelihood_of_a_nonlinear_decoder_is_the_integral(likelihood, latent_dim):  # (M.1), (M.6)
     """log p(x) = log ∫ N(z; 0, I) p(x|z) dz on a grid.  The trapezoidal rule converges faster than any power on such integrands."""
     noise = np.random.default_rng(6)
     t = noise.uniform(-2, 2, (200, 1))
@@ -287,7 +287,7 @@ DRAWS = {
 
 
 @pytest.mark.parametrize(("draw", "temperature"), DRAWS.values(), ids=DRAWS)
-def test_latents_are_distributed_as_claimed(monkeypatch, draw, temperature):
+def test_latents_are_distributed_as_claimed(monkeypatch, draw, temperature):  # (R.1), (G.1), (G.2)
     """Mean, variance, correlations and the Kolmogorov–Smirnov distance of the z that reach the decoder, on every way to it."""
     vae, seen = rough_vae(), []
     network = vae.decoder_

@@ -80,7 +80,7 @@ def test_report_says_what_was_trained_and_measured(page, model):
 
 
 def test_pictures_are_as_many_as_announced(page):
-    # 12 originals and reconstructions, 36 samples in both modes, 10 inputs at 4 temperatures and themselves, 9 stops of 4 dimensions
+    # 12 inputs and outputs, 36 samples in both modes, 10 inputs and their decodings at 4 temperatures, 9 stops of 4 dimensions
     assert Reader(page).tags.count("img") == 2 * 12 + 2 * 36 + 10 * 5 + 9 * 4
 
 

@@ -57,7 +57,7 @@ def test_a_wrong_sampler_is_seen() -> None:
 
 @pytest.mark.parametrize(("mean", "log_var", "prior_mean", "prior_log_var"), [(0.5, -1.0, 0.0, 0.0), (-1.0, 0.8, 0.4, -0.5)])
 def test_kl_is_the_mean_of_log_q_minus_log_p(mean: float, log_var: float, prior_mean: float, prior_log_var: float) -> None:
-    """(K.4), with densities that scipy wrote."""
+    """(K.1), (K.3), (K.4), with densities that scipy wrote."""
     z = draws(mean, log_var)
     q, p = stats.norm(mean, math.exp(log_var / 2)), stats.norm(prior_mean, math.exp(prior_log_var / 2))
     terms = q.logpdf(z) - p.logpdf(z)

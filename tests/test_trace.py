@@ -93,7 +93,7 @@ def test_a_wrong_backward_would_show(monkeypatch):
 
 
 def test_tables_say_all_of_it(it):
-    forward, back, update = ([list(rows) for _, rows, _ in trace.tables(it)])
+    forward, back, update = [list(rows) for _, rows, _ in trace.tables(it)]
     assert [row[0] for row in forward] == [*trace.EXAMPLE, *it.parameters, *(link.name for link in trace.FORWARD)]
     assert len(back) == len(it.gradients)
     assert len(update) == sum(it.values[name].size for name in it.parameters)

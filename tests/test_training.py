@@ -325,8 +325,14 @@ def test_divergence_is_noticed_and_named(likelihood):
     assert "training: expected a finite loss" in message
     assert "learning_rate" in message
     assert "clip_norm" in message
-    assert "in epoch 1, by step" in message
+    assert "in epoch 1, at step" in message
     assert len(steps) <= CHECK_EVERY  # and soon
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_divergence_is_noticed_at_the_end_of_a_short_epoch():
+    vae = model(likelihood="gaussian_fixed", learning_rate=1e30, optimizer="sgd", batch_size=52, epochs=9)
+    assert "in epoch 1, by step 2" in complaint(NonFiniteError, vae.fit, 100 * X)
 
 
 def test_hook_sees_the_epochs_and_can_change_the_rate():

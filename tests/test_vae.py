@@ -38,7 +38,7 @@ def noise(*shape: int, seed: int = 1) -> np.ndarray:
 
 
 @pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])
-def test_loss_is_a_sum_over_pixels_and_latents_averaged_over_the_batch_once(small, beta):
+def test_loss_is_a_sum_over_pixels_and_latents_averaged_over_the_batch_once(small, beta):  # (M.4), (M.5)
     epsilon = noise(53, K)
     mean, log_var = np.split(plain_network(small, "encoder", X.astype(np.float64)), 2, axis=1)
     outputs = plain_network(small, "decoder", mean + np.exp(log_var / 2) * epsilon)
@@ -101,7 +101,7 @@ def test_beta_in_training_is_beta_in_validation():
     np.testing.assert_allclose(record["train_kl"], record["test_kl"], rtol=1e-12)
 
 
-def test_beta_trades_reconstruction_for_divergence():
+def test_beta_trades_reconstruction_for_divergence():  # (M.5)
     fits = [mv.VAE(**SMALL, epochs=60, batch_size=53, learning_rate=1e-2, beta=beta).fit(X) for beta in (0.0, 0.3, 1.0, 20.0)]
     kl = [vae.history_["train_kl"][-1] for vae in fits]
     assert kl[0] > kl[1] > kl[2] > kl[3]
@@ -164,7 +164,7 @@ def test_elbo_is_sampled_and_averages_over_samples(small):
     assert len(np.unique(copies)) <= D < 1900 < len(np.unique(one))  # each row has noise of its own
 
 
-def test_elbo_is_the_negative_loss_of_the_same_noise():
+def test_elbo_is_the_negative_loss_of_the_same_noise():  # (M.4)
     vae = mv.VAE(**SMALL, epochs=3, batch_size=20, dtype="float64").fit(X, x_test=X)
     assert vae.elbo(X).mean() == pytest.approx(vae.history_["test_elbo"][-1], rel=1e-12)
 
@@ -177,7 +177,7 @@ def test_scores_are_the_log_likelihood(small):
     assert type(small.score(X)) is float
 
 
-def test_strange_rows_have_the_highest_anomaly_score(vae, digits):
+def test_strange_rows_have_the_highest_anomaly_score(vae, digits):  # (G.5)
     usual = vae.anomaly_score(digits[1])
     noise_images = vae.anomaly_score(np.random.default_rng(2).permuted(digits[1], axis=1))
     assert np.median(noise_images) > np.quantile(usual, 0.99)
@@ -234,6 +234,12 @@ def test_encoder_and_decoder_are_the_networks_of_their_weights(small):
     np.testing.assert_allclose(small.decode(z), expected, atol=1e-4)
 
 
+def test_decoder_mirrors_the_encoder(small):
+    assert [layer.weight.shape for layer in small.encoder_.layers] == [(D, 11), (11, 5), (5, 2 * K)]
+    width = small.likelihood_.outputs_per_feature * D
+    assert [layer.weight.shape for layer in small.decoder_.layers] == [(K, 5), (5, 11), (11, width)]
+
+
 def test_chunks_do_not_show(vae, digits):
     x = np.concatenate([digits[0], digits[1]])
     assert len(x) > CHUNK_ROWS
@@ -268,7 +274,7 @@ def test_binarised_pixels_are_scored_and_grey_ones_encoded(binarize):
     assert spread > 5 * grey.elbo(np.repeat(X[:1], 50, axis=0), n_samples=200).std()  # each copy has pixels of its own
 
 
-def test_reconstruction_at_temperature_zero_is_the_decoded_mean(small):
+def test_reconstruction_at_temperature_zero_is_the_decoded_mean(small):  # (G.2)
     mean, _ = small.encode(X)
     np.testing.assert_array_equal(small.reconstruct(X), small.decode(mean))
     np.testing.assert_array_equal(small.reconstruct(X, temperature=0), small.decode(mean))
@@ -282,7 +288,7 @@ def test_reconstructions_are_repeatable_and_each_row_differs(small):
     assert len(np.unique(first, axis=0)) == 50
 
 
-def test_samples_are_decoded_draws_of_the_prior(small):
+def test_samples_are_decoded_draws_of_the_prior(small):  # (G.1)
     n = 4000
     means = small.sample(n, seed=2)
     np.testing.assert_array_equal(means, small.sample(n, seed=2))
@@ -309,7 +315,7 @@ def test_many_samples_come_in_chunks():
 
 
 @pytest.mark.parametrize("path", ["linear", "spherical"])
-def test_interpolation_goes_from_reconstruction_to_reconstruction(small, path):
+def test_interpolation_goes_from_reconstruction_to_reconstruction(small, path):  # (G.3)
     way = small.interpolate(X[0], X[1], 5, path)
     np.testing.assert_allclose(way[[0, -1]], small.reconstruct(X[:2]), atol=2e-6)
     a, b = small.transform(X[:2])
@@ -318,7 +324,7 @@ def test_interpolation_goes_from_reconstruction_to_reconstruction(small, path):
     np.testing.assert_array_equal(small.interpolate(X[0].tolist(), X[1].reshape(1, D, 1), 5, path), way)
 
 
-def test_traversal_decodes_the_mean_with_one_dimension_swept(small):
+def test_traversal_decodes_the_mean_with_one_dimension_swept(small):  # (G.4)
     z = np.repeat(small.transform(X[:1]), 5, axis=0)
     z[:, 1] = np.linspace(-2, 2, 5)
     np.testing.assert_allclose(small.traverse(X[0], dim=1, n=5, span=2.0), small.decode(z), atol=2e-6)

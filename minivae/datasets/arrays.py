@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from minivae.checkpoint import one_line
 from minivae.checks import DataFileError, check_matrix, reject
 from minivae.datasets.dataset import Dataset
 
 SUFFIXES = (".npy", ".npz")
+LIMIT = 2**29  # bytes that the arrays of a .npz may have: it is read into memory, and a small one can expand a thousandfold
+NAMES = ("x", "y", "x_test", "y_test")
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
@@ -52,12 +55,17 @@ def load(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
 
 def _read(path: str) -> dict[str, Any]:
     try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would keep us waiting
+            raise OSError("something else of this name")
         if path.endswith(".npy"):
             return {"x": np.lib.format.open_memmap(path, mode="r")}
         with open(path, "rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in ("x", "y", "x_test", "y_test") if name in archive}
+            sizes = [item.file_size for item in archive.zip.infolist() if item.filename.removesuffix(".npy") in NAMES]
+            if sum(sizes) > LIMIT:
+                raise ValueError(f"{sum(sizes)} bytes of arrays, {LIMIT} at most: save x alone with np.save, which is never read whole")
+            return {name: archive[name] for name in NAMES if name in archive}
     except Exception as error:  # NumPy, zipfile and zlib raise some ten types for a missing or damaged file
-        cause = f"{type(error).__name__}: {error}".partition("\n")[0]
+        cause = one_line(f"{type(error).__name__}: {error}")
         mend = "check the path, or save plain arrays of numbers again with np.save or np.savez"
         reject(path, "a readable .npy or .npz file without pickled objects", cause, mend, DataFileError)
 

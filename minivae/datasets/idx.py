@@ -2,7 +2,7 @@
 
 A header is two zero bytes, a code for the type of the elements (8: unsigned byte), the number of axes, and one big-endian
 32-bit size per axis.  The size of everything that follows is therefore known before it is read, and nothing longer is ever
-decompressed: a small file that would expand without end costs no more memory than the array it announces.
+decompressed: a small file that would expand without end costs no more memory than the array it announces, and that has a limit.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import IO, NoReturn
 
 import numpy as np
 
-from minivae.checks import DataFileError, reject
+from minivae.checks import DataFileError, check_path, reject
 
+LIMIT = 600_000_000  # bytes; the largest of the MNIST family has 547,178,688
 MAGICS = [bytes((0, 0, 8, axes)) for axes in (1, 2, 3, 4)]
 
 
@@ -35,7 +36,7 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...] | None = None,
     DataFileError
         For a file that is missing, unreadable, truncated, corrupted, too long, of another kind, shape or content.
     """
-    path = os.fspath(path)
+    path = check_path("path", path)
     with _open(path) as stream:
         magic = _read(stream, 4, path)
         if magic not in MAGICS:
@@ -47,6 +48,8 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...] | None = None,
         if shape is not None and found != shape:
             _refuse(path, f"an array of shape {shape}", f"a header that says {found}")
         size = math.prod(found)
+        if size > LIMIT:
+            _refuse(path, f"at most {LIMIT} bytes", f"a header that announces {size}")
         content = _read(stream, size + 1, path)  # one byte more than announced shows that there is more
     if len(content) != size:
         came = "more" if len(content) > size else f"{len(content)}"
@@ -60,10 +63,12 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...] | None = None,
 
 
 def _open(path: str) -> IO[bytes] | gzip.GzipFile:
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would keep us waiting
+        reject(path, "a readable IDX file", "something else of this name", "check the path", DataFileError)
     try:
         return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")
-    except OSError as error:
-        reject(path, "a readable IDX file", error.strerror, "check the path and its permissions", DataFileError)
+    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+        reject(path, "a readable IDX file", getattr(error, "strerror", None) or str(error), "check the path and its permissions", DataFileError)
 
 
 def _read(stream: IO[bytes] | gzip.GzipFile, size: int, path: str) -> bytes:

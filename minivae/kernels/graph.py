@@ -1,10 +1,10 @@
 """Graph replay: a training step is captured once as a CUDA graph, and then launched again as a whole.
 
-An eager step of a VAE with one hidden layer is about fifty launches, a hundred without the kernels, and each keeps the host busy
-longer than most of them keep a GPU.  A graph is one launch.  But a capture records kernels with the addresses and the numbers they
-were given, so all that changes from step to step has to be in the device's memory, at the same place: which rows are next, the
-position of the noise (``counter_noise``), Adam's step number and learning rate (``adam``), the sums of the losses.  And nothing may
-look at a result on the way, since that would wait for what has not run.
+An eager step of a VAE with one hidden layer is about fifty launches, a hundred without the kernels; a graph is one.  But a capture
+records kernels with the addresses and the numbers they were given, so all that changes from step to step has to be in the device's
+memory, at the same place: which rows are next, the position of the noise (``counter_noise``), Adam's step number and learning rate
+(``adam``), the sums of the losses.  And nothing may look at a result on the way, since that would wait for what has not run.
+A graph serves one epoch, so what a hook changes on the host (β, say) counts from the next epoch on.
 
 Memory: a step's own arrays come from a pool that serves nobody else.  What it frees may be used again by the next step, which comes
 after it on the same stream, and by nothing that could run in between.

@@ -1,11 +1,19 @@
 """The models, by name."""
 
+from typing import Any
+
+from minivae import checkpoint
+from minivae.backend import DEVICES
+from minivae.checkpoint import one_line
+from minivae.checks import DataFileError, DeviceError, MinivaeError, check_choice, reject
+from minivae.keeper import parameters_of
 from minivae.models.autoencoder import Autoencoder, DenoisingAutoencoder, QuantizedAutoencoder, SparseAutoencoder
 from minivae.models.base import Model
 from minivae.models.conditional import ConditionalVAE
 from minivae.models.contractive import ContractiveAutoencoder
 from minivae.models.iwae import IWAE
 from minivae.models.semisupervised import SemiSupervisedVAE, VAEClassifier
+from minivae.models.settings import from_json
 from minivae.models.vae import VAE
 
 MODELS: dict[str, type[Model]] = {
@@ -15,6 +23,26 @@ MODELS: dict[str, type[Model]] = {
         *(VAE, IWAE, ConditionalVAE, VAEClassifier, SemiSupervisedVAE),
     )
 }
+
+
+def load(path: Any, device: str = "auto") -> Model:
+    """Return the model that ``Model.save`` wrote to ``path``, on ``device``; or the one of a training's state (``minivae.keeper``).
+
+    Raises ``DataFileError`` when the file is missing, damaged or not a model.
+    """
+    check_choice("device", device, DEVICES)
+    arrays, record = checkpoint.load(path)
+    try:
+        kind = MODELS[check_choice("model", record["model"], MODELS)]
+        model = kind(**(from_json(record["params"]) | {"device": device}))
+        model._restore(parameters_of(arrays), record)
+    except DeviceError:
+        raise
+    except Exception as error:  # what the file says may be anything at all
+        cause = one_line(str(error) if isinstance(error, MinivaeError) else f"{type(error).__name__}: {error}")
+        reject(str(path), "a model", cause, "save the model anew", DataFileError)
+    return model
+
 
 __all__ = [
     "IWAE",

@@ -193,9 +193,8 @@ class DenoisingAutoencoder(Autoencoder):
         if self.corruption == "gaussian":
             return x + self.amount * standard_normal(rng, x.shape, x.dtype)  # (A.4)
         u = rng.random(x.shape, dtype=x.dtype)
-        if self.corruption == "masking":
-            return x * (u >= self.amount)
-        return x * (u >= self.amount) + (u < self.amount / 2)
+        kept = x * (u >= self.amount)  # (A.4)
+        return kept if self.corruption == "masking" else kept + (u < self.amount / 2)  # (A.4)
 
     def corrupt(self, x: Any, seed: int | None = None) -> Array:
         """Return corrupted copies (n, d) of the rows of ``x``, as in training."""

@@ -11,16 +11,19 @@ from minivae import checkpoint
 from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array, generator, resolve_device, to_numpy
 from minivae.batches import Rows
-from minivae.checks import NotFittedError, check_int, reject
+from minivae.checks import NotFittedError, check_choice, check_int, reject
 from minivae.counter_noise import noise_source
 from minivae.estimators import active_units
 from minivae.likelihoods import make_likelihood
 from minivae.models.settings import Settings
-from minivae.nn import MLP, ParameterVector
+from minivae.nn import MLP, Blank, ParameterVector
 from minivae.ops import concat, reshape
 from minivae.training import Hook, Trainer
 
 Self = TypeVar("Self", bound="Model")
+
+
+LEARNED = ("classes_", "condition_width_")  # what a file may set
 
 
 class Model(Settings):
@@ -83,6 +86,7 @@ class Model(Settings):
         y_test: Any = None,
         on_step: Hook | None = None,
         on_epoch: Hook | None = None,
+        on_start: Hook | None = None,
     ) -> Self:
         """Train from scratch on the rows of ``x`` and return self.
 
@@ -91,7 +95,7 @@ class Model(Settings):
         x : (n, d) real numbers; 8-bit unsigned integers are pixels and mean value/255.  May be mapped from a file.
         y : labels or condition of a conditional model; others ignore it.
         x_test, y_test : rows to watch the training by; they are never trained on.
-        on_step, on_epoch : called with the ``Trainer`` after each.
+        on_step, on_epoch : called with the ``Trainer`` after each; on_start : before the first step.
 
         Raises
         ------
@@ -112,15 +116,17 @@ class Model(Settings):
         self._build(train.n_features, train.mean() if self.output_bias == "data" else None)
         trainer = Trainer(self, train, test)
         self.history_ = trainer.history
+        if on_start:
+            on_start(trainer)
         trainer.run(self.epochs, on_step, on_epoch)
         return self
 
-    def _build(self, n_features: int, data_mean: np.ndarray | None = None) -> None:
-        """Make the layers, with their first weights, on the device."""
+    def _build(self, n_features: int, data_mean: np.ndarray | None = None, rng: Any = None) -> None:
+        """Make the layers on the device, with their first weights from ``rng`` or, by default, from the seed."""
         self.xp_ = resolve_device(self.device)
         self.n_features_in_ = n_features  # scikit-learn's name
         self.likelihood_ = make_likelihood(self.likelihood, self.variance, self.variance_floor, self.xp_, self.dtype)
-        networks = self._make_layers(generator(np, self.seed, "init"))
+        networks = self._make_layers(rng or generator(np, self.seed, "init"))
         if data_mean is not None:
             self.decoder_.layers[-1].bias.data = self.likelihood_.output_bias(data_mean)
         parameters = [parameter for network in networks for parameter in network.parameters()]
@@ -135,7 +141,7 @@ class Model(Settings):
 
     def encoder(self, x: Array | Tensor, condition: Array | None) -> Tensor:
         """Return what the encoder puts out for a batch, and for what goes with it (A.6)."""
-        return self.encoder_(x if condition is None else concat(x, condition))
+        return self.encoder_(x if condition is None else concat(x, condition))  # (A.6)
 
     def decoder(self, z: Array | Tensor, condition: Array | None) -> Tensor:
         """Return what the decoder puts out for latent vectors (n, latent_dim) or, in samples, (s, n, latent_dim).
@@ -146,7 +152,7 @@ class Model(Settings):
         if samples:
             flat = self.decoder(reshape(z, shape=(-1, k)), None if condition is None else self.xp_.tile(condition, (samples[0], 1)))
             return reshape(flat, shape=(*samples, n, flat.shape[-1]))
-        return self.decoder_(z if condition is None else concat(z, condition))
+        return self.decoder_(z if condition is None else concat(z, condition))  # (A.6)
 
     def evaluate(self, rows: Rows) -> tuple[dict[str, float], dict[str, Any]]:
         """Return the terms and the loss averaged over all rows, and what there is to say of the latent code."""
@@ -176,14 +182,17 @@ class Model(Settings):
         """Write parameters, settings and history to one safetensors file; the file appears whole or not at all."""
         self._require_fit()
         arrays = {name: to_numpy(array) for name, array in self.parameters_.state().items()}
-        record = {
+        checkpoint.save(path, arrays, self.record())
+
+    def record(self) -> dict[str, Any]:
+        """Return what it takes, beside the parameters, to build this model again: JSON-able."""
+        return {
             "model": type(self).__name__,
             "params": self.get_params(),
             "n_features": self.n_features_in_,
             "learned": self._learned(),
             "history": self.history_,
         }
-        checkpoint.save(path, arrays, record)
 
     def _learned(self) -> dict[str, Any]:
         """Return the learned attributes, other than parameters, that a saved model needs: names and JSON-able values.
@@ -193,13 +202,11 @@ class Model(Settings):
         return {}
 
     def _restore(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
-        for name, value in record["params"].items():
-            if isinstance(value, list):  # JSON knows no tuples
-                setattr(self, name, tuple(value))
         self._check_settings()
         for name, value in record["learned"].items():
+            check_choice("learned attribute", name, LEARNED)
             setattr(self, name, np.asarray(value) if isinstance(value, list) else value)
-        self._build(check_int("n_features", record["n_features"], 1))
+        self._build(check_int("n_features", record["n_features"], 1), rng=Blank(2 * sum(array.size for array in arrays.values())))
         self.parameters_.load_state(arrays, self.xp_)
         self.history_ = record["history"]
 

@@ -44,8 +44,11 @@ class Generative(Model):
         return self._map(lambda z, c: self.likelihood_.mean(self.xp_, self.decoder(z, c).data), z, y, "z", self.latent_dim)
 
     def transform(self, x: Any, y: Any = None) -> Array:
-        """Return the posterior means as features (G.6), (n, latent_dim)."""
-        return self.encode(x, y)[0]
+        """Return the posterior means as features, (n, latent_dim).
+
+        (G.6)  x → μ(x), the mean of q(z|x)
+        """
+        return self.encode(x, y)[0]  # (G.6)
 
     def inverse_transform(self, z: Any, y: Any = None) -> Array:
         """Return ``decode(z)``, under scikit-learn's name."""
@@ -58,11 +61,14 @@ class Generative(Model):
     # Generating ---------------------------------------------------------------------------------------------------------------
 
     def sample(self, n: int = 1, seed: int | None = None, pixels: Literal["mean", "draw"] = "mean", y: Any = None) -> Array:
-        """Return ``n`` new examples (n, d) from the prior (G.1), as NumPy: z ~ N(0, I), then the mean of p(x|z) or a draw from it."""
+        """Return ``n`` new examples (n, d), as NumPy.
+
+        (G.1)  z ~ N(0, I),   then x = E[x|z] (pixels "mean") or x ~ p(x|z) ("draw")
+        """
         check_int("n", n, 1)
         check_choice("pixels", pixels, ("mean", "draw"))
         rng = self._generator("sample", seed)
-        z = standard_normal(rng, (n, self.latent_dim), self.dtype)
+        z = standard_normal(rng, (n, self.latent_dim), self.dtype)  # (G.1)
 
         def pictures(z: Array, condition: Array | None) -> Array:
             outputs = self.decoder(z, condition).data
@@ -71,7 +77,9 @@ class Generative(Model):
         return to_numpy(self._map(pictures, z, y, "z", self.latent_dim))
 
     def reconstruct(self, x: Any, temperature: float = 0.0, seed: int | None = None, y: Any = None) -> Array:
-        """Return the decoding of z = μ(x) + τ σ(x) ⊙ ε (G.2), (n, d).
+        """Return decodings of points around what each row is encoded to, (n, d).
+
+        (G.2)  z = μ(x) + τ σ(x) ⊙ ε,   ε ~ N(0, I)
 
         ``temperature`` τ says how far from the input to stray: 0 decodes the posterior mean, 1 a posterior sample.
         """
@@ -154,8 +162,11 @@ class Generative(Model):
         return float(self.score_samples(x, y).mean())
 
     def anomaly_score(self, x: Any, y: Any = None) -> Array:
-        """Return −log p(x) of each row (G.5), (n,) in nats: the higher, the stranger."""
-        return -self.score_samples(x, y)
+        """Return how strange each row is, (n,) in nats: the higher, the stranger.
+
+        (G.5)  −log p(x)
+        """
+        return -self.score_samples(x, y)  # (G.5)
 
     # Row by row ---------------------------------------------------------------------------------------------------------------
 

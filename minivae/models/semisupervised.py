@@ -75,7 +75,7 @@ class VAEClassifier(Classifier, VAE):
         labelled = np.flatnonzero(labels.any(axis=1))
         features = self.transform(x[to_device(array_module(x), labelled)])
         targets = to_device(self.xp_, labels[labelled], self.dtype)
-        fit_classifier(self.classifier_, to_device(self.xp_, features, self.dtype), targets, self.weight_decay)
+        fit_classifier(self.classifier_, to_device(self.xp_, features, self.dtype), targets, self.weight_decay)  # (G.8)
         return self
 
     def class_log_probabilities(self, x: Array) -> Tensor:

@@ -116,3 +116,8 @@ def check_widths(argument: str, widths: Any) -> None:
         reject(argument, "a tuple of widths", repr(widths), "write (400,) for one layer")
     for width in widths:
         check_int(argument, width, 1)
+
+
+def from_json(params: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as they were before JSON, which knows no tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in params.items()}

@@ -1,7 +1,9 @@
 """Kullback–Leibler divergences between diagonal Gaussians, in nats, one value per row.
 
-Both are sums of  h(s) = eˢ − 1 − s  and of squared distances, terms that are never negative (K.4).  They are computed in float64
-whatever comes in: latents are few, so it costs nothing, and h cancels around s = 0, where a posterior meets its prior.
+(K.4)  KL(q ‖ p) ≥ 0, and 0 only for q = p: a sum of  h(s) = eˢ − 1 − s  and of squared distances, terms that are never negative
+
+They are computed in float64 whatever comes in: latents are few, so it costs nothing, and h cancels around s = 0, where a posterior
+meets its prior.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ const state = {
   to: Math.min(1, nExamples - 1),
 };
 
-const decimal = (value) => value.toFixed(2).replace("-", "−");
+const decimal = (value) => value.toFixed(2).replace(/^-(?=0\.00$)/, "").replace("-", "−");
 
 function moveTo(z, source = "") {
   state.z.set(z);

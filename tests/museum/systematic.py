@@ -59,7 +59,7 @@ def all_mutants() -> Iterator[NodeMutant]:
 def mutants_of(file: str, function: ast.FunctionDef) -> Iterator[NodeMutant]:
     """Yield the mutants of one function, each named after what is written instead of what."""
     names, results = local_names(function), list(results_of(function))
-    skipped = {inner for node in ast.walk(function) if is_refusal(node) for inner in ast.walk(node)} | set(function.args.defaults)
+    skipped = {inner for node in ast.walk(function) if is_refusal(node) for inner in ast.walk(node)} | set(ast.walk(function.args))
     count: dict[str, int] = {}
     for position, node in enumerate(ast.walk(function)):
         if node in skipped:
@@ -75,9 +75,8 @@ def mutants_of(file: str, function: ast.FunctionDef) -> Iterator[NodeMutant]:
 
 def is_refusal(node: ast.AST) -> bool:
     if isinstance(node, ast.If):
-        return any(map(is_refusal, node.body))
-    call = node.value if isinstance(node, ast.Expr) else None
-    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in REFUSALS
+        return any(isinstance(inner, ast.Expr) and is_refusal(inner.value) for inner in node.body)
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in REFUSALS
 
 
 def local_names(function: ast.FunctionDef) -> list[str]:

@@ -24,7 +24,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 from museum import engine, estimates, losses, training
 from museum.bug import Bug
-from museum.checks import CHECKS, KINDS, checks_for
+from museum.checks import CHECKS, KINDS, Check, checks_for
 from museum.mutants import Mutant, package_functions
 from museum.systematic import all_mutants
 
@@ -46,28 +46,41 @@ class Trials:
 
     def __init__(self, mutants: Sequence[Mutant], processes: int, impatient: bool, report: Callable[[str, Outcome], None]) -> None:
         self.mutants, self.processes, self.impatient, self.report = mutants, processes, impatient, report
+        self.items: dict[Check, list[pytest.Item]] = {}
+
+    def pytest_configure(self) -> None:
+        from hypothesis import Phase, settings  # pytest wants to import it first
+
+        settings.register_profile("museum", phases=[Phase.generate])  # that a test fails is enough: no smaller example is searched
+        settings.load_profile("museum")
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         assert not session.testsfailed, "the checks cannot be collected"
+        for check in CHECKS:
+            self.items[check] = [item for item in session.items if name_of(item).startswith(check.tests)]
+            assert self.items[check], f"there is no test {check.tests}"
+        if not self.impatient:  # the right code has to pass; and references that tests remember are then there for all mutants
+            failed = first_failure([item for items in self.items.values() for item in items])
+            assert failed is None, f"{failed} fails without any mutant"
         package_functions()
         gc.freeze()
-        for mutant, outcome in in_forks(lambda mutant: self.outcome(mutant, session), self.mutants, self.processes):
+        for mutant, outcome in in_forks(self.outcome, self.mutants, self.processes):
             self.report(mutant.name, outcome)
         return True
 
-    def outcome(self, mutant: Mutant, session: pytest.Session) -> Outcome:
+    def outcome(self, mutant: Mutant) -> Outcome:
         """Put the bug in and see what the checks make of it."""
         ops = ops_that_run(mutant.apply())
         chosen: dict[str, list[pytest.Item]] = {}
         for check in checks_for(mutant.file, isinstance(mutant, Bug)):
-            for item in session.items:
-                if name_of(item).startswith(check.tests) and op_of(item) in (None, *ops):
-                    chosen.setdefault(check.kind, []).append(item)
+            items = [item for item in self.items[check] if op_of(item) in (None, *ops)]
+            if items:
+                chosen.setdefault(check.kind, []).extend(items)
+        assert chosen, f"no check looks at {mutant.name}"
         outcome: Outcome = {}
         for kind in KINDS:
             if kind in chosen and not (self.impatient and any(outcome.values())):
                 outcome[kind] = first_failure(chosen[kind])
-                session._setupstate.teardown_exact(None)
         return outcome
 
 
@@ -102,13 +115,16 @@ def first_failure(items: Sequence[pytest.Item]) -> str | None:
         raise TimeoutError(f"not done after {SECONDS} s")
 
     signal.signal(signal.SIGALRM, late)
+    failed = None
     for item, following in itertools.pairwise((*items, None)):
         signal.alarm(SECONDS)
         reports = runtestprotocol(item, nextitem=following, log=False)
         signal.alarm(0)
         if any(report.failed for report in reports):
-            return name_of(item)
-    return None
+            failed = name_of(item)
+            break
+    items[0].session._setupstate.teardown_exact(None)  # the fixtures that the rest would have used
+    return failed
 
 
 FORK = multiprocessing.get_context("fork")
@@ -154,7 +170,7 @@ def main() -> None:
     os.dup2(2, 1)  # what pytest and the tests print must not be read as an answer
     trials = Trials(mutants, args.processes, args.impatient, lambda *answer: print(json.dumps(answer), file=answers, flush=True))
     files = sorted({test.partition("::")[0] for check in CHECKS for test in check.tests})
-    sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-s", *(str(TESTS / file) for file in files)], [trials]))
+    sys.exit(pytest.main(["-q", "-s", "--tb=no", "-p", "no:cacheprovider", *(str(TESTS / file) for file in files)], [trials]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,71 @@
+"""Every claim that the source texts make about these models, measured, with a verdict and a picture.
+
+A claim is measured once for each seed: the seed decides the first weights, the order of the examples, the noise and the judge.
+The rule: a figure's 95 % confidence interval over seeds (Student's t) is set beside the bound that the claim gives it.  All of it
+inside: "holds"; all of it outside: "does not hold"; else "undecided".  A claim with several bounds holds if all of them do.
+
+Quick mode uses the embedded digits and takes minutes; ``--full`` uses MNIST, longer training and more seeds, and takes hours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims import codes, factors, generation, gradients
+from benchmarks.claims.lab import FULL, QUICK, Effort, Lab
+from benchmarks.claims.record import MOST_SEEDS, Claim, Measured, Values, interval
+from benchmarks.report import RESULTS, Table, machine, say
+
+CLAIMS = {claim.name: claim for claim in (*codes.CLAIMS, *generation.CLAIMS, *factors.CLAIMS, *gradients.CLAIMS)}
+
+
+def add_arguments(parser):
+    parser.add_argument("--claim", nargs="+", choices=CLAIMS, default=list(CLAIMS), help="which claims")
+    parser.add_argument("--full", action="store_true", help="MNIST, more seeds, longer training: hours instead of minutes")
+    parser.add_argument("--seeds", type=int, choices=range(2, MOST_SEEDS + 1), help="how many seeds", metavar=f"2...{MOST_SEEDS}")
+    parser.add_argument("--data-dir", help="folder with the four MNIST files, for --full")
+    parser.add_argument("--results", type=Path, default=RESULTS / "claims", help="folder for tables and pictures")
+
+
+def run(args):
+    effort = dataclasses.replace(FULL if args.full else QUICK, data_dir=args.data_dir)
+    if args.seeds:
+        effort = dataclasses.replace(effort, seeds=args.seeds)
+    mode = {"mode": f"{'full' if args.full else 'quick'}: {effort.handwriting} and sprites, {effort.seeds} seeds"}
+    examine([CLAIMS[name] for name in args.claim], effort, machine() | mode, args.results)
+
+
+def examine(claims: Sequence[Claim], effort: Effort, header: dict[str, str], folder: Path) -> None:
+    """Measure claims, and write their verdicts, their figures and their pictures into ``folder``."""
+    verdicts = Table("claims", ("claim", "verdict", "seconds", "statement", "source"), header, folder)
+    figures = Table("figures", ("claim", "figure", "mean", "± 95 %", "least", "greatest", "asked", "verdict"), header, folder)
+    labs = [Lab(effort, seed) for seed in range(effort.seeds)]
+    for claim in claims:
+        started = time.perf_counter()
+        measured = [claim.measure(lab) for lab in labs]
+        values = _by_figure(measured)
+        verdict = claim.verdict(values)
+        say(f"{claim.name}: {verdict}")
+        verdicts.add(claim.name, verdict, time.perf_counter() - started, claim.statement, claim.source)
+        for figure, numbers in values.items():
+            bound = claim.asks.get(figure)
+            judged = (bound, bound.verdict(numbers)) if bound else ("", "")
+            figures.add(claim.name, figure, *interval(numbers), min(numbers), max(numbers), *judged)
+        _draw(claim, values, measured[0].shown, folder)
+    figures.finish()
+    verdicts.finish()
+
+
+def _by_figure(measured: Sequence[Measured]) -> Values:
+    return {figure: [float(one.figures[figure]) for one in measured] for figure in measured[0].figures}
+
+
+def _draw(claim: Claim, values: Values, shown: Any, folder: Path) -> None:
+    from minivae.plots import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save(claim.picture(values, shown), folder / f"{claim.name}.png")

@@ -1,0 +1,307 @@
+"""Claims about autoencoders: what each keeps its code from doing, and what the code is good for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.claims.lab import DIGITS, JUDGE_WIDTH, Judge, Lab
+from benchmarks.claims.pictures import curve, images, panels, points
+from benchmarks.claims.record import Claim, Measured, above, below
+from benchmarks.report import COLOURS
+from minivae.models import (
+    VAE,
+    Autoencoder,
+    ContractiveAutoencoder,
+    DenoisingAutoencoder,
+    SemiSupervisedVAE,
+    SparseAutoencoder,
+    VAEClassifier,
+)
+from minivae.models.autoencoder import CORRUPTIONS
+from minivae.models.contractive import squared_jacobian_norm
+from minivae.nn import ACTIVATIONS
+from minivae.selection import choose
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = 10  # examples in a picture
+EPS = 1e-12
+
+
+def principal_axes(x: np.ndarray, k: int) -> np.ndarray:
+    """Return the directions of the ``k`` leading principal components of the rows of x (n, d): (k, d), orthonormal."""
+    centred = x - x.mean(axis=0, dtype="float64")
+    return np.linalg.eigh(centred.T @ centred)[1][:, : -k - 1 : -1].T
+
+
+# A linear autoencoder and principal components -----------------------------------------------------------------------------------
+
+MOST_COMPONENTS = 8
+
+
+def linear(lab: Lab) -> Measured:
+    """The code is as wide as there are components before the widest gap in their variances.
+
+    Between two components of nearly the same variance, squared error hardly cares which is kept, and training takes for ever.
+    """
+    x = lab.train.x
+    variances = np.linalg.eigvalsh(np.cov(x.T, dtype="float64"))[::-1]
+    k = 2 + int((variances[1:MOST_COMPONENTS] / variances[2 : MOST_COMPONENTS + 1]).argmax())
+    settings = {"latent_dim": k, "hidden_dims": (), "likelihood": "gaussian_fixed"}
+    steps = 5 * lab.effort.settings[DIGITS]["epochs"]
+    model = lab.fit(Autoencoder, **settings, epochs=steps, batch_size=len(x), learning_rate=1e-2)
+    spanned = np.linalg.qr(model.decoder_.layers[0].weight.data.T.astype("float64"))[0].T
+    random = np.linalg.qr(lab.rng().standard_normal(spanned.shape).T)[0].T
+    axes = principal_axes(x, k)
+    angles, blind = (np.degrees(np.arccos(np.minimum(np.linalg.svd(axes @ basis.T)[1], 1))) for basis in (spanned, random))
+    centred = x - x.mean(axis=0)
+    left = ((centred - centred @ axes.T @ axes) ** 2).sum(axis=1).mean()
+    excess = ((x - model.reconstruct(x)) ** 2).sum(axis=1).mean() / left - 1
+    figures = {"greatest principal angle, °": angles.max(), "of a random subspace, °": blind.max(), "excess error, %": 100 * excess}
+    return Measured(figures | {f"angle {i + 1}": angle for i, angle in enumerate(angles)})
+
+
+def linear_picture(values, shown) -> Figure:
+    figure, (axes,) = panels(width=6)
+    names = {int(name.removeprefix("angle ")): name for name in values if name.startswith("angle ")}
+    curve(axes, values, names)
+    axes.axhline(np.mean(values["of a random subspace, °"]), color="grey", linestyle=":")
+    axes.text(1, np.mean(values["of a random subspace, °"]) * 0.8, "greatest angle of a random subspace", fontsize=8, va="top")
+    axes.set_yscale("log")
+    axes.set(xlabel="principal angle, by size", ylabel="°", xticks=list(names))
+    axes.set_title(f"Linear autoencoder and {len(names)} principal components: the angles between", fontsize=10, loc="left")
+    return figure
+
+
+# Denoising ------------------------------------------------------------------------------------------------------------------------
+
+AMOUNTS = {"gaussian": 0.4, "masking": 0.5, "salt_and_pepper": 0.3}
+
+
+def denoising(lab: Lab) -> Measured:
+    """The plain autoencoder is the same network, trained as long, on clean examples."""
+    clean = lab.test.x
+    plain = lab.fit(Autoencoder)
+    shown = choose(lab.test, SHOWN)
+    figures, rows, labels = {}, [clean[shown]], ["clean"]
+    for corruption in CORRUPTIONS:
+        denoiser = lab.fit(DenoisingAutoencoder, corruption=corruption, amount=AMOUNTS[corruption])
+        corrupted = denoiser.corrupt(clean, seed=lab.seed)
+        restored, untrained = denoiser.reconstruct(corrupted), plain.reconstruct(corrupted)
+        errors = [float(((x - clean) ** 2).sum(axis=1).mean()) for x in (corrupted, untrained, restored)]
+        for who, error in zip(("left alone", "plain", "denoising"), errors):
+            figures[f"{corruption}: squared error, {who}"] = error
+        figures[f"{corruption}: denoising / plain"] = errors[2] / errors[1]
+        rows += [np.clip(corrupted[shown], 0, 1), untrained[shown], restored[shown]]
+        labels += [corruption.replace("_", " "), "plain", "denoising"]
+    return Measured(figures, (rows, lab.test.image_shape, labels))
+
+
+def denoising_picture(values, shown) -> Figure:
+    rows, shape, labels = shown
+    return images(rows, shape, "Corrupted test examples, as restored", labels)
+
+
+# Contraction ----------------------------------------------------------------------------------------------------------------------
+
+STRENGTHS = (0.0, 0.1, 1.0)
+
+
+def contraction(lab: Lab) -> Measured:
+    """Tied weights and a sigmoid code: so that the code cannot escape the penalty by shrinking while the decoder magnifies it.
+
+    Whether it shrank all the same, the second figure tells: the Jacobian beside the variance of the code.
+    """
+    x = lab.test.x
+    figures = {}
+    for strength in STRENGTHS:
+        model = lab.fit(ContractiveAutoencoder, contraction=strength, tied=True)
+        layers = model.encoder_.layers
+        activations = [model.encoder_.activation] * (len(layers) - 1) + [ACTIVATIONS[model.code_activation]]
+        norm = float(squared_jacobian_norm(layers, activations, x).data.mean())
+        figures[f"‖∂h/∂x‖², λ = {strength:g}"] = norm
+        figures[f"‖∂h/∂x‖² / var h, λ = {strength:g}"] = norm / float(model.transform(x).var(axis=0).sum())
+        figures[f"reconstruction, λ = {strength:g}"] = -float(model.score_samples(x).mean())
+    for name in ("‖∂h/∂x‖²", "‖∂h/∂x‖² / var h"):
+        figures[f"{name}: λ = 1 / λ = 0"] = figures[f"{name}, λ = 1"] / figures[f"{name}, λ = 0"]
+    return Measured(figures)
+
+
+def contraction_picture(values, shown) -> Figure:
+    figure, axes = panels(3, width=3.2)
+    for panel, name in zip(axes, ("‖∂h/∂x‖²", "‖∂h/∂x‖² / var h", "reconstruction")):
+        curve(panel, values, {strength: f"{name}, λ = {strength:g}" for strength in STRENGTHS})
+        panel.set_title(name + (", nats" if name == "reconstruction" else ""), fontsize=10, loc="left")
+        panel.set_xscale("symlog", linthresh=0.1)
+        panel.set_xticks(STRENGTHS, [f"{strength:g}" for strength in STRENGTHS])
+        panel.set_xlabel("λ")
+        panel.set_ylim(bottom=0)
+    return figure
+
+
+# Sparsity -------------------------------------------------------------------------------------------------------------------------
+
+WIDE = 64
+ON = 0.5
+
+
+def sparsity(lab: Lab) -> Measured:
+    """Of a code of 64 sigmoid units: how many are above ½, and a measure of the same that does not depend on the code's scale,
+
+        share in use = (mean_j h_j)² / mean_j h_j²        of each example (Treves & Rolls 1991)
+
+    which is the share of units that are on, where all of those are equally so.
+    """
+    x = lab.test.x
+    models = {
+        "plain": lab.fit(Autoencoder, latent_dim=WIDE, code_activation="sigmoid"),
+        "L1": lab.fit(SparseAutoencoder, latent_dim=WIDE, penalty="l1", sparsity=0.1),
+        "KL": lab.fit(SparseAutoencoder, latent_dim=WIDE, penalty="kl", sparsity=1.0, target=0.05),
+    }
+    figures, codes = {}, {}
+    for name, model in models.items():
+        codes[name] = code = model.transform(x)
+        figures[f"share of units above ½, {name}"] = float((code > ON).mean())
+        figures[f"share in use, {name}"] = float((code.mean(axis=1) ** 2 / ((code**2).mean(axis=1) + EPS)).mean())
+        figures[f"reconstruction, {name}"] = -float(model.score_samples(x).mean())
+    for name in ("share of units above ½", "share in use"):
+        for penalty in ("L1", "KL"):
+            figures[f"{name}, {penalty} − plain"] = figures[f"{name}, {penalty}"] - figures[f"{name}, plain"]
+    return Measured(figures, {name: np.sort(code.ravel()) for name, code in codes.items()})
+
+
+def sparsity_picture(values, shown) -> Figure:
+    figure, (left, right) = panels(2)
+    for colour, (name, code) in zip(("black", *COLOURS), shown.items()):
+        left.plot(code, np.linspace(0, 1, len(code)), color=colour, label=name)
+    left.set_title("Activity of the code's units", fontsize=10, loc="left")
+    left.set(xlabel="h", ylabel="share of units below")
+    left.legend(frameon=False, fontsize=8)
+    points(right, values, {f"share of units above ½, {name}": name for name in shown}, "Share of units above ½")
+    right.set_xlim(left=0)
+    return figure
+
+
+# The code as features -------------------------------------------------------------------------------------------------------------
+
+
+def features(lab: Lab) -> Measured:
+    """Two numbers for each example, and the class of the nearest training example in that plane."""
+    train, test = lab.train.subset(slice(5 * lab.effort.n)), lab.test
+    axes, centre = principal_axes(lab.train.x, 2), lab.train.x.mean(axis=0)
+    planes = {"PCA": lambda x: (x - centre) @ axes.T, "VAE": lab.fit(VAE, latent_dim=2).transform}
+    planes["autoencoder"] = lab.fit(Autoencoder, latent_dim=2).transform
+    figures, maps = {}, {}
+    for name, project in planes.items():
+        known, maps[name] = project(train.x), project(test.x)
+        figures[f"accuracy in the plane, {name}"] = float((train.y[nearest(maps[name], known)] == test.y).mean())
+    for name in ("VAE", "autoencoder"):
+        figures[f"{name} − PCA"] = figures[f"accuracy in the plane, {name}"] - figures["accuracy in the plane, PCA"]
+    return Measured(figures, (maps, test.y))
+
+
+def nearest(x: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Return, for each row of x, the number of the nearest row of ``among``."""
+    return ((among**2).sum(axis=1) - 2 * x @ among.T).argmin(axis=1)
+
+
+def features_picture(values, shown) -> Figure:
+    from minivae.plots import CLASSES
+
+    maps, y = shown
+    figure, axes = panels(3, width=3.6, height=3.6)
+    for panel, (name, plane) in zip(axes, maps.items()):
+        panel.scatter(*plane.T, s=6, c=np.array(CLASSES)[y], linewidths=0)
+        for label in np.unique(y):
+            at = np.median(plane[y == label], axis=0)
+            disc = {"boxstyle": "circle,pad=0.15", "facecolor": "white"}
+            panel.annotate(str(label), at, ha="center", va="center", fontsize=8, bbox=disc)
+        accuracy = np.mean(values[f"accuracy in the plane, {name}"])
+        panel.set_title(f"{name}: nearest neighbour right {accuracy:.0%}", fontsize=10, loc="left")
+    return figure
+
+
+# Few labels -----------------------------------------------------------------------------------------------------------------------
+
+LABELS = 100
+
+
+def few_labels(lab: Lab) -> Measured:
+    """The rival is the judge's network, trained on the same 100 labelled examples and on nothing else; M1 has it behind μ(x)."""
+    train, test = lab.train, lab.test
+    order = lab.rng().permutation(len(train))
+    per_class = LABELS // len(np.unique(train.y))
+    labelled = np.concatenate([order[train.y[order] == y][:per_class] for y in np.unique(train.y)])
+    y = np.full(len(train), -1)
+    y[labelled] = train.y[labelled]
+    accuracies = {"100 labels alone": Judge(train.subset(labelled), lab.rng()).agreement(test.x, test.y)}
+    settings = lab.effort.settings[DIGITS] | {"seed": lab.seed}
+    models = {"M1": VAEClassifier(**settings, classifier_hidden_dims=(JUDGE_WIDTH,)), "M2": SemiSupervisedVAE(**settings)}
+    for name, model in models.items():
+        accuracies[name] = model.fit(train.values, y).score(test.x, test.y)
+    accuracies["all labels"] = lab.judge.agreement(test.x, test.y)
+    figures = {f"accuracy, {name}": accuracy for name, accuracy in accuracies.items()}
+    gains = {f"{name} − 100 labels alone": accuracies[name] - accuracies["100 labels alone"] for name in ("M1", "M2")}
+    return Measured(figures | gains)
+
+
+def few_labels_picture(values, shown) -> Figure:
+    figure, (axes,) = panels(width=6)
+    names = {name: name.removeprefix("accuracy, ") for name in values if name.startswith("accuracy")}
+    points(axes, values, names, "Accuracy on test examples", "M1 and M2 have 100 labels, and all other examples without")
+    return figure
+
+
+CLAIMS = (
+    Claim(
+        "linear",
+        "2018 text on variational auto-encoders, quoting UFLDL (A.9)",
+        "A linear autoencoder's code spans the subspace of the leading principal components.",
+        linear,
+        {"greatest principal angle, °": below(1.0)},
+        linear_picture,
+    ),
+    Claim(
+        "denoising",
+        "text on autoencoders and VAE (A.4)",
+        "An autoencoder trained on corrupted input restores such input better than a plain one.",
+        denoising,
+        {f"{corruption}: denoising / plain": below(1.0) for corruption in CORRUPTIONS},
+        denoising_picture,
+    ),
+    Claim(
+        "contraction",
+        "text on autoencoders and VAE (A.5)",
+        "The contractive penalty lowers ‖∂h/∂x‖², and not just by a smaller code.",
+        contraction,
+        {f"{name}: λ = 1 / λ = 0": below(1.0) for name in ("‖∂h/∂x‖²", "‖∂h/∂x‖² / var h")},
+        contraction_picture,
+    ),
+    Claim(
+        "sparsity",
+        "texts on autoencoders and VAE, and of 2018 (A.2)",
+        "Both sparsity penalties lower the share of the code's units that are active.",
+        sparsity,
+        {f"{name}, {how} − plain": below(0.0) for name in ("share of units above ½", "share in use") for how in ("L1", "KL")},
+        sparsity_picture,
+    ),
+    Claim(
+        "features",
+        "text with the handwritten sixes (G.6)",
+        "A VAE reduces to two dimensions as PCA does, and its plane tells more of the class.",
+        features,
+        {"VAE − PCA": above(0.0)},
+        features_picture,
+    ),
+    Claim(
+        "few-labels",
+        "text with the handwritten sixes (G.8)",
+        "Examples without labels help to classify when few have one.",
+        few_labels,
+        {f"{name} − 100 labels alone": above(0.0) for name in ("M1", "M2")},
+        few_labels_picture,
+    ),
+)

@@ -1,0 +1,123 @@
+"""What the claims are measured with: data, models trained on them, and a judge that no model has met."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minivae import datasets
+from minivae.classifier import fit_classifier, log_softmax
+from minivae.conditions import one_hot
+from minivae.datasets import Dataset
+from minivae.models import Model
+from minivae.nn import MLP
+from minivae.selection import spread
+
+DIGITS, SPRITES = "handwriting", "sprites"
+JUDGE_EXAMPLES, JUDGE_WIDTH = 10_000, 100
+BEGIN = {"output_bias": "data"}  # where images are mostly black, learning that first can drive a tanh or sigmoid code to its end
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is spent: seeds, which handwriting, the settings of its models and of those of sprites, examples per figure."""
+
+    seeds: int
+    handwriting: str
+    settings: dict[str, dict[str, Any]]
+    n: int
+    levels: tuple[int, ...]  # of a quantised code
+    data_dir: str | None = None
+
+
+QUICK = Effort(
+    seeds=3,
+    handwriting="digits",
+    settings={
+        DIGITS: BEGIN | {"latent_dim": 8, "hidden_dims": (128,), "epochs": 120, "batch_size": 64},
+        SPRITES: BEGIN | {"latent_dim": 8, "hidden_dims": (200,), "epochs": 50, "batch_size": 128},
+    },
+    n=360,
+    levels=(3, 9),
+)
+FULL = Effort(
+    seeds=10,
+    handwriting="mnist",
+    settings={
+        DIGITS: BEGIN | {"latent_dim": 20, "hidden_dims": (400,), "epochs": 30, "batch_size": 128},
+        SPRITES: BEGIN | {"latent_dim": 8, "hidden_dims": (400, 400), "epochs": 200, "batch_size": 128},
+    },
+    n=2000,
+    levels=(2, 3, 5, 9, 17),
+)
+
+_load = functools.cache(datasets.load)
+
+
+@dataclass
+class Lab:
+    """The data, the judge and the trained models of one seed."""
+
+    effort: Effort
+    seed: int
+    _fitted: dict[str, Any] = field(default_factory=dict)
+
+    def data(self, of: str = DIGITS) -> tuple[Dataset, Dataset]:
+        """Return (train, test)."""
+        return _load(self.effort.handwriting, self.effort.data_dir) if of == DIGITS else _load(of)
+
+    @property
+    def train(self) -> Dataset:
+        return self.data()[0]
+
+    @functools.cached_property
+    def test(self) -> Dataset:
+        """The ``effort.n`` test examples of handwriting that figures are measured on."""
+        test = self.data()[1]
+        return test.subset(spread(len(test), self.effort.n))
+
+    def rng(self) -> np.random.Generator:
+        return np.random.default_rng(self.seed)
+
+    def fit(self, kind: type[Model], of: str = DIGITS, without: int | None = None, **settings: Any) -> Any:
+        """Return a model trained on ``of``, or on all of it ``without`` one class; once, for all claims that want the same."""
+        key = repr((kind.__name__, of, without, sorted(settings.items())))
+        if key not in self._fitted:
+            train = self.data(of)[0]
+            kept = train if without is None else train.subset(train.y != without)
+            model = kind(**self.effort.settings[of] | settings, seed=self.seed)
+            self._fitted[key] = model.fit(kept.values, kept.y)
+        return self._fitted[key]
+
+    @functools.cached_property
+    def judge(self) -> Judge:
+        return Judge(self.train.subset(spread(len(self.train), JUDGE_EXAMPLES)), self.rng())
+
+
+class Judge:
+    """A classifier of handwriting that has seen real examples only."""
+
+    def __init__(self, train: Dataset, rng: np.random.Generator) -> None:
+        self.classes = np.unique(train.y)
+        self._network = MLP("judge", (train.x.shape[1], JUDGE_WIDTH, len(self.classes)), "relu", "he", rng)
+        fit_classifier(self._network, train.x, one_hot(train.y, self.classes, len(train)), weight_decay=1e-3)
+
+    def probabilities(self, x: np.ndarray) -> np.ndarray:
+        """Return p(y|x), (n, c)."""
+        return np.exp(log_softmax(self._network(x)).data)
+
+    def confidence(self, x: np.ndarray) -> float:
+        """Return the mean over rows of the probability of the class that is the most probable."""
+        return float(self.probabilities(x).max(axis=1).mean())
+
+    def agreement(self, x: np.ndarray, y: np.ndarray) -> float:
+        """Return the share of rows whose most probable class is ``y``."""
+        return float((self.classes[self.probabilities(x).argmax(axis=1)] == y).mean())
+
+    def classes_met(self, x: np.ndarray) -> float:
+        """Return exp H(mean p(y|x)): the number of classes among the rows, were they equally frequent."""
+        p = self.probabilities(x).mean(axis=0)
+        return float(np.exp(-(p * np.log(np.maximum(p, 1e-12))).sum()))

@@ -1,0 +1,185 @@
+"""The command ``train``: from data and settings, or from where an earlier training stopped, to a run directory."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minivae import MODELS, checkpoint, datasets, plots
+from minivae.checkpoint import write_whole
+from minivae.checks import DataFileError, check_int, reject
+from minivae.console import Terminal
+from minivae.curves import curves
+from minivae.datasets import Dataset
+from minivae.distributed import Peers
+from minivae.environment import versions
+from minivae.interruption import Interruption, Latch
+from minivae.keeper import Keeper, clear_leftovers, interval
+from minivae.models.settings import from_json
+from minivae.options import given_settings, option
+from minivae.parser import LEAST_STEPS
+from minivae.runs import CHECKPOINT, CONFIG, HISTORY, MODEL, Draft, as_json, history_csv, source_record, unfinished
+from minivae.scores import score
+from minivae.selection import choose, some_classes
+from minivae.tables import describe, figure_rows
+from minivae.training import Hook, Trainer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GRID = 20  # cells on a side of the decoded latent plane
+
+
+def train(args: argparse.Namespace, terminal: Terminal) -> None:
+    latch = Latch()
+    if not args.distributed:
+        fit(args, terminal, latch, None)
+        return
+    peers = Peers(latch)
+    with peers.together():
+        fit(args, terminal if peers.rank == 0 else Terminal(quiet=True), latch, peers)
+
+
+def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: Peers | None) -> None:
+    check_int("--eval-samples", args.eval_samples, 1)
+    check_int("--eval-examples", args.eval_examples, 1)
+    interval(args.checkpoint_every)
+    path, model, source, data_dir = resumed(args) if args.resume else (None, *begun(args))
+    data, test = datasets.load(source, data_dir)
+    if model.epochs is None:
+        steps_per_epoch = math.ceil(len(data) / max(1, check_int("batch_size", model.batch_size, 1)))
+        model.epochs = max(type(model).epochs, math.ceil(LEAST_STEPS / steps_per_epoch))
+    if peers and peers.rank > 0:
+        follower = Follower((path or Path(args.runs_dir, f".{os.getpid()}")) / CHECKPOINT, args.checkpoint_every, latch=peers.stop)
+        with latch:
+            model.fit(data.values, data.y, test.values, test.y, **chained(peers, follower))
+        return
+    kind, origin = type(model).__name__, source_record(source, data_dir)
+    with Draft(args.runs_dir, f"{kind.lower()}-{data.name}", args.name, path) as draft:
+        started = time.perf_counter()
+        title = f"{kind} on {describe(data, test)}, {model.epochs} epochs"
+        context = {"data": origin, "command": args.arguments}
+        keeper = RunKeeper(draft, args.checkpoint_every, context, peers.stop if peers else latch)
+        try:
+            with latch, terminal.training(title) as display:
+                model.fit(data.values, data.y, test.values, test.y, **chained(peers, display, keeper))
+            figures = score(model, test, args.eval_samples, args.eval_examples) | {"seconds": time.perf_counter() - started}
+        except KeyboardInterrupt as stop:
+            raise Interruption(getattr(stop, "signum", Interruption().signum), keeper.note()) from None
+        config = {
+            "model": kind,
+            "settings": model.get_params(),
+            "data": origin | {"name": data.name, "n_train": len(data), "n_test": len(test), "image_shape": data.image_shape},
+            "command": ["minivae", *args.arguments],
+            "versions": versions(),
+            "figures": figures,
+        }
+        write_whole(draft.folder / CONFIG, as_json(config, indent=2).encode())
+        write_whole(draft.folder / HISTORY, history_csv(model.history_))
+        draw_all(model, test, figures.get("entropy_floor"), draft.folder)
+        model.save(draft.folder / MODEL)  # last: what makes it a finished run
+        (draft.folder / CHECKPOINT).unlink(missing_ok=True)
+    terminal.table(f"{kind} on {data.name}, nats per example", figure_rows(figures))
+    terminal.line(f"\nrun: {draft.path}")
+    terminal.result(figures | {"run": str(draft.path)})
+
+
+def begun(args: argparse.Namespace) -> tuple[Any, str, str | None]:
+    """Return the model and the source of the data that the command line asks for; ``epochs`` is None unless it is given."""
+    name = args.model or "VAE"
+    settings = {"epochs": None} | given_settings(args, name, MODELS)
+    return MODELS[name](**settings), args.data or "digits", args.data_dir
+
+
+def resumed(args: argparse.Namespace) -> tuple[Path, Any, str, str | None]:
+    """Return the folder, the model and the source of the data of a training that stopped; only ``--epochs`` may say otherwise."""
+    path = unfinished(args.resume, args.runs_dir)
+    file = path / CHECKPOINT
+    _, record = checkpoint.load(file)
+    try:
+        name, params, data = record["model"], record["params"], record["context"]["data"]
+        model, source, data_dir = MODELS[name](**from_json(params)), data["source"], data["data_dir"]
+    except (KeyError, TypeError) as error:
+        reject(str(file), "the state of a training", f"{type(error).__name__}: {error}"[:80], "train anew", DataFileError)
+    given = given_settings(args, name, MODELS)
+    model.epochs = given.pop("epochs", model.epochs)
+    others = {"model": args.model, "data": args.data, "data_dir": args.data_dir, "name": args.name}
+    for field, value in (given | others).items():
+        if value is not None:
+            reject(option(field), "nothing beside --resume, which goes on as the run began", repr(value), "leave it out")
+    clear_leftovers(path)
+    return path, model, source, data_dir
+
+
+class RunKeeper(Keeper):
+    """The keeper of a run directory, which takes its name with the first checkpoint."""
+
+    def __init__(self, draft: Draft, every: str, context: dict[str, Any], latch: Latch) -> None:
+        super().__init__(draft.folder / CHECKPOINT, every, context, latch)
+        self.draft = draft
+
+    def save(self, trainer: Any) -> None:
+        super().save(trainer)
+        self.draft.publish()
+        self.path = self.draft.folder / CHECKPOINT
+
+    def note(self) -> str:
+        """Return what to say when the training was interrupted."""
+        if self.saved_step is None:
+            return "interrupted"
+        return f"interrupted, step {self.saved_step} is kept; go on with: minivae train --resume {os.fspath(self.draft.folder)}"
+
+
+class Follower(Keeper):
+    """The keeper of a process that is not the first of several: it reads where the training stopped, and never writes."""
+
+    def save(self, trainer: Any) -> None:
+        pass
+
+
+def chained(*owners: Any) -> dict[str, Hook]:
+    """Return hooks that call those of each owner in turn: an object with some of them, a dict, or None."""
+
+    def one(name: str) -> Hook:
+        hooks = [owner.get(name) if isinstance(owner, dict) else getattr(owner, name, None) for owner in owners]
+
+        def call(trainer: Trainer) -> None:
+            for hook in filter(None, hooks):
+                hook(trainer)
+
+        return call
+
+    return {name: one(name) for name in ("on_start", "on_step", "on_epoch")}
+
+
+def draw_all(model: Any, test: Dataset, floor: float | None, folder: Path) -> None:
+    """Write the pictures of a run."""
+    plots.save(curves(model.history_, floor), folder / "curves.png")
+    shown = test.subset(choose(test, 12))
+    pairs = (shown.x, model.decode(model.transform(shown.x, shown.y), shown.y))
+    title, labels = "Test examples and the decodings of their posterior means", ("original", "reconstruction")
+    plots.save(plots.cells(pairs, test.image_shape, title, labels), folder / "reconstructions.png")
+    generative = "train_elbo" in model.history_  # a plain autoencoder's codes do not follow the prior
+    if generative:
+        samples = model.sample(64, y=some_classes(test, 64))
+        plots.save(gallery(model, test, samples, "Prior samples: E[x|z] for z ~ N(0, I)"), folder / "samples.png")
+    if model.latent_dim == 2:
+        means = plots.latent_map(model.transform(test.values, test.y), test.y, f"the {len(test)} test examples")
+        plots.save(means, folder / "latent_map.png")
+    if model.latent_dim == 2 and generative:
+        y = None if test.y is None else test.y.min()
+        note = f", class {y}" if model._condition_width() else ""
+        decoded = model.decode(plots.prior_grid(GRID).astype(model.dtype), y)
+        plots.save(plots.manifold(decoded, test.image_shape, note), folder / "manifold.png")
+
+
+def gallery(model: Any, test: Dataset, x: Any, title: str) -> Figure:
+    """Return the picture of new examples; those of a conditional model have a column for each class."""
+    columns = len(np.unique(test.y)) if test.y is not None and model._condition_width() else None
+    return plots.gallery(x, test.image_shape, title, columns)
