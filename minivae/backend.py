@@ -103,7 +103,7 @@ def to_device(xp: ModuleType, array: Any, dtype: Any = None) -> Array:
 
 def to_numpy(array: Any) -> np.ndarray:
     """Return ``array`` in host memory."""
-    return np.asarray(array.get() if hasattr(array, "get") else array)
+    return np.asarray(array.get() if hasattr(array, "get") and hasattr(array, "dtype") else array)
 
 
 STREAMS = ("init", "order", "noise", "binarize", "evaluate", "sample")

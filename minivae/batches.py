@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import mmap
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -54,8 +55,11 @@ class Rows:
         check_matrix(argument, x, n_features)
         check_choice("binarize", binarize, BINARIZE)
         self._argument, self._unit_interval = argument, unit_interval or binarize != "none"
-        self._unchecked = isinstance(x, np.memmap) and x.nbytes > CHECK_AT_ONCE and binarize != "fixed"
-        if not self._unchecked:
+        mapping: Any = getattr(x, "_mmap", None)  # of a file, if x is a view of one
+        self._unchecked = mapping is not None and x.nbytes > CHECK_AT_ONCE and binarize != "fixed"
+        if self._unchecked and hasattr(mmap, "MADV_RANDOM"):
+            mapping.madvise(mmap.MADV_RANDOM)  # else each row that is taken brings its neighbours along, which nobody wants
+        elif not self._unchecked:
             for part in chunks(len(x)):
                 check_values(argument, x[part], self._unit_interval, part.start)
         if binarize == "fixed":

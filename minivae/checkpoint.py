@@ -39,6 +39,7 @@ def load(path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """
     from safetensors import safe_open
 
+    path = check_path("path", path)
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would keep us waiting
         reject(str(path), "a file", "something else of this name", "", DataFileError)
     try:
@@ -46,7 +47,7 @@ def load(path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
                 kind = f"{metadata.get('format', 'another format')} {metadata.get('version', '')}".strip()
-                reject(str(path), f"a {FORMAT} file of version {VERSION}", one_line(kind), "save the model anew", DataFileError)
+                reject(str(path), f"a {FORMAT} file of version {VERSION}", kind, "save the model anew", DataFileError)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             if metadata["sha256"] != _checksum(arrays, metadata["record"]):
                 reject(str(path), "contents that match their checksum", "others", "take another copy", DataFileError)
@@ -57,7 +58,7 @@ def load(path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except DataFileError:
         raise
     except Exception as error:  # safetensors, NumPy and json raise some ten types for a missing or damaged file
-        cause = one_line(str(error)) or type(error).__name__
+        cause = str(error).partition("\n")[0] or type(error).__name__
         reject(str(path), "a readable safetensors file", cause, "take another copy", DataFileError)
 
 
@@ -105,11 +106,6 @@ def write_whole(path: Any, content: bytes, prove: Callable[[Path], Any] | None =
     finally:
         with contextlib.suppress(OSError, ValueError):  # after the rename there is nothing left to remove
             temporary.unlink()
-
-
-def one_line(text: str, length: int = 200) -> str:
-    """Return the printable beginning of a text that came from elsewhere."""
-    return "".join(c if c.isprintable() else "?" for c in text.partition("\n")[0][:length])
 
 
 def _plain(value: Any) -> Any:

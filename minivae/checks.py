@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Collection
 from typing import Any, NoReturn
 
@@ -50,10 +51,18 @@ class BlindCheckError(GradcheckError):
     """A gradient check that could not have failed, so that passing would mean nothing."""
 
 
+LENGTH = 1000  # of the parts of a message that come from elsewhere
+
+
 def reject(argument: str, expected: str, got: Any, mend: str = "", error: type[MinivaeError] = InputError) -> NoReturn:
     """Raise ``error`` with the one-line message "argument: expected …, got …; mend"."""
-    message = f"{argument}: expected {expected}, got {got}"
-    raise error(f"{message}; {mend}" if mend else message)
+    message = f"{argument[:LENGTH]}: expected {expected}, got {str(got)[:LENGTH]}"
+    raise error(one_line(f"{message}; {mend}" if mend else message))
+
+
+def one_line(text: str) -> str:
+    """Return a text that came from elsewhere with escapes in the place of all that would break a line or command a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def check_choice(argument: str, value: Any, choices: Collection[str]) -> str:
@@ -63,11 +72,12 @@ def check_choice(argument: str, value: Any, choices: Collection[str]) -> str:
     return value
 
 
-def check_path(argument: str, value: Any) -> str:
-    """Return ``value`` as the text of a path, if it is one."""
-    if not isinstance(value, (str, os.PathLike)):
-        reject(argument, "a path", repr(value)[:80])
-    return str(os.fspath(value))
+def check_path(argument: str, value: Any, expected: str = "a path") -> str:
+    """Return ``value`` as the text of a path, if it is one that a file can have."""
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path or "\0" in path or any("\ud800" <= c < "\udc80" for c in path):
+        reject(argument, expected, repr(value))
+    return path
 
 
 def check_int(argument: str, value: Any, low: int, high: int | None = None) -> int:
@@ -78,10 +88,14 @@ def check_int(argument: str, value: Any, low: int, high: int | None = None) -> i
     return int(value)
 
 
+LARGEST = sys.float_info.max
+
+
 def check_real(argument: str, value: Any, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> float:
     """Return ``value`` as a float if it is finite and in [low, high]; ``open_low`` excludes ``low`` itself."""
     real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not real or not math.isfinite(value) or value < low or value > high or (open_low and value == low):
+    number = value.item() if isinstance(value, np.generic) else value  # float32 has no LARGEST to compare with
+    if not real or abs(number) > LARGEST or number != number or number < low or number > high or (open_low and number == low):
         bound = f"above {low:g}" if open_low else _interval(low, high)
         reject(argument, f"a finite number {bound}".strip(), repr(value))
     return float(value)

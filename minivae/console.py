@@ -87,7 +87,7 @@ class _Plain:
     """The title, and now and then a line about an epoch."""
 
     def __init__(self, console: Console, title: str) -> None:
-        self.console, self.title, self.started = console, title, 0.0
+        self.console, self.title, self.started, self.first = console, title, 0.0, 0
 
     def begin(self) -> None:
         self.started = time.perf_counter()
@@ -98,6 +98,7 @@ class _Plain:
 
     def on_step(self, trainer: Trainer) -> None:
         if not self.started:
+            self.first = trainer.step - 1  # not 0 in a training that goes on
             self.begin()
 
     def on_epoch(self, trainer: Trainer) -> None:
@@ -108,10 +109,10 @@ class _Plain:
 
     def pace(self, trainer: Trainer) -> str:
         """Return the speed, everything counted, and the time that is left at that speed."""
-        done = trainer.step / (trainer.model.epochs * trainer.steps_per_epoch)
+        made, total = trainer.step - self.first, trainer.model.epochs * trainer.steps_per_epoch
         seconds = time.perf_counter() - self.started
-        speed = done * trainer.model.epochs * len(trainer.train) / seconds
-        minutes, left = divmod(round(seconds * (1 / done - 1)), 60)
+        speed = made / trainer.steps_per_epoch * len(trainer.train) / seconds
+        minutes, left = divmod(round(seconds * (total - trainer.step) / made), 60)
         clock = f"{minutes // 60}:{minutes % 60:02}:{left:02}" if minutes >= 60 else f"{minutes}:{left:02}"
         return f"{speed:,.0f} examples/s  {clock} left"
 

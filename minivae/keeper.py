@@ -15,7 +15,6 @@ import numpy as np
 
 from minivae import checkpoint
 from minivae.backend import to_numpy
-from minivae.checkpoint import one_line
 from minivae.checks import DataFileError, MinivaeError, check_int, check_path, check_real, reject
 from minivae.interruption import Interruption, Latch
 
@@ -64,7 +63,7 @@ class Keeper:
             try:
                 trainer.restore(*_trainer_state(arrays, record["training"], trainer))
             except Exception as error:  # what the file says may be anything at all
-                cause = one_line(str(error) if isinstance(error, MinivaeError) else f"{type(error).__name__}: {error}")
+                cause = str(error) if isinstance(error, MinivaeError) else f"{type(error).__name__}: {error}"
                 reject(str(self.path), "the state of a training", cause, "train anew", DataFileError)
             self.saved_step = trainer.step
         self._saved_at = time.monotonic()

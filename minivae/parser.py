@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import minivae
 from minivae import MODELS, datasets
+from minivae.checks import one_line
 from minivae.keeper import EVERY
 from minivae.latent import PATHS
 from minivae.ops import ALL_OPS
@@ -24,7 +25,7 @@ class Parser(argparse.ArgumentParser):
     """argparse, with complaints of one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {one_line(message.removeprefix('argument '))}; see {self.prog} --help\n")
 
 
 def path_to(*suffixes: str) -> Callable[[str], Path]:

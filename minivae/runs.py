@@ -25,7 +25,6 @@ from typing import Any, NoReturn
 
 import minivae
 from minivae import datasets
-from minivae.checkpoint import one_line
 from minivae.checks import DataFileError, reject
 from minivae.datasets import Dataset
 from minivae.models import Model
@@ -138,7 +137,7 @@ class Run:
             if not isinstance(self.source, str) or not isinstance(self.data_dir, (str, type(None))):
                 raise TypeError("the source of the data is not a text")
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            cause = one_line(f"{type(error).__name__}: {error}")
+            cause = f"{type(error).__name__}: {error}".partition("\n")[0]
             reject(str(self.path / CONFIG), "the settings of a run as JSON", cause, "train again", DataFileError)
 
     def model(self, device: str = "auto") -> Model:

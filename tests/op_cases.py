@@ -168,7 +168,7 @@ def repeat(x: np.ndarray, repeats: int, axis: int = 0) -> list[Any]:
 
 
 PAIRS = tuple(itertools.product((1.0, -3.0, 1e4, -1e4, 1e-40), (1.0, -7.0, 1e4, -1e-4)))
-LOG_VARS = (0.0, 1e-12, -1e-3, 0.7, -1.3, math.log(1e-30), math.log(1e30))
+LOG_VARS = (0.0, 1e-12, 9e-4, -1e-3, 0.7, -1.3, math.log(1e-30), math.log(1e30))
 
 CASES: dict[str, OpCase] = {
     "dense": OpCase(
@@ -234,13 +234,17 @@ CASES: dict[str, OpCase] = {
     ),
     "kl_standard_normal": rowwise(  # (K.1), (K.2)
         kl_by_quadrature,
-        itertools.product((0.0, 1e-40, -3.0, 1e4), (*LOG_VARS, -1e4, 80.0)),
+        (*itertools.product((0.0, 1e-40, -3.0, 1e4), (*LOG_VARS, -1e4, 80.0)), (2e19, 0.0)),  # whose square is no float32
         relative64=1e-12,  # eˢ − 1 − s by subtraction loses 1/s: three digits at s = 1e-3
         refusals=mismatched((5, 7), (5, 3)),
     ),
     "kl_normal": rowwise(  # (K.3)
         kl_by_quadrature,
-        itertools.product((0.0, 1e4), (0.0, -1e-3, *LOG_VARS[-2:]), (0.0, -3.0), (0.0, 0.7, *LOG_VARS[-2:])),
+        (
+            *itertools.product((0.0, 1e4), (0.0, -1e-3, *LOG_VARS[-2:]), (0.0, -3.0), (0.0, 0.7, *LOG_VARS[-2:])),
+            (1e-20, -95.0, 0.0, -95.0),  # 1/τ² is no float32, and nor is
+            (3e38, 170.0, -3e38, 170.0),  # the distance
+        ),
         double=True,
         slope_error=1.0,  # σ²/τ² − 1 and the distance may cancel
         relative64=1e-12,  # as above, and log σ² − log τ² is rounded
@@ -254,7 +258,7 @@ CASES: dict[str, OpCase] = {
     ),
     "gaussian_nll": rowwise(  # (L.2), (L.3), (L.4)
         gaussian_nll,
-        itertools.product((0.0, 1.0, -1e4), (0.0, 0.25, 1e4), (*LOG_VARS, -600.0, 600.0)),
+        (*itertools.product((0.0, 1.0, -1e4), (0.0, 0.25, 1e4), (*LOG_VARS, -600.0, 600.0)), (3e38, -3e38, 170.0)),
         double=True,
         slope_error=1.0,  # 1 − (x − m)²/s²
         refusals=mismatched((5, 7), (5, 3), (5, 7)),

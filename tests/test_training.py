@@ -97,6 +97,8 @@ def test_noise_is_new_at_every_step_and_epoch(drawn):
     assert [noise.shape for noise in drawn] == 3 * ([(20, 3)] * 5 + [(3, 3)])
     everything = np.concatenate(drawn)
     assert len(np.unique(everything)) == everything.size
+    own = generator(np, 0, "noise", 0).standard_normal((20, 3), dtype=np.float32)  # and not from the stream of the order
+    np.testing.assert_array_equal(drawn[0], own)
 
 
 def test_what_an_epoch_draws_depends_on_its_number_alone(taken, drawn):
@@ -332,7 +334,7 @@ def test_divergence_is_noticed_and_named(likelihood):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_divergence_is_noticed_at_the_end_of_a_short_epoch():
     vae = model(likelihood="gaussian_fixed", learning_rate=1e30, optimizer="sgd", batch_size=52, epochs=9)
-    assert "in epoch 1, by step 2" in complaint(NonFiniteError, vae.fit, 100 * X)
+    assert "in epoch 1, at step 1" in complaint(NonFiniteError, vae.fit, 100 * X)
 
 
 def test_hook_sees_the_epochs_and_can_change_the_rate():

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims import codes, factors, generation, gradients
+from benchmarks.claims import codes, factors, generation, gradients, uses
 from benchmarks.claims.lab import FULL, QUICK, Effort, Lab
 from benchmarks.claims.record import MOST_SEEDS, Claim, Measured, Values, interval
 from benchmarks.report import RESULTS, Table, machine, say
 
-CLAIMS = {claim.name: claim for claim in (*codes.CLAIMS, *generation.CLAIMS, *factors.CLAIMS, *gradients.CLAIMS)}
+CLAIMS = {claim.name: claim for claim in (*codes.CLAIMS, *generation.CLAIMS, *uses.CLAIMS, *factors.CLAIMS, *gradients.CLAIMS)}
 
 
 def add_arguments(parser):

@@ -1,4 +1,4 @@
-"""Claims about autoencoders: what each keeps its code from doing, and what the code is good for."""
+"""Claims about autoencoders: what each learns, and what its penalty or its noise keeps the code from doing."""
 
 from __future__ import annotations
 
@@ -6,19 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.claims.lab import DIGITS, JUDGE_WIDTH, Judge, Lab
-from benchmarks.claims.pictures import curve, images, panels, points
-from benchmarks.claims.record import Claim, Measured, above, below
+from benchmarks.claims.lab import Lab, principal_axes
+from benchmarks.claims.pictures import SHOWN, curve, images, panels, points
+from benchmarks.claims.record import Claim, Measured, below
 from benchmarks.report import COLOURS
-from minivae.models import (
-    VAE,
-    Autoencoder,
-    ContractiveAutoencoder,
-    DenoisingAutoencoder,
-    SemiSupervisedVAE,
-    SparseAutoencoder,
-    VAEClassifier,
-)
+from minivae.models import Autoencoder, ContractiveAutoencoder, DenoisingAutoencoder, SparseAutoencoder
 from minivae.models.autoencoder import CORRUPTIONS
 from minivae.models.contractive import squared_jacobian_norm
 from minivae.nn import ACTIVATIONS
@@ -27,14 +19,7 @@ from minivae.selection import choose
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = 10  # examples in a picture
 EPS = 1e-12
-
-
-def principal_axes(x: np.ndarray, k: int) -> np.ndarray:
-    """Return the directions of the ``k`` leading principal components of the rows of x (n, d): (k, d), orthonormal."""
-    centred = x - x.mean(axis=0, dtype="float64")
-    return np.linalg.eigh(centred.T @ centred)[1][:, : -k - 1 : -1].T
 
 
 # A linear autoencoder and principal components -----------------------------------------------------------------------------------
@@ -51,8 +36,7 @@ def linear(lab: Lab) -> Measured:
     variances = np.linalg.eigvalsh(np.cov(x.T, dtype="float64"))[::-1]
     k = 2 + int((variances[1:MOST_COMPONENTS] / variances[2 : MOST_COMPONENTS + 1]).argmax())
     settings = {"latent_dim": k, "hidden_dims": (), "likelihood": "gaussian_fixed"}
-    steps = 5 * lab.effort.settings[DIGITS]["epochs"]
-    model = lab.fit(Autoencoder, **settings, epochs=steps, batch_size=len(x), learning_rate=1e-2)
+    model = lab.fit(Autoencoder, **settings, epochs=lab.effort.linear_steps, batch_size=len(x), learning_rate=1e-2)
     spanned = np.linalg.qr(model.decoder_.layers[0].weight.data.T.astype("float64"))[0].T
     random = np.linalg.qr(lab.rng().standard_normal(spanned.shape).T)[0].T
     axes = principal_axes(x, k)
@@ -185,76 +169,6 @@ def sparsity_picture(values, shown) -> Figure:
     return figure
 
 
-# The code as features -------------------------------------------------------------------------------------------------------------
-
-
-def features(lab: Lab) -> Measured:
-    """Two numbers for each example, and the class of the nearest training example in that plane."""
-    train, test = lab.train.subset(slice(5 * lab.effort.n)), lab.test
-    axes, centre = principal_axes(lab.train.x, 2), lab.train.x.mean(axis=0)
-    planes = {"PCA": lambda x: (x - centre) @ axes.T, "VAE": lab.fit(VAE, latent_dim=2).transform}
-    planes["autoencoder"] = lab.fit(Autoencoder, latent_dim=2).transform
-    figures, maps = {}, {}
-    for name, project in planes.items():
-        known, maps[name] = project(train.x), project(test.x)
-        figures[f"accuracy in the plane, {name}"] = float((train.y[nearest(maps[name], known)] == test.y).mean())
-    for name in ("VAE", "autoencoder"):
-        figures[f"{name} − PCA"] = figures[f"accuracy in the plane, {name}"] - figures["accuracy in the plane, PCA"]
-    return Measured(figures, (maps, test.y))
-
-
-def nearest(x: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Return, for each row of x, the number of the nearest row of ``among``."""
-    return ((among**2).sum(axis=1) - 2 * x @ among.T).argmin(axis=1)
-
-
-def features_picture(values, shown) -> Figure:
-    from minivae.plots import CLASSES
-
-    maps, y = shown
-    figure, axes = panels(3, width=3.6, height=3.6)
-    for panel, (name, plane) in zip(axes, maps.items()):
-        panel.scatter(*plane.T, s=6, c=np.array(CLASSES)[y], linewidths=0)
-        for label in np.unique(y):
-            at = np.median(plane[y == label], axis=0)
-            disc = {"boxstyle": "circle,pad=0.15", "facecolor": "white"}
-            panel.annotate(str(label), at, ha="center", va="center", fontsize=8, bbox=disc)
-        accuracy = np.mean(values[f"accuracy in the plane, {name}"])
-        panel.set_title(f"{name}: nearest neighbour right {accuracy:.0%}", fontsize=10, loc="left")
-    return figure
-
-
-# Few labels -----------------------------------------------------------------------------------------------------------------------
-
-LABELS = 100
-
-
-def few_labels(lab: Lab) -> Measured:
-    """The rival is the judge's network, trained on the same 100 labelled examples and on nothing else; M1 has it behind μ(x)."""
-    train, test = lab.train, lab.test
-    order = lab.rng().permutation(len(train))
-    per_class = LABELS // len(np.unique(train.y))
-    labelled = np.concatenate([order[train.y[order] == y][:per_class] for y in np.unique(train.y)])
-    y = np.full(len(train), -1)
-    y[labelled] = train.y[labelled]
-    accuracies = {"100 labels alone": Judge(train.subset(labelled), lab.rng()).agreement(test.x, test.y)}
-    settings = lab.effort.settings[DIGITS] | {"seed": lab.seed}
-    models = {"M1": VAEClassifier(**settings, classifier_hidden_dims=(JUDGE_WIDTH,)), "M2": SemiSupervisedVAE(**settings)}
-    for name, model in models.items():
-        accuracies[name] = model.fit(train.values, y).score(test.x, test.y)
-    accuracies["all labels"] = lab.judge.agreement(test.x, test.y)
-    figures = {f"accuracy, {name}": accuracy for name, accuracy in accuracies.items()}
-    gains = {f"{name} − 100 labels alone": accuracies[name] - accuracies["100 labels alone"] for name in ("M1", "M2")}
-    return Measured(figures | gains)
-
-
-def few_labels_picture(values, shown) -> Figure:
-    figure, (axes,) = panels(width=6)
-    names = {name: name.removeprefix("accuracy, ") for name in values if name.startswith("accuracy")}
-    points(axes, values, names, "Accuracy on test examples", "M1 and M2 have 100 labels, and all other examples without")
-    return figure
-
-
 CLAIMS = (
     Claim(
         "linear",
@@ -287,21 +201,5 @@ CLAIMS = (
         sparsity,
         {f"{name}, {how} − plain": below(0.0) for name in ("share of units above ½", "share in use") for how in ("L1", "KL")},
         sparsity_picture,
-    ),
-    Claim(
-        "features",
-        "text with the handwritten sixes (G.6)",
-        "A VAE reduces to two dimensions as PCA does, and its plane tells more of the class.",
-        features,
-        {"VAE − PCA": above(0.0)},
-        features_picture,
-    ),
-    Claim(
-        "few-labels",
-        "text with the handwritten sixes (G.8)",
-        "Examples without labels help to classify when few have one.",
-        few_labels,
-        {f"{name} − 100 labels alone": above(0.0) for name in ("M1", "M2")},
-        few_labels_picture,
     ),
 )

@@ -30,6 +30,7 @@ class Effort:
     settings: dict[str, dict[str, Any]]
     n: int
     levels: tuple[int, ...]  # of a quantised code
+    linear_steps: int  # of gradient descent on all examples at once
     data_dir: str | None = None
 
 
@@ -42,16 +43,18 @@ QUICK = Effort(
     },
     n=360,
     levels=(3, 9),
+    linear_steps=600,
 )
 FULL = Effort(
-    seeds=10,
+    seeds=5,
     handwriting="mnist",
     settings={
-        DIGITS: BEGIN | {"latent_dim": 20, "hidden_dims": (400,), "epochs": 30, "batch_size": 128},
+        DIGITS: BEGIN | {"latent_dim": 20, "hidden_dims": (400,), "epochs": 20, "batch_size": 128},
         SPRITES: BEGIN | {"latent_dim": 8, "hidden_dims": (400, 400), "epochs": 200, "batch_size": 128},
     },
     n=2000,
     levels=(2, 3, 5, 9, 17),
+    linear_steps=1500,
 )
 
 _load = functools.cache(datasets.load)
@@ -117,7 +120,25 @@ class Judge:
         """Return the share of rows whose most probable class is ``y``."""
         return float((self.classes[self.probabilities(x).argmax(axis=1)] == y).mean())
 
-    def classes_met(self, x: np.ndarray) -> float:
-        """Return exp H(mean p(y|x)): the number of classes among the rows, were they equally frequent."""
-        p = self.probabilities(x).mean(axis=0)
-        return float(np.exp(-(p * np.log(np.maximum(p, 1e-12))).sum()))
+    def classes_told(self, x: np.ndarray) -> float:
+        """Return exp I(class; row): 1 where the judge always says the same, c where it is sure of each class in turn.
+
+        This is what "inception score" means, with this judge.  Confidence alone can be won by one picture, shown again and again.
+        """
+        p = self.probabilities(x).astype("float64")
+        return float(np.exp(_entropy(p.mean(axis=0)) - _entropy(p).mean()))
+
+
+def _entropy(p: np.ndarray) -> np.ndarray:
+    return -(p * np.log(np.maximum(p, 1e-12))).sum(axis=-1)
+
+
+def principal_axes(x: np.ndarray, k: int) -> np.ndarray:
+    """Return the directions of the ``k`` leading principal components of the rows of x (n, d): (k, d), orthonormal."""
+    centred = x - x.mean(axis=0, dtype="float64")
+    return np.linalg.eigh(centred.T @ centred)[1][:, : -k - 1 : -1].T
+
+
+def nearest(x: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Return, for each row of x, the number of the nearest row of ``among``."""
+    return ((among**2).sum(axis=1) - 2 * x @ among.T).argmin(axis=1)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SHOWN = 10  # examples in a row
+
 
 def panels(n: int = 1, width: float = 4.2, height: float = 3.0) -> tuple[Figure, Sequence[Axes]]:
     """Return a figure of ``n`` panels side by side."""

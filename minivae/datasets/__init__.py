@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from minivae.checks import reject
+from minivae.checks import check_path, reject
 from minivae.datasets import arrays, digits, mnist, sprites
 from minivae.datasets.dataset import Dataset
 from minivae.datasets.idx import read_idx
@@ -31,10 +31,10 @@ def load(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None =
     DataFileError
         For a file that is missing, damaged or not the original, and for a download that failed.
     """
-    is_name = isinstance(name, (str, os.PathLike))
-    if not is_name or (name not in NAMES and Path(name).suffix not in arrays.SUFFIXES):
-        got = repr(name) if is_name else type(name).__name__
-        reject("data set", f"one of {', '.join(NAMES)}, or the path of a .npy or .npz file", got)
+    choices = f"one of {', '.join(NAMES)}, or the path of a .npy or .npz file"
+    check_path("data set", name, choices)
+    if name not in NAMES and Path(name).suffix not in arrays.SUFFIXES:
+        reject("data set", choices, repr(name))
     if name == "digits":
         return digits.load()
     if name == "mnist":

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from minivae.checkpoint import one_line
 from minivae.checks import DataFileError, check_matrix, reject
 from minivae.datasets.dataset import Dataset
 
@@ -65,7 +64,7 @@ def _read(path: str) -> dict[str, Any]:
                 raise ValueError(f"{sum(sizes)} bytes of arrays, {LIMIT} at most: save x alone with np.save, which is never read whole")
             return {name: archive[name] for name in NAMES if name in archive}
     except Exception as error:  # NumPy, zipfile and zlib raise some ten types for a missing or damaged file
-        cause = one_line(f"{type(error).__name__}: {error}")
+        cause = f"{type(error).__name__}: {error}".partition("\n")[0]
         mend = "check the path, or save plain arrays of numbers again with np.save or np.savez"
         reject(path, "a readable .npy or .npz file without pickled objects", cause, mend, DataFileError)
 

@@ -49,7 +49,7 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...] | None = None,
             _refuse(path, f"an array of shape {shape}", f"a header that says {found}")
         size = math.prod(found)
         if size > LIMIT:
-            _refuse(path, f"at most {LIMIT} bytes", f"a header that announces {size}")
+            _refuse(path, f"an array that fits in memory, of at most {LIMIT} bytes", f"a header that announces {size} bytes")
         content = _read(stream, size + 1, path)  # one byte more than announced shows that there is more
     if len(content) != size:
         came = "more" if len(content) > size else f"{len(content)}"
@@ -64,7 +64,7 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...] | None = None,
 
 def _open(path: str) -> IO[bytes] | gzip.GzipFile:
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe would keep us waiting
-        reject(path, "a readable IDX file", "something else of this name", "check the path", DataFileError)
+        reject(path, "a readable IDX file", "a directory or a device", "check the path and its permissions", DataFileError)
     try:
         return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")
     except (OSError, ValueError) as error:  # the latter for a name that no file can have

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minivae.checks import DataFileError, reject
+from minivae.checks import DataFileError, check_path, reject
 from minivae.datasets.dataset import Dataset
 from minivae.datasets.idx import read_idx
 
@@ -71,8 +71,8 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Dataset, Datas
         For a folder or file that is missing or damaged, and for a download that no mirror could serve.
     """
     source = "data_dir" if data_dir is not None else FOLDER_VARIABLE
-    folder = data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
-    if folder is not None and not Path(folder).is_dir():
+    folder = check_path(source, data_dir) if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
+    if folder is not None and not os.path.isdir(folder):
         reject(source, "a folder with the four MNIST files", f"no folder at {os.fspath(folder)!r}", MEND, DataFileError)
     parts = []
     for files in (TRAIN, TEST):

@@ -4,7 +4,6 @@ from typing import Any
 
 from minivae import checkpoint
 from minivae.backend import DEVICES
-from minivae.checkpoint import one_line
 from minivae.checks import DataFileError, DeviceError, MinivaeError, check_choice, reject
 from minivae.keeper import parameters_of
 from minivae.models.autoencoder import Autoencoder, DenoisingAutoencoder, QuantizedAutoencoder, SparseAutoencoder
@@ -39,7 +38,7 @@ def load(path: Any, device: str = "auto") -> Model:
     except DeviceError:
         raise
     except Exception as error:  # what the file says may be anything at all
-        cause = one_line(str(error) if isinstance(error, MinivaeError) else f"{type(error).__name__}: {error}")
+        cause = str(error) if isinstance(error, MinivaeError) else f"{type(error).__name__}: {error}"
         reject(str(path), "a model", cause, "save the model anew", DataFileError)
     return model
 

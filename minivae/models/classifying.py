@@ -8,7 +8,7 @@ import numpy as np
 
 from minivae.autodiff import Tensor
 from minivae.backend import Array, array_module, to_numpy
-from minivae.checks import reject
+from minivae.checks import check_matrix, reject
 from minivae.conditions import classes_of, one_hot
 from minivae.models.generative import Generative
 
@@ -43,6 +43,7 @@ class Classifier(Generative):
     def score(self, x: Any, y: Any = None) -> float:
         """Return the accuracy: the share of right labels among the rows that have one."""
         self._require_fit()
+        check_matrix("x", x, self.n_features_in_)
         truth = one_hot(y, self.classes_, len(x), partial=True)
         labelled = truth.any(axis=1)
         if not labelled.any():

@@ -101,6 +101,7 @@ class Generative(Model):
 
     def traverse(self, x: Any, dim: int, n: int = 9, span: float = 3.0, y: Any = None) -> Array:
         """Return ``n`` decodings (n, d) of example ``x`` (d,) while latent ``dim`` runs from −span to span (G.4)."""
+        check_real("span", span)
         z = self._code_of_one(x, y)
         return self.decode(traverse(array_module(z), z, dim, n, span), y)
 

@@ -1,47 +1,34 @@
-"""Trials: pytest collects the checks once, and each mutant is put into a fork of that process.
-
-``python -m museum.trials bugs mutations`` prints a line of JSON for every mutant: its name, and kind of check → the first test of that
-kind that failed, or null where all passed.  A kind of which no test looks at the changed code is left out.
-"""
+"""Trials: pytest collects the checks once, and each mutant is put into a fork of that process."""
 
 from __future__ import annotations
 
-import argparse
 import gc
 import itertools
-import json
 import multiprocessing
-import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from types import CodeType
 from typing import Any
 
 import pytest
 from _pytest.runner import runtestprotocol
-from museum import engine, estimates, losses, training
 from museum.bug import Bug
 from museum.checks import CHECKS, KINDS, Check, checks_for
 from museum.mutants import Mutant, package_functions
-from museum.systematic import all_mutants
+from museum.visit import Outcome
 
 from minivae.op import Op
 from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS
 
-TESTS = Path(__file__).parents[1]
-SECONDS = 20  # for one test: a mutant can make a loop endless
-BUGS = (*losses.BUGS, *estimates.BUGS, *training.BUGS, *engine.BUGS)
-
-Outcome = dict[str, str | None]
+SECONDS = 30  # of computing, for one test: a mutant can make a loop endless
+FORK = multiprocessing.get_context("fork")
 
 
 class Trials:
-    """A pytest plugin that runs, instead of the tests, for each mutant the tests that look at it.
+    """A pytest plugin: instead of the tests it runs, for each mutant, those that look at it.
 
-    With ``impatient`` one failed test of any kind is enough.
+    With ``impatient`` a mutant is done with when one test of any kind has failed.
     """
 
     def __init__(self, mutants: Sequence[Mutant], processes: int, impatient: bool, report: Callable[[str, Outcome], None]) -> None:
@@ -58,8 +45,9 @@ class Trials:
         assert not session.testsfailed, "the checks cannot be collected"
         for check in CHECKS:
             self.items[check] = [item for item in session.items if name_of(item).startswith(check.tests)]
-            assert self.items[check], f"there is no test {check.tests}"
-        if not self.impatient:  # the right code has to pass; and references that tests remember are then there for all mutants
+            for test in check.tests:
+                assert any(name_of(item).startswith(test) for item in self.items[check]), f"there is no {test}"
+        if not self.impatient:  # the right code has to pass; and references that the tests remember are then there for all mutants
             failed = first_failure([item for items in self.items.values() for item in items])
             assert failed is None, f"{failed} fails without any mutant"
         package_functions()
@@ -114,20 +102,17 @@ def first_failure(items: Sequence[pytest.Item]) -> str | None:
     def late(*_: Any) -> None:
         raise TimeoutError(f"not done after {SECONDS} s")
 
-    signal.signal(signal.SIGALRM, late)
+    signal.signal(signal.SIGVTALRM, late)
     failed = None
     for item, following in itertools.pairwise((*items, None)):
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
         reports = runtestprotocol(item, nextitem=following, log=False)
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         if any(report.failed for report in reports):
             failed = name_of(item)
             break
     items[0].session._setupstate.teardown_exact(None)  # the fixtures that the rest would have used
     return failed
-
-
-FORK = multiprocessing.get_context("fork")
 
 
 def in_forks(function: Callable[[Any], Any], arguments: Sequence[Any], processes: int) -> Iterator[tuple[Any, Any]]:
@@ -136,15 +121,17 @@ def in_forks(function: Callable[[Any], Any], arguments: Sequence[Any], processes
     def call(argument: Any, sender: Connection) -> None:
         sender.send(function(argument))
 
-    waiting, running = list(reversed(arguments)), {}
-    while waiting or running:
-        while waiting and len(running) < processes:
-            argument = waiting.pop()
+    waiting = iter(arguments)
+    running: dict[Connection, tuple[Any, Any]] = {}
+    while True:
+        for argument in itertools.islice(waiting, processes - len(running)):
             receiver, sender = FORK.Pipe(duplex=False)
             process = FORK.Process(target=call, args=(argument, sender))
             process.start()
             sender.close()
             running[receiver] = process, argument
+        if not running:
+            return
         for receiver in wait(list(running)):
             process, argument = running.pop(receiver)
             try:
@@ -152,26 +139,3 @@ def in_forks(function: Callable[[Any], Any], arguments: Sequence[Any], processes
             except EOFError:
                 raise RuntimeError(f"no result for {argument}") from None
             process.join()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m museum.trials")
-    parser.add_argument("collections", nargs="+", choices=["bugs", "mutations"])
-    parser.add_argument("--every", type=int, default=1, help="of the mutations, only every so many")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--impatient", action="store_true", help="stop at the first failed test of a mutant")
-    args = parser.parse_args()
-    mutants: list[Mutant] = []
-    if "bugs" in args.collections:
-        mutants += BUGS
-    if "mutations" in args.collections:
-        mutants += list(all_mutants())[:: args.every]
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what pytest and the tests print must not be read as an answer
-    trials = Trials(mutants, args.processes, args.impatient, lambda *answer: print(json.dumps(answer), file=answers, flush=True))
-    files = sorted({test.partition("::")[0] for check in CHECKS for test in check.tests})
-    sys.exit(pytest.main(["-q", "-s", "--tb=no", "-p", "no:cacheprovider", *(str(TESTS / file) for file in files)], [trials]))
-
-
-if __name__ == "__main__":
-    main()
