@@ -7,6 +7,7 @@ Each lives in a process of its own, so imports are local: two BLAS libraries in 
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import numpy as np
@@ -235,7 +236,7 @@ class GemmFloor:
 
         self.products = []
         for sizes in (workload.encoder_sizes, workload.decoder_sizes):
-            for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:])):
+            for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
                 x, weight, g = normal(workload.batch, n_in), normal(n_in, n_out), normal(workload.batch, n_out)
                 self.products += [(x, weight), (x.T, g)]
                 if i or sizes is workload.decoder_sizes:

@@ -1,7 +1,7 @@
 """Published figures reproduced, each as a protocol card.
 
-A card says what was done elsewhere, what is done here, and what came out.  Cards take from minutes to days, so each run keeps its
-place in a file (``runs/papers``) and goes on from there the next time; ``--minutes`` says how long this sitting may last.
+A card says what was done elsewhere, what is done here, and what came out.  Cards take from minutes to days, so each run keeps
+its place in a file (``runs/papers``) and goes on from there the next time; ``--minutes`` says how long this sitting may last.
 Every row of the result names what was measured: how far the schedule came, on how many examples, with how many samples.
 """
 
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import minivae as mv
-import numpy as np
 from benchmarks.report import RESULTS, Table, machine, say
 from minivae import checkpoint
 from minivae.backend import to_numpy
@@ -30,8 +29,8 @@ Stage = tuple[int, float]  # epochs, learning rate
 class Card:
     """One published experiment and how it is repeated.
 
-    ``stages`` are run one after the other; ``evaluate_every`` stage, the test set is scored with ``samples`` importance samples, and
-    with ``final_samples`` after the last.  ``adam`` overrides attributes of the optimiser.
+    ``stages`` are run one after the other.  After each, the test set is scored with ``samples`` importance samples, after the last
+    with ``final_samples``.  ``adam`` overrides attributes of the optimiser; with ``ones`` its second moment starts at one.
     """
 
     name: str
@@ -63,9 +62,9 @@ BURDA = {
 }
 BURDA_STAGES = tuple((3**i, 1e-3 * 10 ** (-i / 7)) for i in range(8))
 BURDA_PROTOCOL = (
-    "784-200-200-(50 means, 50 log-variances), tanh, decoder mirrored, Bernoulli; pixels binarised anew at every visit; Glorot-uniform "
-    "weights, biases 0 but for the output's, logit of the clipped training mean; Adam, epsilon 1e-4; batch 20; stage i = 0...7 runs 3^i "
-    "epochs at 1e-3 * 10^(-i/7), 3280 epochs in all"
+    "784-200-200-(50 means, 50 log-variances), tanh, decoder mirrored, Bernoulli; pixels binarised anew at every visit; "
+    "Glorot-uniform weights, biases 0 but for the output's, logit of the clipped training mean; Adam, epsilon 1e-4; batch 20; "
+    "stage i = 0...7 runs 3^i epochs at 1e-3 * 10^(-i/7), 3280 epochs in all"
 )
 PAPER_ADAM, CODE_ADAM = {"eps": 1e-4}, {"eps": 1e-4, "beta1": 0.99}
 
@@ -73,13 +72,14 @@ PAPER_ADAM, CODE_ADAM = {"eps": 1e-4}, {"eps": 1e-4, "beta1": 0.99}
 def _burda(k: int, variant: str, published: str, low: float, high: float) -> Card:
     iwae = {"n_importance_samples": k} if k > 1 else {}
     code = variant == "code"
+    adam = "beta1 .99, second moment starting at ones (the authors' code)" if code else "beta1 .9 (the paper)"
     return Card(
         name=f"burda-{'iwae' if k > 1 else 'vae'}-k{k}-{variant}",
         source="Burda, Grosse & Salakhutdinov 2015, Table 1, one stochastic layer",
         published=published,
         low=low,
         high=high,
-        protocol=BURDA_PROTOCOL + ("; beta1 .99, second moment starting at ones (the authors' code)" if code else "; beta1 .9 (the paper)"),
+        protocol=f"{BURDA_PROTOCOL}; {adam}",
         settings=BURDA | iwae,
         stages=BURDA_STAGES,
         model="IWAE" if k > 1 else "VAE",
@@ -109,9 +109,9 @@ CARDS = {
             published="NLL 89.78 ± 0.01",
             low=89.28,
             high=90.28,
-            protocol="784-400-40, ReLU, batch 100, 500 epochs at 1e-4, * 10^(-1/5) at 200 and 350; 50k/10k/10k, best validation epoch kept; "
-            "200 importance samples; each pixel drawn once from its grey value with our seed, not the published draw: the entropy of "
-            "another draw moves the figure by a few tenths of a nat",
+            protocol="784-400-40, ReLU, batch 100, 500 epochs at 1e-4, * 10^(-1/5) at 200 and 350; 50k/10k/10k, best validation "
+            "epoch kept; 200 importance samples; each pixel drawn once from its grey value with our seed, which is not the published "
+            "draw: other pixels, so another entropy",
             settings={"latent_dim": 40, "hidden_dims": (400,), "batch_size": 100, "binarize": "fixed", "patience": 500},
             stages=((200, 1e-4), (150, 1e-4 * 10**-0.2), (150, 1e-4 * 10**-0.4)),
             validation=10_000,
@@ -143,7 +143,8 @@ def run(args):
         for card in (CARDS[name] for name in args.card):
             for seed in card.seeds:
                 Sitting(card, seed, train, test, args.state).go_on(deadline, args.stages)
-    table = Table("papers", ("card", "seed", "stage", "epochs", "figure", "± s.e.", "samples", "active", "hours", "published", "verdict"), machine())
+    columns = ("card", "seed", "stage", "epochs", "figure", "± s.e.", "samples", "active", "hours", "published", "verdict")
+    table = Table("papers", columns, machine())
     for row in sorted(_rows(), key=lambda row: (list(CARDS).index(row["card"]), int(row["seed"]), int(row["stage"]))):
         card = CARDS[row["card"]]
         table.add(*row.values(), card.published, _verdict(card, row))

@@ -6,6 +6,7 @@ held against a float64 reference before anything is timed.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ class Workload:
         return [
             [
                 (rng.standard_normal((n_in, n_out)) / np.sqrt(n_in), 0.1 * rng.standard_normal(n_out))
-                for n_in, n_out in zip(sizes, sizes[1:])
+                for n_in, n_out in itertools.pairwise(sizes)
             ]
             for sizes in (self.encoder_sizes, self.decoder_sizes)
         ]

@@ -50,9 +50,9 @@ class Adam:
         θ ← θ − η m̂ / (√v̂ + ε)
 
     Why the hats: m and v begin at zero, so after t steps they hold only the share 1 − βᵗ of a full mean.
-    Tuned: the arrays hold the sums  M = m / (1 − β₁)  and  V = v / (1 − β₂),  which grow by g and g² as they are, and all the factors
-    of both hats end up in two numbers:  θ ← θ − rate · M / (√V + eps).  A block then takes ten passes in place, without allocation;
-    the equations as they stand take seventeen and as many temporaries.
+    Tuned: the arrays hold the sums  M = m / (1 − β₁)  and  V = v / (1 − β₂),  which grow by g and g² as they are, and all the
+    factors of both hats end up in two numbers:  θ ← θ − rate · M / (√V + eps).  A block then takes ten passes in place, without
+    allocation; the equations as they stand take seventeen and as many temporaries.
     """
 
     def __init__(

@@ -55,7 +55,6 @@ STRANGE = [
     np.zeros((24, 6), [("a", int)]),
     *(np.where(np.arange(6) == 4, value, X) for value in (math.nan, math.inf, -math.inf)),
 ]
-SOME = [value for value in OBJECTS if value is not None]
 BAD: dict[str, list[Any]] = {
     "whole": [*NOT_NUMBERS, 1.0, 0.5, -1, -(10**30), np.float32(2), "٣"],
     "seed": [*NOT_NUMBERS[1:], 1.0, 0.5, -1, -(10**30), np.float32(2), "٣"],

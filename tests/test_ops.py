@@ -183,11 +183,17 @@ def test_the_kinks_of_rectifiers() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_fixed_variance_may_be_a_number(dtype: str) -> None:
-    """(L.3): the number has no dtype, so it must not change that of the result."""
+    """(L.3): the number has no dtype of its own, so neither result nor gradient may get one from it."""
     x, m = np.random.default_rng(0).standard_normal((2, 5, 7)).astype(dtype)
-    result, expected = gaussian_nll(x, m, 0.7), gaussian_nll(x, m, np.full(7, 0.7, dtype))
-    assert result.dtype == dtype
-    np.testing.assert_allclose(result.data, expected.data, rtol=4 * np.finfo(dtype).eps)
+    results = []
+    for log_var in (0.7, np.full(7, 0.7, dtype)):
+        mean = Tensor(m, requires_grad=True)
+        out = gaussian_nll(x, mean, log_var)
+        backward(out, np.ones(5, dtype))
+        assert out.dtype == mean.grad.dtype == dtype
+        results.append((out.data, mean.grad))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=4 * np.finfo(dtype).eps)
 
 
 def test_one_learned_variance_has_its_optimum_at_the_mean_squared_error() -> None:

@@ -61,7 +61,7 @@ def _read(path: str) -> dict[str, Any]:
         with open(path, "rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
             sizes = [item.file_size for item in archive.zip.infolist() if item.filename.removesuffix(".npy") in NAMES]
             if sum(sizes) > LIMIT:
-                raise ValueError(f"{sum(sizes)} bytes of arrays, {LIMIT} at most: save x alone with np.save, which is never read whole")
+                raise ValueError(f"{sum(sizes)} bytes of arrays, {LIMIT} at most; a .npy of x alone is never read whole")
             return {name: archive[name] for name in NAMES if name in archive}
     except Exception as error:  # NumPy, zipfile and zlib raise some ten types for a missing or damaged file
         cause = f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -68,7 +68,8 @@ def _open(path: str) -> IO[bytes] | gzip.GzipFile:
     try:
         return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")
     except (OSError, ValueError) as error:  # the latter for a name that no file can have
-        reject(path, "a readable IDX file", getattr(error, "strerror", None) or str(error), "check the path and its permissions", DataFileError)
+        cause = getattr(error, "strerror", None) or str(error)
+        reject(path, "a readable IDX file", cause, "check the path and its permissions", DataFileError)
 
 
 def _read(stream: IO[bytes] | gzip.GzipFile, size: int, path: str) -> bytes:

@@ -51,7 +51,7 @@ BUGS = (
         (("new_top = xp.maximum(top, log_w.max(axis=0))", "new_top = xp.zeros(n)"),),
         group=6,
         seen="estimates of log p(x) from scratch",
-        effect="As above, in the streaming sum.",
+        effect="All weights below e^−745 are 0 in the streaming sum, and those above e^709 infinite.",
         blind="Nothing is differentiated here, and small data have large weights.",
         passes_gradcheck=True,
     ),

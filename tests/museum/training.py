@@ -30,7 +30,7 @@ BUGS = (
         group=9,
         seen="optimisers written by hand",
         effect="ε = 1e-8 acts like 1e-4: parameters with small gradients hardly move.",
-        blind="As above.  Where gradients are of ordinary size it makes no difference.",
+        blind="An optimiser has no gradient of its own, and where gradients are of ordinary size it makes no difference.",
         passes_gradcheck=True,
     ),
     Bug(
@@ -40,7 +40,7 @@ BUGS = (
         group=9,
         seen="optimisers written by hand",
         effect="A thousand steps of momentum over ten steps of scale: it oscillates.",
-        blind="As above.",
+        blind="An optimiser has no gradient of its own, and with small steps this one gets somewhere too.",
         passes_gradcheck=True,
     ),
     Bug(
@@ -80,7 +80,8 @@ BUGS = (
         (
             (
                 "            rows = rows * slope[:, None, :]\n",
-                "            from minivae.ops import log\n\n            rows = rows * exp(0.5 * log(slope))[:, None, :]\n",
+                "            from minivae.ops import log\n\n"
+                "            rows = rows * (exp(0.5 * log(slope)) if isinstance(slope, Tensor) else slope)[:, None, :]\n",
             ),
         ),
         group=10,
