@@ -11,6 +11,7 @@ BENCHMARKS = {
     "peers": "one training step against PyTorch, JAX and autograd",
     "memory": "import time, and time and memory of five epochs of MNIST against PyTorch and JAX",
     "scaling": "cost against batch, width, depth, latents and data size",
+    "museum": "which kind of check sees which bug",
     "claims": "what the source texts claim, measured, each with a verdict and a picture",
     "gpu": "ops and steps on the GPU beside the CPU, what moving and launching cost, peers on the GPU",
 }

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: test processes side by side would fight over the cores
+
 import numpy as np
 import pytest
+from browser import browser  # noqa: F401 - a fixture
 from device import device, fused, strict_device, xp  # noqa: F401 - fixtures
 
 import minivae as mv

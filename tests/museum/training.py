@@ -14,7 +14,7 @@ BUGS = (
         ),
         group=9,
         seen="optimisers written by hand",
-        effect="The first steps are three times too long; after a thousand nothing can be seen of it.",
+        effect="The first steps are three times too long; after some thousands nothing can be seen of it.",
         blind="An optimiser has no gradient of its own, and this one finds the minimum too.",
         passes_gradcheck=True,
     ),
