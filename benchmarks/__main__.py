@@ -13,6 +13,7 @@ BENCHMARKS = {
     "scaling": "cost against batch, width, depth, latents and data size",
     "museum": "which kind of check sees which bug",
     "claims": "what the source texts claim, measured, each with a verdict and a picture",
+    "papers": "published figures reproduced, each as a protocol card",
     "gpu": "ops and steps on the GPU beside the CPU, what moving and launching cost, peers on the GPU",
 }
 
