@@ -97,7 +97,7 @@ CARDS = {
             published="test loss 105.21 / 105.66 / 105.77",
             low=104.7,
             high=106.3,
-            protocol="784-400-20, ReLU, grey pixels, batch 128, Adam 1e-3, 10 epochs; Glorot-uniform weights where PyTorch has its own",
+            protocol="784-400-20, ReLU, grey pixels, batch 128, Adam 1e-3, 10 epochs; Glorot-uniform weights",
             settings={"latent_dim": 20, "hidden_dims": (400,), "batch_size": 128},
             stages=((10, 1e-3),),
             seeds=(0, 1, 2),
@@ -110,8 +110,8 @@ CARDS = {
             low=89.28,
             high=90.28,
             protocol="784-400-40, ReLU, batch 100, 500 epochs at 1e-4, * 10^(-1/5) at 200 and 350; 50k/10k/10k, best validation "
-            "epoch kept; 200 importance samples; each pixel drawn once from its grey value with our seed, which is not the published "
-            "draw: other pixels, so another entropy",
+            "epoch kept; 200 importance samples; each pixel drawn once from its grey value with our seed, which is not the "
+            "published draw: other pixels, so another entropy",
             settings={"latent_dim": 40, "hidden_dims": (400,), "batch_size": 100, "binarize": "fixed", "patience": 500},
             stages=((200, 1e-4), (150, 1e-4 * 10**-0.2), (150, 1e-4 * 10**-0.4)),
             validation=10_000,

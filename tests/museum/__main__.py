@@ -1,7 +1,7 @@
 """``python -m museum bugs mutations`` prints a line of JSON for every mutant as it is done: its name, and its outcome.
 
-The outcome is kind of check → the first test of that kind that failed, or null where all passed.  A kind of which no test looks at the
-changed code is left out.
+The outcome is kind of check → the first test of that kind that failed, or null where all passed.  A kind of which no test looks
+at the changed code is left out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import sys
 
 import pytest
+
 from museum.checks import CHECKS
 from museum.exhibits import BUGS
 from museum.mutants import Mutant

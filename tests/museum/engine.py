@@ -16,7 +16,7 @@ BUGS = (
         ),
         group=13,
         seen="engines written by hand",
-        effect="After the first backward the result of the forward is gone: a second pass, or a reader of the result, gets something else.",
+        effect="The first backward destroys the result of the forward: a second pass, or whoever reads it, gets something else.",
         blind="The first backward is right, and a gradient check makes no second one.",
         passes_gradcheck=True,
     ),

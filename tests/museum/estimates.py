@@ -111,7 +111,7 @@ BUGS = (
         (("return prior_to_posterior - nll(x, z)", "return prior_to_posterior - z.shape[-1] * nll(x, z)"),),
         group=12,
         seen="estimates of total correlation in PyTorch",
-        effect="A number per example is broadcast over the latents and summed with them.  (Ours has no total correlation; here it is.)",
+        effect="A number per example is added to each latent and summed with them.  (We have no total correlation: it is here.)",
         blind="Nothing is differentiated here, and with one latent it is right.",
         passes_gradcheck=True,
     ),

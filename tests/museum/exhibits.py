@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from museum import engine, estimates, losses, training
+from museum import engine, estimates, losses, sampling, training
 
-BUGS = tuple(sorted((*losses.BUGS, *estimates.BUGS, *training.BUGS, *engine.BUGS), key=lambda bug: bug.group))
+BUGS = tuple(
+    sorted((*sampling.BUGS, *losses.BUGS, *estimates.BUGS, *training.BUGS, *engine.BUGS), key=lambda bug: bug.group)
+)

@@ -35,7 +35,7 @@ class Mutant:
     def apply(self) -> set[str]:
         """Put the bug into this process and return the names of the functions that now have it."""
         path = str(PACKAGE / self.file)
-        right, wrong = (list(functions_in(compile(tree, path, "exec"))) for tree in (parsed(self.file), self.changed()))
+        right, wrong = (functions_in(compile(tree, path, "exec")) for tree in (parsed(self.file), self.changed()))
         changes = [(old, new) for old, new in zip(right, wrong, strict=True) if old != new]
         assert changes, f"{self.name}: no function of {self.file} has changed"
         for old, new in changes:
@@ -48,7 +48,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Edited(Mutant):
-    """A mutant made by (old, new) snippets of source.  Each old one has to be there exactly once, so that none goes stale unseen."""
+    """A mutant made by (old, new) snippets.  Each old one has to be there exactly once, so that none goes stale unseen."""
 
     edits: tuple[tuple[str, str], ...]
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from _pytest.runner import runtestprotocol
+
+from minivae.op import Op
+from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS
 from museum.bug import Bug
 from museum.checks import CHECKS, KINDS, Check, checks_for
 from museum.mutants import Mutant, package_functions
 from museum.visit import Outcome
-
-from minivae.op import Op
-from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS
 
 SECONDS = 30  # of computing, for one test: a mutant can make a loop endless
 FORK = multiprocessing.get_context("fork")
@@ -47,7 +47,7 @@ class Trials:
             self.items[check] = [item for item in session.items if name_of(item).startswith(check.tests)]
             for test in check.tests:
                 assert any(name_of(item).startswith(test) for item in self.items[check]), f"there is no {test}"
-        if not self.impatient:  # the right code has to pass; and references that the tests remember are then there for all mutants
+        if not self.impatient:  # the right code has to pass; and references that tests remember are then there for all forks
             failed = first_failure([item for items in self.items.values() for item in items])
             assert failed is None, f"{failed} fails without any mutant"
         package_functions()
@@ -104,7 +104,7 @@ def first_failure(items: Sequence[pytest.Item]) -> str | None:
 
     signal.signal(signal.SIGVTALRM, late)
     failed = None
-    for item, following in itertools.pairwise((*items, None)):
+    for item, following in zip(items, (*items[1:], None), strict=True):
         signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
         reports = runtestprotocol(item, nextitem=following, log=False)
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
