@@ -38,7 +38,8 @@ class Trials:
     def pytest_configure(self) -> None:
         from hypothesis import Phase, settings  # pytest wants to import it first
 
-        settings.register_profile("museum", phases=[Phase.generate])  # that a test fails is enough: no smaller example is searched
+        # That a test fails is enough: no smaller example is looked for, and none is kept for tests of the right code.
+        settings.register_profile("museum", phases=[Phase.generate], database=None)
         settings.load_profile("museum")
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -115,27 +116,27 @@ def first_failure(items: Sequence[pytest.Item]) -> str | None:
     return failed
 
 
-def in_forks(function: Callable[[Any], Any], arguments: Sequence[Any], processes: int) -> Iterator[tuple[Any, Any]]:
-    """Yield each argument and what ``function`` makes of it in a process of its own, as they are done."""
+def in_forks(trial: Callable[[Mutant], Outcome], mutants: Sequence[Mutant], processes: int) -> Iterator[tuple[Mutant, Outcome]]:
+    """Yield each mutant and its outcome, tried in a process of its own, as they are done."""
 
-    def call(argument: Any, sender: Connection) -> None:
-        sender.send(function(argument))
+    def call(mutant: Mutant, sender: Connection) -> None:
+        sender.send(trial(mutant))
 
-    waiting = iter(arguments)
-    running: dict[Connection, tuple[Any, Any]] = {}
+    waiting = iter(mutants)
+    running: dict[Any, tuple[Any, Mutant]] = {}
     while True:
-        for argument in itertools.islice(waiting, processes - len(running)):
+        for mutant in itertools.islice(waiting, processes - len(running)):
             receiver, sender = FORK.Pipe(duplex=False)
-            process = FORK.Process(target=call, args=(argument, sender))
+            process = FORK.Process(target=call, args=(mutant, sender))
             process.start()
             sender.close()
-            running[receiver] = process, argument
+            running[receiver] = process, mutant
         if not running:
             return
         for receiver in wait(list(running)):
-            process, argument = running.pop(receiver)
+            process, mutant = running.pop(receiver)
             try:
-                yield argument, receiver.recv()
+                yield mutant, receiver.recv()
             except EOFError:
-                raise RuntimeError(f"no result for {argument}") from None
+                raise RuntimeError(f"{mutant.name} has no outcome: the reason is above") from None
             process.join()
