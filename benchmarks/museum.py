@@ -53,7 +53,7 @@ def run(args):
 def show_bugs(bugs, seen, header, folder):
     from museum.checks import FINITE_DIFFERENCES, KINDS
 
-    columns = ("group", "bug", "file", "seen in", "what it does", "who is blind to it", "first test to fail")
+    columns = ("group", "bug", "file", "at home in", "what it does", "who is blind to it", "first test to fail")
     labels = Table("museum_labels", columns, header, folder)
     matrix = Table("museum", ("group", "bug", *KINDS), header, folder)
     for bug in bugs:

@@ -14,7 +14,7 @@ class Bug(Edited):
     Attributes
     ----------
     group : its number in the catalogue, from 1 to 14.
-    seen : the kind of code it was found in.
+    seen : the kind of code in which such a bug is at home.
     effect : what it does.
     blind : which checks cannot see it, and why.
     passes_gradcheck : whether all comparisons with finite differences pass: the backward is right, for the wrong function.
