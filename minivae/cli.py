@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minivae import datasets, lessons, plots, verify
+from minivae.anomaly import auroc, threshold
 from minivae.backend import to_numpy
 from minivae.checkpoint import write_whole
 from minivae.checks import MinivaeError, check_int, reject
@@ -113,6 +114,50 @@ def traverse(args: argparse.Namespace, terminal: Terminal) -> None:
     columns = [plots.number(z) for z in np.linspace(-args.span, args.span, args.n)]
     title = f"Test example {i}, one latent dimension moved at a time ({code.measure})"
     deliver(args, terminal, run, rows, lambda: plots.cells(rows, test.image_shape, title, labels, columns))
+
+
+def transform(args: argparse.Namespace, terminal: Terminal) -> None:
+    run, model, test = opened(args, "transform")
+    code = code_of(model, test.values, test.y)
+
+    def draw() -> Figure:
+        if model.latent_dim < 2:
+            reject("RUN", "at least two latent dimensions to draw", model.latent_dim, "write the features to an --out FILE.npy")
+        centred = test.x - test.x.mean(axis=0)
+        components = np.linalg.svd(centred, full_matrices=False)[2][:2]
+        panels = {"two strongest dimensions of μ(x)": code.mean[:, code.order[:2]], "PCA": centred @ components.T}  # (G.6)
+        return plots.beside(panels, test.y, f"The {len(test)} test examples as features")
+
+    deliver(args, terminal, run, code.mean, draw)
+
+
+def anomaly(args: argparse.Namespace, terminal: Terminal) -> None:
+    run, model, normal = opened(args, "anomaly_score")
+    if args.strange is None and args.strange_class is None:
+        reject("--strange", "what is strange: other data, or a class by --strange-class", "neither")
+    strange = normal if args.strange is None else datasets.load(args.strange, args.data_dir)[1]
+    if args.strange_class is not None:
+        if strange.y is None or args.strange_class not in strange.y:
+            reject("--strange-class", f"a class of {strange.name}", args.strange_class)
+        normal = normal.subset(normal.y != args.strange_class) if args.strange is None else normal
+        strange = strange.subset(strange.y == args.strange_class)
+    known, unknown = normal.subset(slice(0, None, 2)), normal.subset(slice(1, None, 2))
+    scores = [to_numpy(model.anomaly_score(part.values, part.y)) for part in (known, unknown, strange)]  # (G.5)
+    line = threshold(scores[0], args.false_positive_rate)
+    figures = {
+        "auroc": auroc(np.concatenate(scores[1:]), np.repeat([False, True], [len(unknown), len(strange)])),
+        "threshold": line,
+        "false_alarms": float((scores[1] > line).mean()),
+        "caught": float((scores[2] > line).mean()),
+    }
+    rows = [
+        ("AUROC", f"{figures['auroc']:.3f}", f"{len(strange)} strange against {len(unknown)} normal examples"),
+        ("threshold", f"{line:.2f}", f"nats; set on {len(known)} other normal examples for a rate of {args.false_positive_rate:g}"),
+        ("false alarms", f"{figures['false_alarms']:.1%}", "normal examples above it"),
+        ("caught", f"{figures['caught']:.1%}", "strange examples above it"),
+    ]
+    terminal.table(f"Anomalies by {run.path.name}", rows)
+    terminal.result(figures | {"run": str(run.path)})
 
 
 def report(args: argparse.Namespace, terminal: Terminal) -> None:
@@ -223,7 +268,7 @@ def tell_where(terminal: Terminal, run: Run, out: Path) -> None:
 COMMANDS: dict[str, Callable[[argparse.Namespace, Terminal], int | None]] = {
     command.__name__: command
     for command in (
-        *(train, evaluate, sample, reconstruct, interpolate, traverse, report, explore),
+        *(train, evaluate, sample, reconstruct, interpolate, traverse, transform, anomaly, report, explore),
         *(gradcheck, explain, data, completion, info),
     )
 }

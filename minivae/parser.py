@@ -109,6 +109,14 @@ def build_parser() -> Parser:
     new.add_argument("--dims", type=whole, default=10, metavar="N", help="how many dimensions, by falling KL (default: 10)")
     new.add_argument("-n", type=whole, default=11, metavar="N", help="points of each (default: 11)")
 
+    on_run("transform", "the posterior means of the test set as features, drawn beside its principal components")
+
+    new = on_run("anomaly", "tell strange examples from normal ones by their score", suffixes=())
+    new.add_argument("--strange", metavar="NAME_OR_PATH", help="data whose test set is strange (default: the run's own)")
+    new.add_argument("--strange-class", type=whole, metavar="K", help="only its examples of this class, which are then not normal")
+    text = "share of normal examples that may be called strange (default: 0.05)"
+    new.add_argument("--false-positive-rate", type=real, default=0.05, metavar="X", help=text)
+
     on_run("report", "write a web page of a run: figures, curves, pictures, gradient check", (".html",))
     on_run("explore", "write a web page with the decoder in it, to move through the latent space by hand", (".html",))
 

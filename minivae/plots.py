@@ -163,6 +163,23 @@ def number(value: float) -> str:
     return f"{value:.2g}".replace("-", "−")
 
 
+def beside(panels: dict[str, np.ndarray], labels: np.ndarray | None, title: str) -> Figure:
+    """Draw several maps (n, 2) of the same examples side by side, coloured by class."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5 * len(panels), 5), layout="constrained")
+    code = np.unique(np.zeros(len(next(iter(panels.values())))) if labels is None else labels, return_inverse=True)[1]
+    mixed = np.random.default_rng(0).permutation(len(code))  # so that no class is drawn on top of all others
+    for panel, (name, points) in zip(figure.subplots(1, len(panels)), panels.items()):
+        panel.scatter(*points[mixed].T, s=8, linewidths=0, alpha=0.75, color=np.array(CLASSES)[code[mixed] % len(CLASSES)])
+        panel.set_title(name, fontsize=10, loc="left")
+        panel.tick_params(labelsize=8)
+        for spine in panel.spines.values():
+            spine.set_color("#CCCCCC")
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    return figure
+
+
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from minivae.backend import to_numpy
+from minivae.backend import generator, to_numpy
 from minivae.batches import chunks
 from minivae.checks import check_int
 from minivae.datasets import Dataset
+from minivae.disentanglement import higgins_score, mutual_information_gap
 from minivae.likelihoods import Gaussian, GaussianShared
 from minivae.selection import spread
 
@@ -50,7 +51,17 @@ def score(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 100
         figures["entropy_floor"] = entropy_floor(test.values)
     if hasattr(model, "predict") and test.y is not None:
         figures["accuracy"] = float((model.predict(test.values) == test.y).mean())
+    if test.factors is not None and model.latent_dim > 1:
+        figures |= _disentanglement(model, test)
     return figures | _decoder_spread(model, part)
+
+
+def _disentanglement(model: Any, test: Dataset) -> dict[str, float]:
+    """Return how far single latent dimensions stand for single factors (G.7): by samples of the posterior, if there is one."""
+    mean, log_var = (to_numpy(part) for part in model.encode(test.values, test.y))
+    noise = generator(np, model.seed, "evaluate").standard_normal(mean.shape) if "kl_per_dimension" in model.history_ else 0
+    codes = mean + np.exp(0.5 * log_var) * noise
+    return {"mig": mutual_information_gap(codes, test.factors), "higgins": higgins_score(codes, test.factors, seed=model.seed)}
 
 
 def _decoder_spread(model: Any, test: Dataset) -> dict[str, Any]:

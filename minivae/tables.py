@@ -31,6 +31,8 @@ FIGURES = {
     "monte_carlo_error": ("  Monte Carlo", "± {monte_carlo_error:.1g}", "its share in that standard error of the mean"),
     "accuracy": ("accuracy", "{accuracy:.2%}", "classes of the {n_test} examples"),
     "active_units": ("active units", "{active_units} of {latent_dim}", "posterior means that vary"),
+    "mig": ("MIG", "{mig:.3f}", "gap between the two dimensions that tell most of a factor, of 1"),
+    "higgins": ("Higgins' score", "{higgins:.1%}", "factors held fixed that a linear classifier names"),
     "sigma": ("σ of the decoder", "{sigma:.4g}", "σ² = {variance:.4g}, one for all features"),
     "sigma_quantiles": (
         "σ of the decoder",

@@ -450,9 +450,45 @@ def test_every_command_is_explained_and_can_be_run():
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-@pytest.mark.parametrize(("words", "expected"), [("minivae tra", "train traverse"), ("minivae train --lat", "--latent-dim")])
+@pytest.mark.parametrize(("words", "expected"), [("minivae tra", "train traverse transform"), ("minivae train --lat", "--latent-dim")])
 def test_completion_in_bash(cli, words, expected):
     _, script, _ = cli("completion")
     ask = f'COMP_WORDS=({words}); COMP_CWORD={words.count(" ")}; _minivae; echo "${{COMPREPLY[@]}}"'
     done = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
     assert done.stdout.split() == expected.split()
+
+
+def test_transform_writes_the_features_and_draws_them_beside_pca(cli, run):
+    assert cli("transform", "tiny", "--out", "features.npy", "--quiet")[0] == 0
+    model, test = mv.load(run / "model.safetensors"), mv.datasets.load("digits")[1]
+    np.testing.assert_array_equal(np.load("features.npy"), model.transform(test.values))  # (G.6)
+    assert cli("transform", "tiny", "--quiet")[0] == 0
+    assert (run / "transform.png").stat().st_size > 10_000
+
+
+def test_anomaly_is_what_the_scores_say(cli, run):
+    code, out, _ = cli("anomaly", "tiny", "--strange-class", 0, "--false-positive-rate", 0.1, "--json")
+    figures = json.loads(out)
+    model, test = mv.load(run / "model.safetensors"), mv.datasets.load("digits")[1]
+    normal, strange = test.values[test.y != 0], test.values[test.y == 0]
+    high, odd = model.anomaly_score(normal[1::2]), model.anomaly_score(strange)
+    wins = (odd[:, None] > high).mean() + 0.5 * (odd[:, None] == high).mean()  # (G.5)
+    assert code == 0
+    assert figures["auroc"] == pytest.approx(wins)
+    assert figures["caught"] == (odd > figures["threshold"]).mean()
+    assert figures["false_alarms"] == (high > figures["threshold"]).mean()
+    assert (model.anomaly_score(normal[::2]) > figures["threshold"]).mean() <= 0.1
+
+
+def test_anomaly_needs_to_know_what_is_strange(cli, run):
+    assert is_complaint(cli("anomaly", "tiny"), "--strange", "--strange-class", "neither")
+    assert is_complaint(cli("anomaly", "tiny", "--strange-class", 11), "--strange-class", "digits", "11")
+
+
+def test_evaluation_on_known_factors_has_the_disentanglement_scores(cli):
+    settings = ("--latent-dim", 3, "--hidden-dims", 20, "--epochs", 1, "--eval-examples", 20, "--eval-samples", 2)
+    code, out, _ = cli("train", "--data", "sprites", *settings, "--json")
+    figures = json.loads(out.splitlines()[-1])
+    assert code == 0
+    assert 0 <= figures["mig"] <= 1  # (G.7)
+    assert 0 <= figures["higgins"] <= 1
