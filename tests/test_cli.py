@@ -450,7 +450,9 @@ def test_every_command_is_explained_and_can_be_run():
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-@pytest.mark.parametrize(("words", "expected"), [("minivae tra", "train traverse transform"), ("minivae train --lat", "--latent-dim")])
+@pytest.mark.parametrize(
+    ("words", "expected"), [("minivae tra", "train traverse transform"), ("minivae train --lat", "--latent-dim")]
+)
 def test_completion_in_bash(cli, words, expected):
     _, script, _ = cli("completion")
     ask = f'COMP_WORDS=({words}); COMP_CWORD={words.count(" ")}; _minivae; echo "${{COMPREPLY[@]}}"'
