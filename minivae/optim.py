@@ -1,7 +1,6 @@
 """Optimisers over one flat vector of parameters.
 
-``step`` walks the vector in blocks that fit the cache, because an update is many cheap passes over the same numbers: for 650,000
-parameters that takes two thirds of the time of whole-vector passes.
+``step`` walks the vector in blocks that fit the cache, because an update is many cheap passes over the same numbers.
 """
 
 from __future__ import annotations
