@@ -7,12 +7,14 @@ Each lives in a process of its own, so imports are local: two BLAS libraries in 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import mmap
 import os
 
 import numpy as np
 
-from benchmarks.workloads import BETA1, BETA2, EPS, LEARNING_RATE, Workload
+from benchmarks.workloads import BETA1, BETA2, CHECK_STEPS, EPS, LEARNING_RATE, Workload
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 
@@ -47,6 +49,41 @@ class Minivae:
 
     def step(self, x, noise=None):
         return self.trainer.train_step(x, _Given(noise) if noise is not None else self.rng)
+
+
+class MinivaeTwo(Minivae):
+    """The same with ``processes=2``: each takes half of every batch."""
+
+    package = "threadpoolctl"
+
+    def __init__(self, workload: Workload) -> None:
+        super().__init__(workload)
+        self.rows, self.batches = np.arange(workload.batch), []
+        self.noise = [_Given(noise) for noise in workload.noise(CHECK_STEPS)]
+        self.chosen = np.frombuffer(mmap.mmap(-1, 16), np.int64)  # for both processes to see: which batch, and which noise or -1
+        self.processes = contextlib.ExitStack()
+
+    def prepare(self, x):
+        self.batches.append(x)
+        return len(self.batches) - 1
+
+    def step(self, x, noise=None):
+        from minivae.team import team
+
+        if self.trainer.peers is None:
+            self.processes.enter_context(team(self.trainer, 2, follow=self._step))
+        self.chosen[:] = x, -1 if noise is None else self.trainer.step
+        return self._step()
+
+    def _step(self):
+        own, rng = self.trainer.peers.share(self.rows, self)  # here the second process waits for the first to have chosen
+        before = self.trainer.totals.get("loss", 0.0)
+        self.trainer.train_step(self.batches[self.chosen[0]][own[0] : own[-1] + 1], rng)
+        return (self.trainer.totals["loss"] - before) / len(self.rows)  # of the batch; what train_step returns is of this share
+
+    def standard_normal(self, shape, dtype):
+        given = self.chosen[1]
+        return (self.rng if given < 0 else self.noise[given]).standard_normal(shape, dtype=dtype)
 
 
 class _Given:
@@ -234,24 +271,25 @@ class GemmFloor:
         def normal(*shape):
             return rng.standard_normal(shape, dtype=np.float32)
 
-        self.products = []
+        self.products = []  # left, right, and where it goes
         for sizes in (workload.encoder_sizes, workload.decoder_sizes):
             for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
                 x, weight, g = normal(workload.batch, n_in), normal(n_in, n_out), normal(workload.batch, n_out)
-                self.products += [(x, weight), (x.T, g)]
+                self.products += [(x, weight, np.empty_like(g)), (x.T, g, np.empty_like(weight))]
                 if i or sizes is workload.decoder_sizes:
-                    self.products.append((g, weight.T))
+                    self.products.append((weight, g.T, np.empty_like(x.T, order="C")))
 
     def prepare(self, x):
         return x
 
     def step(self, x, noise=None):
-        for left, right in self.products:
-            left @ right
+        for left, right, out in self.products:
+            np.matmul(left, right, out=out)
 
 
 CONTENDERS = {
     "minivae": Minivae,
+    "minivae, two processes": MinivaeTwo,
     "torch eager": TorchEager,
     "torch eager, fused Adam": TorchFused,
     "torch.compile, fused Adam": TorchCompile,

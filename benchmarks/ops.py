@@ -188,10 +188,16 @@ def measure_plain(rounds: int, seconds: float, quick: bool) -> list[tuple[str, f
         for place, gradient in zip(flat, dense.op.backward(np, dense.saved, dense.g, dense.needs)):
             place[...] = gradient
 
+    def slope_of_x():
+        return dense.op.backward(np, dense.saved, dense.g, (True, False, False))[0]
+
+    weight = dense.arrays[1]
+    require_equal("dense: the plain slope of x", dense.g @ weight.T, slope_of_x())
     pairs = {
         "bernoulli_nll, forward: logaddexp": (lambda: bernoulli_nll(x, logits), nll.forward),
         "bernoulli_nll, backward: a sigmoid of its own": (lambda: bernoulli_nll_slope(x, logits, nll.g), nll.backward),
         "dense, backward: gradients copied to the flat vector": (copied, dense.backward),
+        "dense, backward: the slope of x as it stands": (lambda: dense.g @ weight.T, slope_of_x),
         "Adam: the equations as they stand": _adams(1000 if quick else Minivae(WORKLOADS["A"]).model.parameters_.values.size),
     }
     results = []

@@ -1,172 +1,73 @@
 """Published figures reproduced, each as a protocol card.
 
-A card says what was done elsewhere, what is done here, and what came out.  Cards take from minutes to days, so each run keeps
-its place in a file (``runs/papers``) and goes on from there the next time; ``--minutes`` says how long this sitting may last.
-Every row of the result names what was measured: how far the schedule came, on how many examples, with how many samples.
+Cards take from minutes to days, so each run keeps its place in a file (``runs/papers``) and goes on from there the next time;
+``--minutes`` says how long this sitting may last.  What has been reached is kept in ``results/papers.csv``, a row for each stage.
 """
 
 from __future__ import annotations
 
 import csv
+import datetime
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import minivae as mv
-from benchmarks.report import RESULTS, Table, machine, say
+from benchmarks import papers_torch
+from benchmarks.cards import CARDS, PYTHAE, Card
+from benchmarks.report import COLOURS, RESULTS, machine, say
 from minivae import checkpoint
 from minivae.backend import to_numpy
 from minivae.datasets import Dataset
 from minivae.training import Trainer
 
-Stage = tuple[int, float]  # epochs, learning rate
-
-
-@dataclass(frozen=True)
-class Card:
-    """One published experiment and how it is repeated.
-
-    ``stages`` are run one after the other.  After each, the test set is scored with ``samples`` importance samples, after the last
-    with ``final_samples``.  ``adam`` overrides attributes of the optimiser; with ``ones`` its second moment starts at one.
-    """
-
-    name: str
-    source: str
-    published: str
-    low: float
-    high: float
-    protocol: str
-    settings: dict[str, Any]
-    stages: tuple[Stage, ...]
-    seeds: tuple[int, ...] = (0,)
-    model: str = "VAE"
-    validation: int = 0
-    samples: int = 500
-    final_samples: int = 5000
-    measure: str = "nll"
-    adam: dict[str, float] = field(default_factory=dict)
-    ones: bool = False
-
-
-BURDA = {
-    "latent_dim": 50,
-    "hidden_dims": (200, 200),
-    "activation": "tanh",
-    "init": "glorot",
-    "output_bias": "data",
-    "binarize": "dynamic",
-    "batch_size": 20,
-}
-BURDA_STAGES = tuple((3**i, 1e-3 * 10 ** (-i / 7)) for i in range(8))
-BURDA_PROTOCOL = (
-    "784-200-200-(50 means, 50 log-variances), tanh, decoder mirrored, Bernoulli; pixels binarised anew at every visit; "
-    "Glorot-uniform weights, biases 0 but for the output's, logit of the clipped training mean; Adam, epsilon 1e-4; batch 20; "
-    "stage i = 0...7 runs 3^i epochs at 1e-3 * 10^(-i/7), 3280 epochs in all"
-)
-PAPER_ADAM, CODE_ADAM = {"eps": 1e-4}, {"eps": 1e-4, "beta1": 0.99}
-
-
-def _burda(k: int, variant: str, published: str, low: float, high: float) -> Card:
-    iwae = {"n_importance_samples": k} if k > 1 else {}
-    code = variant == "code"
-    adam = "beta1 .99, second moment starting at ones (the authors' code)" if code else "beta1 .9 (the paper)"
-    return Card(
-        name=f"burda-{'iwae' if k > 1 else 'vae'}-k{k}-{variant}",
-        source="Burda, Grosse & Salakhutdinov 2015, Table 1, one stochastic layer",
-        published=published,
-        low=low,
-        high=high,
-        protocol=f"{BURDA_PROTOCOL}; {adam}",
-        settings=BURDA | iwae,
-        stages=BURDA_STAGES,
-        model="IWAE" if k > 1 else "VAE",
-        adam=CODE_ADAM if code else PAPER_ADAM,
-        ones=code,
-    )
-
-
-CARDS = {
-    card.name: card
-    for card in (
-        Card(
-            name="pytorch-example",
-            source="the VAE of pytorch/examples, run for this comparison with three seeds",
-            published="test loss 105.21 / 105.66 / 105.77",
-            low=104.7,
-            high=106.3,
-            protocol="784-400-20, ReLU, grey pixels, batch 128, Adam 1e-3, 10 epochs; Glorot-uniform weights",
-            settings={"latent_dim": 20, "hidden_dims": (400,), "batch_size": 128},
-            stages=((10, 1e-3),),
-            seeds=(0, 1, 2),
-            measure="test loss",
-        ),
-        Card(
-            name="pythae-vae",
-            source="pythae's table of reproductions, VAE on binarised MNIST",
-            published="NLL 89.78 ± 0.01",
-            low=89.28,
-            high=90.28,
-            protocol="784-400-40, ReLU, batch 100, 500 epochs at 1e-4, * 10^(-1/5) at 200 and 350; 50k/10k/10k, best validation "
-            "epoch kept; 200 importance samples; each pixel drawn once from its grey value with our seed, which is not the "
-            "published draw: other pixels, so another entropy",
-            settings={"latent_dim": 40, "hidden_dims": (400,), "batch_size": 100, "binarize": "fixed", "patience": 500},
-            stages=((200, 1e-4), (150, 1e-4 * 10**-0.2), (150, 1e-4 * 10**-0.4)),
-            validation=10_000,
-            samples=200,
-            final_samples=200,
-        ),
-        _burda(1, "paper", "NLL 86.76", 86.3, 87.8),
-        _burda(5, "paper", "NLL 85.54", 85.1, 86.5),
-        _burda(1, "code", "NLL 86.76", 86.3, 87.8),
-        _burda(5, "code", "NLL 85.54", 85.1, 86.5),
-    )
-}
+COLUMNS = ("card", "seed", "stage", "epochs", "figure", "± s.e.", "samples", "active", "core hours", "date")
+ACTIVE_OVER = 500  # images
 
 
 def add_arguments(parser):
     parser.add_argument("--card", nargs="+", choices=CARDS, default=list(CARDS), help="which cards")
     parser.add_argument("--data-dir", help="folder with the four MNIST files")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop, and keep the place, after so long")
-    parser.add_argument("--stages", type=int, default=99, help="stop before this stage")
+    parser.add_argument("--stages", type=int, default=99, help="how many stages of a card, at most")
     parser.add_argument("--state", type=Path, default=Path("runs/papers"), help="folder for what is needed to go on")
+    parser.add_argument("--in-torch", action="store_true", help=f"run {PYTHAE.name} in PyTorch instead, which is not kept")
     parser.add_argument("--table", action="store_true", help="only print what has been reached")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the table and the plot")
 
 
 def run(args):
-    deadline = time.monotonic() + 60 * args.minutes
+    if args.in_torch:
+        train, test = mv.datasets.load("mnist", args.data_dir)
+        sitting = Sitting(PYTHAE, 0, train, test, Path("none"), Log(Path("none")))
+        papers_torch.run(PYTHAE, *(rows.values for rows in (sitting.trainer.train, sitting.trainer.test, sitting.model._rows(test.values))))
+        return
+    deadline, log = time.monotonic() + 60 * args.minutes, Log(args.results / "papers.csv")
     if not args.table:
         args.state.mkdir(parents=True, exist_ok=True)
         train, test = mv.datasets.load("mnist", args.data_dir)
         for card in (CARDS[name] for name in args.card):
             for seed in card.seeds:
-                Sitting(card, seed, train, test, args.state).go_on(deadline, args.stages)
-    columns = ("card", "seed", "stage", "epochs", "figure", "± s.e.", "samples", "active", "hours", "published", "verdict")
-    table = Table("papers", columns, machine())
-    for row in sorted(_rows(), key=lambda row: (list(CARDS).index(row["card"]), int(row["seed"]), int(row["stage"]))):
-        card = CARDS[row["card"]]
-        table.add(*row.values(), card.published, _verdict(card, row))
-    table.finish()
-
-
-def _verdict(card: Card, row: dict[str, str]) -> str:
-    if int(row["stage"]) < len(card.stages):
-        return f"stage {row['stage']} of {len(card.stages)}"
-    return "reproduced" if card.low <= float(row["figure"]) <= card.high else f"outside {card.low} ... {card.high}"
+                Sitting(card, seed, train, test, args.state, log).go_on(deadline, args.stages)
+    for name in args.card:
+        if rows := log.of(name):
+            show(CARDS[name], rows)
+        else:
+            say(f"\n{name}: not begun")
+    if any(log.of(name) for name in CARDS):
+        plot(log, args.results / "papers.png")
 
 
 class Sitting:
     """One card with one seed: its trainer, taken up where it was left, and its schedule."""
 
-    def __init__(self, card: Card, seed: int, train: Dataset, test: Dataset, folder: Path) -> None:
-        self.card, self.seed, self.test = card, seed, test
+    def __init__(self, card: Card, seed: int, train: Dataset, test: Dataset, folder: Path, log: Log) -> None:
+        self.card, self.seed, self.test, self.log = card, seed, test, log
         self.path = folder / f"{card.name}-{seed}.safetensors"
         self.model = mv.MODELS[card.model](**card.settings, seed=seed)
         kept = len(train) - card.validation
         rows = self.model._rows(train.values[:kept])
-        held_out = train.values[kept:] if card.validation else test.values if card.measure == "test loss" else None
+        held_out = train.values[kept:] if card.validation else None
         self.model._build(train.values.shape[1], rows.mean() if self.model.output_bias == "data" else None)
         self.trainer = Trainer(self.model, rows, None if held_out is None else self.model._rows(held_out))
         for name, value in card.adam.items():
@@ -180,74 +81,122 @@ class Sitting:
             self.trainer.restore(arrays, record["trainer"])
             self.stage, self.seconds = record["stage"], record["seconds"]
 
-    def go_on(self, deadline: float, stop_before: int) -> None:
-        for stage, (epochs, learning_rate) in self._to_do(stop_before):
+    def go_on(self, deadline: float, stages: int) -> None:
+        """Train until the card, so many stages of it, or the time is at its end."""
+        while self.stage < min(stages, len(self.card.stages)):
+            learning_rate = self.card.stages[self.stage][1]
+            end = sum(epochs for epochs, _ in self.card.stages[: self.stage + 1])
             self.trainer.optimizer.learning_rate = learning_rate
-            end = sum(epochs for epochs, _ in self.card.stages[: stage + 1])
-            saved = started = time.monotonic()
+            saved, began = time.monotonic(), time.process_time() - self.seconds  # of the processor: others may have been at it too
             while self.trainer.epoch < end and time.monotonic() < deadline:
-                self.trainer.run(self.trainer.epoch + 1)
+                self.trainer.advance(self.trainer.epoch + 1)
+                self.seconds = time.process_time() - began
                 if time.monotonic() - saved > 60:
-                    self._save(time.monotonic() - started)
+                    self._save()
                     saved = time.monotonic()
-            self.seconds += time.monotonic() - started
             if self.trainer.epoch < end:
                 self._save()
                 say(f"{self.path.stem}: stopped after epoch {self.trainer.epoch} of {end} of this stage")
                 return
-            self.stage = stage + 1
+            self.stage += 1
+            if self.stage == len(self.card.stages):
+                self.trainer.run(end)  # nothing is left to train: this puts back the best epoch, where a card keeps that
             self._record()
             self._save()
 
-    def _to_do(self, stop_before: int) -> Iterator[tuple[int, Stage]]:
-        return ((i, stage) for i, stage in enumerate(self.card.stages) if self.stage <= i < stop_before)
-
     def _record(self) -> None:
         card, model, x = self.card, self.model, self.test.values
-        last = self.stage == len(card.stages)
-        samples = 1
         if card.measure == "test loss":
-            values = -model.elbo(x)
+            samples, values = 1, -model.elbo(x)
         else:
-            samples = card.final_samples if last else card.samples
+            samples = card.final_samples if self.stage == len(card.stages) else card.samples
             values = -model.log_likelihood(x, n_samples=samples)
         values = to_numpy(values)
-        row = {
-            "card": card.name,
-            "seed": self.seed,
-            "stage": self.stage,
-            "epochs": self.trainer.epoch,
-            "figure": f"{values.mean():.2f}",
-            "± s.e.": f"{values.std(ddof=1) / math.sqrt(len(values)):.2f}",
-            "samples": samples,
-            "active": mv.estimators.active_units(model.transform(self.test.x[:500])),
-            "hours": f"{self.seconds / 3600:.2f}",
-        }
-        say(f"{self.path.stem}: " + ", ".join(f"{name} {value}" for name, value in row.items()))
-        _append(row)
+        error = values.std(ddof=1) / math.sqrt(len(values))
+        active = mv.estimators.active_units(model.transform(self.test.x[:ACTIVE_OVER]))
+        figures = (self.stage, self.trainer.epoch, f"{values.mean():.2f}", f"{error:.2f}", samples, active)
+        row = (card.name, self.seed, *figures, f"{self.seconds / 3600:.2f}", datetime.date.today().isoformat())
+        self.log.add(dict(zip(COLUMNS, map(str, row))))
+        say(f"{self.path.stem}: " + ", ".join(f"{name} {value}" for name, value in zip(COLUMNS[2:-1], row[2:])))
 
-    def _save(self, unsaved_seconds: float = 0.0) -> None:
+    def _save(self) -> None:
         arrays, numbers = self.trainer.state()
-        record = {"trainer": numbers, "stage": self.stage, "seconds": self.seconds + unsaved_seconds}
+        record = {"trainer": numbers, "stage": self.stage, "seconds": self.seconds}
         checkpoint.save(self.path, {name: to_numpy(array) for name, array in arrays.items()}, record)
 
 
-LOG = RESULTS / "papers_log.csv"
+class Log:
+    """The rows of ``papers.csv``, one for each card, seed and stage."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def of(self, card: str) -> list[dict[str, str]]:
+        """Return a card's rows by seed and stage."""
+        return sorted((row for row in self._rows() if row["card"] == card), key=lambda row: (int(row["seed"]), int(row["stage"])))
+
+    def add(self, row: dict[str, str]) -> None:
+        """Write a row, in place of an earlier one for the same card, seed and stage."""
+        others = [old for old in self._rows() if any(old[name] != row[name] for name in COLUMNS[:3])]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(sorted([*others, row], key=lambda row: (list(CARDS).index(row["card"]), row["seed"], row["stage"])))
+
+    def _rows(self) -> list[dict[str, str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
 
 
-def _rows() -> list[dict[str, str]]:
-    if not LOG.exists():
-        return []
-    with LOG.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def show(card: Card, rows: list[dict[str, str]]) -> None:
+    """Print a card: its record, what was reached, and what that says."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+
+    record = Table.grid(padding=(0, 2))
+    for field in ("source", "published", "data", "architecture", "optimisation", "evaluation", "note"):
+        if value := getattr(card, field):
+            record.add_row(field, value)
+    record.add_row("verdict", "; ".join(dict.fromkeys(verdicts(card, rows))))
+    table = Table("seed", "stage", "epochs", card.measure, "± s.e.", "samples", "active", "core hours")
+    for row in rows:
+        table.add_row(*(row[name] for name in COLUMNS[1:-1]))
+    console = Console()
+    console.print(f"\n{card.name}", style="bold", highlight=False)
+    for part in (record, table):
+        console.print(Padding(part, (0, 2)))
 
 
-def _append(row: dict[str, Any]) -> None:
-    """Add a row to the log of what was reached, in place of an earlier one for the same card, seed and stage."""
-    key = [str(row[name]) for name in ("card", "seed", "stage")]
-    rows = [old for old in _rows() if [old[name] for name in ("card", "seed", "stage")] != key]
-    RESULTS.mkdir(exist_ok=True)
-    with LOG.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        writer.writeheader()
-        writer.writerows([*rows, row])
+def verdicts(card: Card, rows: list[dict[str, str]]) -> list[str]:
+    """Return what the last stage of each seed says."""
+    last = {row["seed"]: row for row in rows}
+    return [card.verdict(int(row["stage"]), float(row["figure"])) for row in last.values()]
+
+
+def plot(log: Log, path: Path) -> None:
+    """Draw where the long cards are heading: the figure after each stage, and the published one."""
+    from matplotlib.figure import Figure
+
+    from minivae.plots import save
+
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    begun = [card for card in CARDS.values() if len(card.stages) > 1 and log.of(card.name)]
+    for card, colour in zip(begun, COLOURS):
+        for seed in card.seeds:
+            rows = [row for row in log.of(card.name) if row["seed"] == str(seed)]
+            epochs, figures = ([float(row[name]) for row in rows] for name in ("epochs", "figure"))
+            axes.plot(epochs, figures, "o-", color=colour, label=card.name)
+        axes.axhline(float(card.published.split()[1]), color=colour, linestyle=":", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlabel("epochs")
+    axes.set_ylabel("negative log-likelihood of the test set, nats")
+    axes.set_title("After each stage; dotted: the published figure at the end", fontsize=11, loc="left")
+    axes.legend(fontsize=8, frameon=False)
+    figure.supxlabel("; ".join(machine().values()), fontsize=6, x=0.01, ha="left")
+    save(figure, path)
+    say(f"written: {path}")

@@ -15,44 +15,71 @@ import subprocess
 import sys
 import time
 
+from benchmarks import timing
 from benchmarks.contenders import CONTENDERS
-from benchmarks.report import Table, contender_environment, machine, say
+from benchmarks.report import COLOURS, Table, contender_environment, say
 from benchmarks.workloads import CHECK_STEPS, WORKLOADS, reference_losses
 
 TOLERANCE = 2e-5  # relative, on losses of a few hundred nats: float32 sums of 784 pixels, and four steps that compound
 BATCHES = 16
+OURS, FLOOR = ("minivae", "minivae, two processes"), "GEMMs alone"
 
 
 def add_arguments(parser):
     parser.add_argument("--work", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="sizes of the step")
-    parser.add_argument("--rounds", type=int, default=9, help="rounds of turns; the median counts")
-    parser.add_argument("--seconds", type=float, default=0.5, help="length of one turn")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="contenders")
+    timing.add_arguments(parser, rounds=9, seconds=0.5)
 
 
 def run(args):
     present = [name for name in args.only if importlib.util.find_spec(CONTENDERS[name].package)]
     for name in (name for name in args.only if name not in present):
         say(f"{name}: absent, {CONTENDERS[name].package} is not installed (pip install 'minivae[bench]')")
-    table = Table("peers", ("work", "contender", "ms a step", "fastest", "slowest", "minivae / it"), machine())
+    columns = ("work", "contender", "ms a step", "fastest", "slowest", *(f"{ours} / it" for ours in OURS))
+    table = Table("peers", columns, timing.header(args), args.results)
     for work in args.work:
-        reference = reference_losses(WORKLOADS[work])
-        turns = [_Turn(name, work) for name in present]
-        try:
-            for turn in turns:
-                turn.check(reference)
-            times = {turn.name: [] for turn in turns}
-            for i in range(args.rounds):
-                for turn in turns if i % 2 == 0 else reversed(turns):
-                    times[turn.name].append(turn.time(args.seconds))
-        finally:
-            for turn in turns:
-                turn.close()
-        ours = statistics.median(times.get("minivae", [float("nan")]))
-        for name, measured in times.items():
-            middle = statistics.median(measured)
-            table.add(work, name, middle, min(measured), max(measured), ours / middle)
+        medians = {}
+        for name, measured in turns(present, work, *timing.effort(args)).items():
+            medians[name] = statistics.median(measured), min(measured), max(measured)
+        for name, figures in medians.items():
+            ratios = (medians[ours][0] / figures[0] if ours in medians else float("nan") for ours in OURS)
+            table.add(work, name, *figures, *ratios)
     table.finish()
+    table.plot(_bars(table.rows))
+
+
+def turns(names: list[str], work: str, rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Return name → milliseconds a step, one figure for each round."""
+    reference = reference_losses(WORKLOADS[work])
+    contenders = []
+    try:
+        for name in names:
+            contenders.append(_Turn(name, work))
+            contenders[-1].check(reference)
+        times = {turn.name: [] for turn in contenders}
+        for i in range(rounds):
+            for turn in contenders if i % 2 == 0 else reversed(contenders):
+                times[turn.name].append(turn.time(seconds))
+        return times
+    finally:
+        for turn in contenders:
+            turn.close()
+
+
+def _bars(rows):
+    from matplotlib.figure import Figure
+
+    works = list(dict.fromkeys(row[0] for row in rows))
+    figure = Figure(figsize=(9, 1.2 + 0.22 * len(rows)), layout="constrained")
+    for axes, work in zip(figure.subplots(len(works), 1, squeeze=False)[:, 0], works):
+        here = [row for row in rows if row[0] == work]
+        colours = [COLOURS[0] if row[1] in OURS else COLOURS[2] if row[1] == FLOOR else COLOURS[3] for row in here]
+        axes.barh(range(len(here)), [row[2] for row in here], height=0.7, color=colours)
+        axes.set_yticks(range(len(here)), [row[1] for row in here], fontsize=8)
+        axes.invert_yaxis()
+        axes.set_title(f"{work}: milliseconds a step", fontsize=9, loc="left")
+        axes.tick_params(axis="x", labelsize=8)
+    return figure
 
 
 class _Turn:
@@ -66,25 +93,26 @@ class _Turn:
             stdout=subprocess.PIPE,
             text=True,
             env=contender_environment(),
+            start_new_session=True,  # so that a contender's own processes can be stopped with it
         )
         self.losses = self._read()
         self._stop()
 
     def check(self, reference: list[float]) -> None:
-        if self.name == "GEMMs alone":
+        if self.name == FLOOR:
             return
         if not all(abs(got - want) < TOLERANCE * abs(want) for got, want in zip(self.losses, reference)):
             raise SystemExit(f"{self.name} computes something else: losses {self.losses}, reference {reference}")
 
     def time(self, seconds: float) -> float:
-        os.kill(self.process.pid, signal.SIGCONT)
+        os.killpg(self.process.pid, signal.SIGCONT)
         print(seconds, file=self.process.stdin, flush=True)
         (milliseconds,) = self._read()
         self._stop()
         return milliseconds
 
     def close(self) -> None:
-        os.kill(self.process.pid, signal.SIGCONT)
+        os.killpg(self.process.pid, signal.SIGCONT)
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait()
@@ -96,7 +124,7 @@ class _Turn:
         return [float(word) for word in line.split()]
 
     def _stop(self) -> None:
-        os.kill(self.process.pid, signal.SIGSTOP)
+        os.killpg(self.process.pid, signal.SIGSTOP)
 
 
 def _serve(name: str, work: str) -> None:

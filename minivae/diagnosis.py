@@ -55,11 +55,11 @@ def is_finite(trainer: Trainer) -> bool:
 @np.errstate(all="ignore")
 def diagnose(trainer: Trainer, good: Snapshot) -> NoReturn:
     """Raise ``NonFiniteError`` with the first tensor that is not finite, after going back to the step before."""
-    failed = trainer.step
+    failed, alone = trainer.step, trainer.peers is None or trainer.peers.leave()
     now = next(_parameters(trainer), None)
     good.restore(trainer)
     finding = None
-    while finding is None and trainer.step < failed and trainer.peers is None:
+    while finding is None and trainer.step < failed and alone:
         good.take(trainer)
         finding = next(_of_next_step(trainer, good), None)
         if finding is None:

@@ -17,7 +17,7 @@ from minivae.checks import DataFileError, check_int, reject
 from minivae.console import Terminal
 from minivae.curves import curves
 from minivae.datasets import Dataset
-from minivae.distributed import Peers
+from minivae.distributed import MPIPeers
 from minivae.environment import versions
 from minivae.interruption import Interruption, Latch
 from minivae.keeper import Keeper, clear_leftovers, interval
@@ -41,12 +41,12 @@ def train(args: argparse.Namespace, terminal: Terminal) -> None:
     if not args.distributed:
         fit(args, terminal, latch, None)
         return
-    peers = Peers(latch)
+    peers = MPIPeers(latch)
     with peers.together():
         fit(args, terminal if peers.rank == 0 else Terminal(quiet=True), latch, peers)
 
 
-def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: Peers | None) -> None:
+def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: MPIPeers | None) -> None:
     check_int("--eval-samples", args.eval_samples, 1)
     check_int("--eval-examples", args.eval_examples, 1)
     interval(args.checkpoint_every)

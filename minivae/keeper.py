@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PREFIX = "training."  # of the arrays that are not parameters
 EVERY = "60s"
-FREE = ("epochs", "device")  # settings that may change between two parts of a training
+FREE = ("epochs", "device", "processes")  # settings that may change between two parts of a training
 
 
 class Keeper:

@@ -16,6 +16,7 @@ from minivae.kernels.adam import FusedAdam
 
 BLOCK = 65_536  # floats; four such arrays are one megabyte
 FLUSH_EVERY = 64  # steps
+WHOLE = slice(None)
 
 
 class SGD:
@@ -27,14 +28,14 @@ class SGD:
         self.steps = 0
         self.velocity = xp.zeros(size, dtype=dtype)
 
-    def step(self, values: Array, gradients: Array) -> None:
-        """Update ``values`` in place."""
+    def step(self, values: Array, gradients: Array, part: slice = WHOLE) -> None:
+        """Update ``values`` in place, or a part of them."""
         self.steps += 1
-        for part in _blocks(values.size):
-            v = self.velocity[part]
+        for block in _blocks(part, values.size):
+            v = self.velocity[block]
             v *= self.momentum
-            v += gradients[part]
-            values[part] -= self.learning_rate * v
+            v += gradients[block]
+            values[block] -= self.learning_rate * v
 
     def state(self) -> dict[str, Array]:
         """Return the arrays that a later run needs to go on as this one would."""
@@ -72,16 +73,16 @@ class Adam:
         self._scratch = xp.empty(min(size, BLOCK), dtype=dtype)
         self._xp = xp
 
-    def step(self, values: Array, gradients: Array) -> None:
-        """Update ``values`` in place."""
+    def step(self, values: Array, gradients: Array, part: slice = WHOLE) -> None:
+        """Update ``values`` in place, or a part of them."""
         self.steps += 1
         xp, beta1, beta2 = self._xp, self.beta1, self.beta2
         to_unbiased_root = math.sqrt((1 - beta2) / (1 - beta2**self.steps))  # √v̂ = √V · this
         rate = self.learning_rate * (1 - beta1) / (1 - beta1**self.steps) / to_unbiased_root
         eps = self.eps / to_unbiased_root
         flush = self.steps % FLUSH_EVERY == 0
-        for part in _blocks(values.size):
-            g, sums, square_sums = gradients[part], self.sums[part], self.square_sums[part]
+        for block in _blocks(part, values.size):
+            g, sums, square_sums = gradients[block], self.sums[block], self.square_sums[block]
             scratch = self._scratch[: g.size]
             sums *= beta1
             sums += g
@@ -97,7 +98,7 @@ class Adam:
             scratch += eps
             xp.divide(sums, scratch, out=scratch)
             scratch *= rate
-            values[part] -= scratch
+            values[block] -= scratch
 
     def state(self) -> dict[str, Array]:
         """Return the arrays that a later run needs to go on as this one would."""
@@ -123,5 +124,6 @@ def clip_by_norm(xp: ModuleType, gradients: Array, max_norm: float) -> None:
     gradients *= max_norm / xp.maximum(norm, max_norm)
 
 
-def _blocks(size: int) -> list[slice]:
-    return [slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK)]
+def _blocks(part: slice, size: int) -> list[slice]:
+    start, stop, _ = part.indices(size)
+    return [slice(at, min(at + BLOCK, stop)) for at in range(start, stop, BLOCK)]

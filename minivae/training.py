@@ -26,6 +26,7 @@ from minivae.optim import clip_by_norm, make_optimizer
 
 if TYPE_CHECKING:
     from minivae.models.base import Model
+    from minivae.peers import Peers
 
 CHECK_EVERY = 50  # steps between looks at the loss: on a GPU, each look is a wait
 
@@ -41,7 +42,7 @@ class Trainer:
     steps_per_epoch : batches in an epoch; the last may be smaller, none is dropped.
     totals : the sum of each term over this epoch so far, on the device.
     running : the mean of each term over this epoch so far, in nats per example.
-    peers : the other processes that train the same model on other rows of each batch, or None (``minivae.distributed``).
+    peers : the other processes that train the same model on other rows of each batch, or None (``minivae.peers``).
     history : name → one value per epoch; also ``kl_per_dimension``, a list per epoch.
     """
 
@@ -51,7 +52,7 @@ class Trainer:
         self._xp = model.xp_
         self.optimizer = make_optimizer(model.optimizer, vector.values.size, self._xp, vector.values.dtype, model.learning_rate)
         self.epoch = self.step = 0
-        self.peers: Any = None
+        self.peers: Peers | None = None
         self.steps_per_epoch = math.ceil(len(train) / model.batch_size)
         self.history: dict[str, list[Any]] = {}
         self.best_loss, self.best_epoch, self.best_values = math.inf, 0, None
@@ -70,17 +71,21 @@ class Trainer:
 
         With ``patience`` the parameters of the best epoch are put back at the end.
         """
+        self.advance(epochs, on_step, on_epoch)
+        if self.best_values is not None:
+            self.model.parameters_.values[...] = self.best_values
+
+    def advance(self, epochs: int, on_step: Hook | None = None, on_epoch: Hook | None = None) -> None:
+        """Do as ``run`` does, but leave the parameters as the last step left them, so that more epochs can follow."""
         patience, vector = self.model.patience, self.model.parameters_
         while not self.is_over(epochs):
-            self._run_epoch(on_step)
+            self.make_epoch(on_step)
             self._record()
             loss = self.history["test_loss" if self.test else "train_loss"][-1]
             if patience and loss < self.best_loss:
                 self.best_loss, self.best_epoch, self.best_values = loss, self.epoch, vector.values.copy()
             if on_epoch:
                 on_epoch(self)
-        if self.best_values is not None:
-            vector.values[...] = self.best_values
 
     def is_over(self, epochs: int) -> bool:
         """Return whether ``epochs`` epochs, or ``patience``, are at their end."""
@@ -133,7 +138,7 @@ class Trainer:
         self._noise = noise_source(self.model.noise, self._xp, seed, "noise", self.epoch)
         self.totals, self._seen, self._seconds = {}, 0, 0.0
 
-    def _run_epoch(self, on_step: Hook | None) -> None:
+    def make_epoch(self, on_step: Hook | None = None) -> None:
         """Make the steps that are still to come in this epoch."""
         if self._order is None:
             self._begin_epoch()
@@ -199,13 +204,17 @@ class Trainer:
         """Do what a step does on the device: on a GPU, nothing here waits for it."""
         model, vector = self.model, self.model.parameters_
         terms, loss = self._objective(x, noise, condition)
-        backward(loss, leaves=vector.parameters.values())
+        cotangent = self._xp.full((), self.peers.weight, dtype=loss.dtype) if self.peers else None
+        backward(loss, cotangent, vector.parameters.values())
         sums = {name: value.data.mean(dtype="float64") * len(x) for name, value in (*terms.items(), ("loss", loss))}
         if self.peers:
             sums = self.peers.average(vector.gradients, sums)
         if model.clip_norm is not None:
             clip_by_norm(self._xp, vector.gradients, model.clip_norm)
-        self.optimizer.step(vector.values, vector.gradients)
+        if self.peers:
+            self.peers.update(self.optimizer, vector.values, vector.gradients)
+        else:
+            self.optimizer.step(vector.values, vector.gradients)
         for name, total in sums.items():
             if name in self.totals:
                 self.totals[name] += total  # in place on a device, where a replayed step adds to it

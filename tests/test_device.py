@@ -159,7 +159,7 @@ def test_losses_are_read_back_only_every_so_many_steps(monkeypatch):
         trainer = trainer_of(mv.VAE, {"batch_size": 1})
         trainer.train.values = trainer.train.values[np.arange(n) % 26]
         with strict_cupy.counting() as counts:
-            trainer._run_epoch(None)
+            trainer.make_epoch()
         return counts.synchronisations
 
     terms = 3  # reconstruction, KL, loss

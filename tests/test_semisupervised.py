@@ -235,8 +235,9 @@ def test_what_cannot_be_learned_is_refused(kind):
         (M1, {"weight_decay": -1.0}, "weight_decay: expected"),
         (M1, {"classifier_hidden_dims": 3}, "classifier_hidden_dims: expected a tuple of widths"),
         (M2, {"classification_weight": math.nan}, "classification_weight: expected"),
-        (M2, {"free_bits": 0.1}, "free_bits and capacity: expected 0"),
-        (M2, {"capacity": 1.0}, "free_bits and capacity: expected 0"),
+        (M2, {"free_bits": 0.1}, "free_bits: expected 0.0: this objective has no use for it"),
+        (M2, {"capacity": 1.0}, "capacity: expected 0.0: this objective has no use for it"),
+        (M2, {"n_samples": 2}, "n_samples: expected 1: this objective has no use for it"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(kind, settings, fragment):

@@ -51,6 +51,26 @@ def test_loss_is_a_sum_over_pixels_and_latents_averaged_over_the_batch_once(smal
     assert weighted.loss(terms).item() == pytest.approx((reconstruction + beta * kl).mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", [mv.VAE, mv.ConditionalVAE])
+def test_several_samples_are_averaged_before_the_loss(kind):
+    """(M.3)'s mean over q by 5 draws, against the five objectives of one draw each."""
+    y = np.arange(53) % 4
+    one, five = (kind(**SMALL, dtype="float64", epochs=1, batch_size=53, n_samples=s).fit(X, y) for s in (1, 5))
+    five.parameters_.values[...] = one.parameters_.values
+    draws, condition = noise(5, 53, K), one._condition(y, 53)
+    x = X.astype(np.float64)
+    terms = five.terms(x, Noise(draws), condition)
+    apart = [one.terms(x, Noise(draw), condition) for draw in draws]
+    for name in ("reconstruction", "kl"):
+        np.testing.assert_allclose(terms[name].data, np.mean([each[name].data for each in apart], axis=0), rtol=1e-12)
+    backward(five.loss(terms), leaves=five.parameters_.parameters.values())
+    gradients = []
+    for each in apart:
+        backward(one.loss(each), leaves=one.parameters_.parameters.values())
+        gradients.append(one.parameters_.gradients.copy())
+    np.testing.assert_allclose(five.parameters_.gradients, np.mean(gradients, axis=0), rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("n", [1, 2, 53])
 def test_loss_does_not_depend_on_the_batch_size(n):
     x, epsilon = np.repeat(X[:1], n, axis=0).astype(np.float64), np.full(K, 0.7)
@@ -352,10 +372,12 @@ SETTINGS = {
     "noise": ["philox", None],
     "device": ["gpu", None],
     "dtype": ["float16", np.float32],
+    "processes": [0, -1, 1.5, 257],
     "beta": [-1.0, math.nan, None],
     "warm_up_epochs": [-1, 0.5],
     "free_bits": [-0.1, math.inf],
     "capacity": [-1.0, math.nan],
+    "n_samples": [0, 1.5],
 }
 
 

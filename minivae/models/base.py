@@ -18,6 +18,7 @@ from minivae.likelihoods import make_likelihood
 from minivae.models.settings import Settings
 from minivae.nn import MLP, Blank, ParameterVector
 from minivae.ops import concat, reshape
+from minivae.team import team
 from minivae.training import Hook, Trainer
 
 Self = TypeVar("Self", bound="Model")
@@ -118,7 +119,8 @@ class Model(Settings):
         self.history_ = trainer.history
         if on_start:
             on_start(trainer)
-        trainer.run(self.epochs, on_step, on_epoch)
+        with team(trainer, self.processes):
+            trainer.run(self.epochs, on_step, on_epoch)
         return self
 
     def _build(self, n_features: int, data_mean: np.ndarray | None = None, rng: Any = None) -> None:

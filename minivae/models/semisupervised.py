@@ -120,8 +120,9 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
     def _check_settings(self) -> None:
         super()._check_settings()
         check_real("classification_weight", self.classification_weight, 0)
-        if self.free_bits or self.capacity:
-            reject("free_bits and capacity", "0: this objective has no use for them", f"{self.free_bits}, {self.capacity}")
+        for name, unused in {"free_bits": 0.0, "capacity": 0.0, "n_samples": 1}.items():
+            if getattr(self, name) != unused:
+                reject(name, f"{unused}: this objective has no use for it", getattr(self, name), "leave it out")
 
     def _make_layers(self, rng: np.random.Generator) -> tuple[MLP, ...]:
         networks = super()._make_layers(rng)

@@ -20,6 +20,8 @@ from minivae.optim import OPTIMIZERS
 
 Self = TypeVar("Self", bound="Settings")
 
+MOST_PROCESSES = 256
+
 
 @dataclass(kw_only=True, eq=False)
 class Settings:
@@ -43,6 +45,7 @@ class Settings:
     noise : where random numbers come from: "generator", the array module's own, which is fast; or "counter", a function of seed and
         position, which draws the same on every device and lets a GPU replay its steps (``minivae.counter_noise``).
     device : "cpu", "cuda" or "auto".  dtype : "float32" or "float64".
+    processes : how many processes share the work of a step on the CPU (``minivae.team``); the last bits of a sum depend on it.
     """
 
     latent_dim: int = 20
@@ -64,6 +67,7 @@ class Settings:
     noise: str = "generator"
     device: str = "auto"
     dtype: str = "float32"
+    processes: int = 1
 
     def _check_settings(self) -> None:
         """Refuse settings that cannot be used; ``fit`` asks before it does anything."""
@@ -88,6 +92,7 @@ class Settings:
         check_choice("noise", self.noise, NOISES)
         check_choice("device", self.device, DEVICES)
         check_choice("dtype", self.dtype, ("float32", "float64"))
+        check_int("processes", self.processes, 1, MOST_PROCESSES)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the settings by name."""

@@ -12,7 +12,7 @@ from minivae.checks import check_int, check_real, reject
 from minivae.estimators import kl_per_dimension
 from minivae.models.generative import Generative
 from minivae.objectives import capacity_loss, free_bits_kl, negative_elbo, warm_up
-from minivae.ops import kl_standard_normal, reparameterize
+from minivae.ops import kl_standard_normal, mean, reparameterize
 
 
 class Variational(Generative):
@@ -51,6 +51,7 @@ class VAE(Variational):
     warm_up_epochs : epochs over which that weight rises from 0; with ``capacity``, over which C does.
     free_bits : nats that each latent dimension may tell free of charge.
     capacity : nats that all of them together are held to.
+    n_samples : samples z of each example that E_q is averaged over in training; more of them make the gradient less noisy.
 
     All other parameters are those of ``minivae.models.settings.Settings``.
 
@@ -65,6 +66,7 @@ class VAE(Variational):
     warm_up_epochs: int = 0
     free_bits: float = 0.0
     capacity: float = 0.0
+    n_samples: int = 1
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -72,19 +74,19 @@ class VAE(Variational):
         check_int("warm_up_epochs", self.warm_up_epochs, 0)
         check_real("free_bits", self.free_bits, 0)
         check_real("capacity", self.capacity, 0)
+        check_int("n_samples", self.n_samples, 1)
         if self.free_bits and self.capacity:
             reject("free_bits", "0 where capacity is set", self.free_bits, "choose one of the two")
 
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
-        """Return −log p(x|z) at one sample z ~ q(z|x), and KL(q(z|x) ‖ p(z)), each (n,) in nats."""
-        mean, log_var = self.posterior(x, condition)
-        z = reparameterize(mean, log_var, standard_normal(rng, mean.shape, mean.dtype))  # (R.1)
-        terms = {
-            "reconstruction": self.likelihood_.nll(x, self.decoder(z, condition)),
-            "kl": kl_standard_normal(mean, log_var),  # (K.1)
-        }
+        """Return −log p(x|z) at z ~ q(z|x), the mean over ``n_samples`` of them, and KL(q(z|x) ‖ p(z)), each (n,) in nats."""
+        mu, log_var = self.posterior(x, condition)
+        samples = (self.n_samples,) if self.n_samples > 1 else ()
+        z = reparameterize(mu, log_var, standard_normal(rng, (*samples, *mu.shape), mu.dtype))  # (R.1), (n, k) or (s, n, k)
+        nll = self.likelihood_.nll(x, self.decoder(z, condition))
+        terms = {"reconstruction": mean(nll, axis=0) if samples else nll, "kl": kl_standard_normal(mu, log_var)}  # (K.1)
         if self.free_bits:
-            terms["free_bits_kl"] = free_bits_kl(kl_standard_normal(mean[..., None], log_var[..., None]), self.free_bits)
+            terms["free_bits_kl"] = free_bits_kl(kl_standard_normal(mu[..., None], log_var[..., None]), self.free_bits)
         return terms
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:

@@ -53,8 +53,8 @@ BUGS = (
         "models/vae.py",
         (
             (
-                "z = reparameterize(mean, log_var, standard_normal(rng, mean.shape, mean.dtype))",
-                "z = reparameterize(mean, log_var, standard_normal(rng, mean.shape, mean.dtype)[:1])",
+                "standard_normal(rng, (*samples, *mu.shape), mu.dtype))",
+                "standard_normal(rng, (*samples, *mu.shape), mu.dtype)[:1])",
             ),
         ),
         group=2,
