@@ -40,7 +40,8 @@ def run(args):
     if args.in_torch:
         train, test = mv.datasets.load("mnist", args.data_dir)
         sitting = Sitting(PYTHAE, 0, train, test, Path("none"), Log(Path("none")))
-        papers_torch.run(PYTHAE, *(rows.values for rows in (sitting.trainer.train, sitting.trainer.test, sitting.model._rows(test.values))))
+        parts = (sitting.trainer.train, sitting.trainer.test, sitting.model._rows(test.values))
+        papers_torch.run(PYTHAE, *(rows.values for rows in parts))
         return
     deadline, log = time.monotonic() + 60 * args.minutes, Log(args.results / "papers.csv")
     if not args.table:

@@ -24,7 +24,7 @@ class Node:
 
     __slots__ = ("inputs", "op", "saved", "xp")
 
-    def __init__(self, op: Op, xp: Any, saved: tuple[Any, ...], inputs: tuple[Tensor | None, ...]) -> None:
+    def __init__(self, op: Op, xp: Any, saved: tuple[Any, ...], inputs: list[Tensor | None]) -> None:
         self.op, self.xp, self.saved = op, xp, saved
         self.inputs = inputs  # None where the argument is a constant
 
@@ -125,8 +125,8 @@ def apply(op: Op, *inputs: Any, **options: Any) -> Tensor:
         reject(op.name, "arguments whose shapes fit together", f"{shapes} ({error})")
     result = Tensor(data)
     if _mode.recording:
-        parents = tuple(t if isinstance(t, Tensor) and t.requires_grad else None for t in inputs)
-        if any(parent is not None for parent in parents):
+        parents = [t if isinstance(t, Tensor) and t.requires_grad else None for t in inputs]
+        if parents.count(None) < len(parents):
             result.requires_grad = True
             result.node = Node(op, xp, saved, parents)
     return result
@@ -163,9 +163,9 @@ def backward(output: Tensor, cotangent: Array | None = None, leaves: Iterable[Te
         if node is None:
             _keep(tensor, g)
             continue
-        needs = tuple(parent is not None for parent in node.inputs)
+        needs = [parent is not None for parent in node.inputs]
         if node.op.writes_into:  # a tensor's first gradient may go straight to where it will live; a second is added to it
-            into = tuple(None if t is None or t in gradients else t.buffer for t in node.inputs)
+            into = [None if t is None or t in gradients else t.buffer for t in node.inputs]
             partials = node.op.backward(node.xp, node.saved, g, needs, into)
         else:
             partials = node.op.backward(node.xp, node.saved, g, needs)
