@@ -68,7 +68,7 @@ class MinivaeTwo(Minivae):
         return len(self.batches) - 1
 
     def step(self, x, noise=None):
-        from minivae.team import team
+        from minivae.parallel.team import team
 
         if self.trainer.peers is None:
             self.processes.enter_context(team(self.trainer, 2, follow=self._step))
@@ -289,7 +289,7 @@ class GemmFloor:
 
 CONTENDERS = {
     "minivae": Minivae,
-    "minivae, two processes": MinivaeTwo,
+    "minivae x 2": MinivaeTwo,
     "torch eager": TorchEager,
     "torch eager, fused Adam": TorchFused,
     "torch.compile, fused Adam": TorchCompile,

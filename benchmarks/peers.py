@@ -22,7 +22,7 @@ from benchmarks.workloads import CHECK_STEPS, WORKLOADS, reference_losses
 
 TOLERANCE = 2e-5  # relative, on losses of a few hundred nats: float32 sums of 784 pixels, and four steps that compound
 BATCHES = 16
-OURS, FLOOR = ("minivae", "minivae, two processes"), "GEMMs alone"
+OURS, FLOOR = ("minivae", "minivae x 2"), "GEMMs alone"
 
 
 def add_arguments(parser):
@@ -35,7 +35,7 @@ def run(args):
     present = [name for name in args.only if importlib.util.find_spec(CONTENDERS[name].package)]
     for name in (name for name in args.only if name not in present):
         say(f"{name}: absent, {CONTENDERS[name].package} is not installed (pip install 'minivae[bench]')")
-    columns = ("work", "contender", "ms a step", "fastest", "slowest", *(f"{ours} / it" for ours in OURS))
+    columns = ("work", "contender", "ms", "least", "most", *(f"{ours} / it" for ours in OURS))
     table = Table("peers", columns, timing.header(args), args.results)
     for work in args.work:
         medians = {}

@@ -98,7 +98,7 @@ def jax(path: str, epochs: int) -> dict:
 
 SCRIPTS = {  # and the package that has to be installed
     "minivae": (minivae, "minivae"),
-    "minivae, two processes": (minivae_two, "threadpoolctl"),
+    "minivae x 2": (minivae_two, "threadpoolctl"),
     "torch": (torch, "torch"),
     "jax": (jax, "jax"),
 }

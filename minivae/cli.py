@@ -17,19 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minivae import datasets, lessons, plots, verify
+from minivae import datasets, plots, verify
 from minivae.anomaly import auroc, threshold
 from minivae.backend import to_numpy
 from minivae.checkpoint import write_whole
 from minivae.checks import MinivaeError, check_int, reject
-from minivae.console import Terminal
+from minivae.command import lessons
+from minivae.command.console import Terminal
+from minivae.command.environment import environment
+from minivae.command.fitting import gallery, train
+from minivae.command.parser import build_parser, completion_script
 from minivae.datasets import Dataset
-from minivae.environment import environment
-from minivae.explore import explorer
-from minivae.fitting import gallery, train
 from minivae.interruption import Interruption, interruptible
-from minivae.parser import build_parser, completion_script
-from minivae.report import report as report_page
+from minivae.pages.explore import explorer
+from minivae.pages.report import report as report_page
 from minivae.runs import Run
 from minivae.scores import entropy_floor, score
 from minivae.selection import choose, code_of, some_classes

@@ -26,7 +26,7 @@ from minivae.optim import clip_by_norm, make_optimizer
 
 if TYPE_CHECKING:
     from minivae.models.base import Model
-    from minivae.peers import Peers
+    from minivae.parallel.peers import Peers
 
 CHECK_EVERY = 50  # steps between looks at the loss: on a GPU, each look is a wait
 
@@ -42,7 +42,7 @@ class Trainer:
     steps_per_epoch : batches in an epoch; the last may be smaller, none is dropped.
     totals : the sum of each term over this epoch so far, on the device.
     running : the mean of each term over this epoch so far, in nats per example.
-    peers : the other processes that train the same model on other rows of each batch, or None (``minivae.peers``).
+    peers : the other processes that train the same model on other rows of each batch, or None (``minivae.parallel.peers``).
     history : name → one value per epoch; also ``kl_per_dimension``, a list per epoch.
     """
 
@@ -138,24 +138,24 @@ class Trainer:
         self._noise = noise_source(self.model.noise, self._xp, seed, "noise", self.epoch)
         self.totals, self._seen, self._seconds = {}, 0, 0.0
 
-    def make_epoch(self, on_step: Hook | None = None) -> None:
-        """Make the steps that are still to come in this epoch."""
+    def make_epoch(self, on_step: Hook | None = None, watch: bool = True) -> None:
+        """Make the steps that are still to come in this epoch, and ``watch`` whether all numbers stay finite."""
         if self._order is None:
             self._begin_epoch()
         size, began = self.model.batch_size, time.perf_counter() - self._seconds
-        good = Snapshot(self)
+        good = Snapshot(self) if watch else None
         with self.steps(self._order, self._noise) as make_step:
             while len(self._order):
                 index, self._order = self._order[:size], self._order[size:]
                 make_step(index)
                 self._seconds = time.perf_counter() - began
-                if self.step % CHECK_EVERY == 0:
+                if good and self.step % CHECK_EVERY == 0:
                     if not is_finite(self):
                         diagnose(self, good)
                     good.take(self)
                 if on_step:
                     on_step(self)
-            if not is_finite(self):
+            if good and not is_finite(self):
                 diagnose(self, good)
         self.epoch, self._order = self.epoch + 1, None
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from minivae import MODELS
+from minivae.command.environment import versions
 from minivae.datasets import Dataset, load
-from minivae.environment import versions
 from minivae.scores import score
 
 SETTINGS = {"latent_dim": 4, "hidden_dims": (17,), "epochs": 2, "learning_rate": 3e-3, "device": "cpu", "seed": 3}

@@ -296,7 +296,7 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_traceback_reaches_the_command_line(command, capfd, monkeypatch):
     """Whatever is typed, the answer is a result, or exit code 2 with one line on standard error and nothing on standard output."""
-    monkeypatch.setattr("minivae.fitting.LEAST_STEPS", 1)
+    monkeypatch.setattr("minivae.command.fitting.LEAST_STEPS", 1)
     monkeypatch.setattr(mv.models.base.Model, "fit", refuse_to_train)
     codes = {0: 0, 2: 0}
 

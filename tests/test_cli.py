@@ -17,7 +17,7 @@ import pytest
 import minivae as mv
 from minivae import verify
 from minivae.cli import COMMANDS, main
-from minivae.parser import build_parser
+from minivae.command.parser import build_parser
 from tests.helpers import MNIST, needs_mnist
 
 TINY = ["--latent-dim", "2", "--hidden-dims", "13", "--epochs", "3", "--device", "cpu"]
@@ -163,7 +163,7 @@ def test_every_model_trains_and_can_be_asked(cli, model):
 
 
 def test_epochs_are_many_on_small_data_unless_given(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr("minivae.fitting.LEAST_STEPS", 30)
+    monkeypatch.setattr("minivae.command.fitting.LEAST_STEPS", 30)
     np.save(tmp_path / "few.npy", np.random.default_rng(0).random((10, 3)))
     arguments = ["--data", "few.npy", "--latent-dim", 2, "--hidden-dims", 5, "--batch-size", 8, "--quiet"]
     cli("train", *arguments, "--name", "few")
@@ -365,7 +365,7 @@ def test_an_interruption_is_130_and_leaves_nothing(cli, monkeypatch, tmp_path):
         assert os.listdir("runs")  # the draft is there
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("minivae.console._Plain.on_epoch", interrupt)
+    monkeypatch.setattr("minivae.command.console._Plain.on_epoch", interrupt)
     code, out, err = cli("train", *TINY)
     assert (code, out) == (130, "")
     assert err.endswith("\nminivae: interrupted\n")

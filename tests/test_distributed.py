@@ -17,7 +17,7 @@ import minivae as mv
 from minivae import checkpoint
 from minivae.checks import DeviceError
 from minivae.interruption import Latch
-from minivae.peers import Share
+from minivae.parallel.peers import Share
 
 pytest.importorskip("mpi4py", reason="mpi4py is not installed (pip install 'minivae[mpi]')")
 needs_mpi = pytest.mark.skipif(shutil.which("mpiexec") is None, reason="mpiexec is not installed")
@@ -145,7 +145,7 @@ def test_shares_of_the_noise_are_the_whole():
 
 
 def test_without_mpi4py_the_reason_and_the_mend_are_given(monkeypatch):
-    from minivae.distributed import MPIPeers
+    from minivae.parallel.mpi import MPIPeers
 
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(DeviceError, match=r"minivae\[mpi\]"):

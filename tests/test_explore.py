@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pages import run_of, small_model, small_test_set
 
-from minivae.explore import DRAWS, EXAMPLES, PROOFS, explorer, record_of
+from minivae.pages.explore import DRAWS, EXAMPLES, PROOFS, explorer, record_of
 from minivae.selection import spread
 
 CASES = {

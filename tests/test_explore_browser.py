@@ -10,9 +10,9 @@ import pytest
 from browser import PHONE, WIDE, canvas, needs_browser, pixels, quiet, show
 from pages import run_of, small_model, small_test_set
 
-from minivae.explore import explorer
 from minivae.nn import ACTIVATIONS
-from minivae.report import report
+from minivae.pages.explore import explorer
+from minivae.pages.report import report
 
 pytestmark = needs_browser
 
@@ -97,7 +97,7 @@ def test_decoder_is_pythons(browser, page_of, test, activation, likelihood):
 
 def test_a_decoder_that_differs_is_denounced(browser, page_of, model, test, monkeypatch):
     """The page checks itself: with one of Python's values moved by 2e-5 it says so."""
-    from minivae import explore
+    from minivae.pages import explore
 
     true_proof = explore.proof
 

@@ -12,7 +12,7 @@ import pytest
 
 import minivae
 from minivae import guide
-from minivae.parser import build_parser
+from minivae.command.parser import build_parser
 
 ROOT = Path(minivae.__file__).parents[1]
 STEPS = guide.reading_order()

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
-from minivae import charts
-from minivae.markup import Markup, data_script, join, page, table, tag
+from minivae.pages import charts
+from minivae.pages.markup import Markup, data_script, join, page, table, tag
 
 
 def test_text_and_attributes_are_escaped_and_markup_is_not():

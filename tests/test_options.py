@@ -10,7 +10,7 @@ import pytest
 
 from minivae import MODELS
 from minivae.checks import InputError
-from minivae.options import add_settings, given_settings, help_of, option
+from minivae.command.options import add_settings, given_settings, help_of, option
 from tests.helpers import complaint
 
 

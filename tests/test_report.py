@@ -11,10 +11,10 @@ import pytest
 from pages import run_of, small_model, small_test_set
 
 from minivae import MODELS
-from minivae.markup import VOID
-from minivae.report import report
+from minivae.pages.markup import VOID
+from minivae.pages.report import report
+from minivae.pages.trained import objective_of
 from minivae.selection import code_of
-from minivae.trained import objective_of
 
 
 class Reader(HTMLParser):

@@ -15,6 +15,7 @@ import pytest
 import minivae as mv
 from minivae.checks import DeviceError, InputError, MinivaeError, NonFiniteError
 from minivae.optim import Adam
+from minivae.training import CHECK_EVERY
 
 pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (pip install 'minivae[processes]')")
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux alone")
@@ -114,6 +115,20 @@ def test_follower_that_dies_is_noticed():
         mv.VAE(**SMALL, processes=3).fit(ROWS, on_step=kill)
 
 
+def test_bad_data_that_a_follower_meets_is_complained_of_as_always(tmp_path, monkeypatch):
+    """A mapped file that is too large to be looked through before: each batch is checked when it is taken."""
+    rows = ROWS.astype("float32")
+    rows[100] = np.nan
+    np.save(tmp_path / "rows.npy", rows)
+    monkeypatch.setattr("minivae.batches.CHECK_AT_ONCE", 0)
+    seen = set()
+    for seed in range(8):  # so that the row is in the share of each in turn
+        with pytest.raises(MinivaeError, match=r"^x: expected .* row 100") as caught:
+            mv.VAE(**SMALL, processes=2, seed=seed).fit(np.load(tmp_path / "rows.npy", mmap_mode="r"))
+        seen.add(type(caught.value))
+    assert seen == {InputError, MinivaeError}  # from this process, and from the other
+
+
 def test_followers_end_when_the_first_process_is_killed(tmp_path):
     script = f"""
 import numpy as np, minivae as mv, os
@@ -140,15 +155,19 @@ def is_running(pid: str) -> bool:
         return False
 
 
-def test_what_stops_being_finite_is_named_as_by_one_process():
+@pytest.mark.parametrize("step", [4, CHECK_EVERY])
+def test_what_stops_being_finite_is_named_as_by_one_process(step):
+    """Also when it does so where the numbers are looked at: a follower that looked too might see what the first has not yet."""
+
     def poison(trainer):
-        if trainer.step == 4:
+        if trainer.step == step:
             trainer.model.encoder_.layers[0].weight.data[2, 3] = np.nan
+            time.sleep(0.01)
 
     messages = []
     for processes in (1, 2):
         with pytest.raises(NonFiniteError) as caught:
-            mv.VAE(**SMALL, processes=processes).fit(ROWS, on_step=poison)
+            mv.VAE(**SMALL | {"epochs": 30}, processes=processes).fit(ROWS, on_step=poison)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
     assert "encoder.0.weight" in messages[0]

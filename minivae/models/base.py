@@ -18,7 +18,7 @@ from minivae.likelihoods import make_likelihood
 from minivae.models.settings import Settings
 from minivae.nn import MLP, Blank, ParameterVector
 from minivae.ops import concat, reshape
-from minivae.team import team
+from minivae.parallel.team import team
 from minivae.training import Hook, Trainer
 
 Self = TypeVar("Self", bound="Model")

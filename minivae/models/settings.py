@@ -45,7 +45,7 @@ class Settings:
     noise : where random numbers come from: "generator", the array module's own, which is fast; or "counter", a function of seed and
         position, which draws the same on every device and lets a GPU replay its steps (``minivae.counter_noise``).
     device : "cpu", "cuda" or "auto".  dtype : "float32" or "float64".
-    processes : how many processes share the work of a step on the CPU (``minivae.team``); the last bits of a sum depend on it.
+    processes : how many share the work of a step on the CPU (``minivae.parallel.team``); the last bits of a sum depend on it.
     """
 
     latent_dim: int = 20

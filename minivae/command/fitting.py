@@ -14,16 +14,16 @@ import numpy as np
 from minivae import MODELS, checkpoint, datasets, plots
 from minivae.checkpoint import write_whole
 from minivae.checks import DataFileError, check_int, reject
-from minivae.console import Terminal
+from minivae.command.console import Terminal
+from minivae.command.environment import versions
+from minivae.command.options import given_settings, option
+from minivae.command.parser import LEAST_STEPS
 from minivae.curves import curves
 from minivae.datasets import Dataset
-from minivae.distributed import MPIPeers
-from minivae.environment import versions
 from minivae.interruption import Interruption, Latch
 from minivae.keeper import Keeper, clear_leftovers, interval
 from minivae.models.settings import from_json
-from minivae.options import given_settings, option
-from minivae.parser import LEAST_STEPS
+from minivae.parallel.mpi import MPIPeers
 from minivae.runs import CHECKPOINT, CONFIG, HISTORY, MODEL, Draft, as_json, history_csv, source_record, unfinished
 from minivae.scores import score
 from minivae.selection import choose, some_classes

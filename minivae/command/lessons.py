@@ -6,7 +6,7 @@ import dataclasses
 
 from minivae import guide, trace, verify
 from minivae.checks import reject
-from minivae.console import Terminal
+from minivae.command.console import Terminal
 from minivae.tables import EXPLAIN_HEADER, explain_rows
 
 

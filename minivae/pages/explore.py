@@ -9,9 +9,9 @@ import numpy as np
 
 from minivae.autodiff import no_grad
 from minivae.backend import generator, standard_normal, to_numpy
-from minivae.charts import grey, limits
 from minivae.datasets import Dataset
-from minivae.markup import Markup, asset, data_script, join, page
+from minivae.pages.charts import grey, limits
+from minivae.pages.markup import Markup, asset, data_script, join, page
 from minivae.plots import latent
 from minivae.runs import Run
 from minivae.selection import code_of, spread

@@ -16,7 +16,7 @@ import numpy as np
 from minivae.backend import Array
 from minivae.checks import DeviceError, MinivaeError, reject
 from minivae.interruption import Latch
-from minivae.peers import Peers, check_is_a_mean_over_examples
+from minivae.parallel.peers import Peers, check_is_a_mean_over_examples
 
 if TYPE_CHECKING:
     from minivae.training import Trainer

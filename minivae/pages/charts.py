@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from minivae.curves import LOG_EPOCHS
-from minivae.markup import Markup, tag
+from minivae.pages.markup import Markup, tag
 
 CLASSES = 10  # colours that the style sheets have for classes
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 320, 190, 38, 22, 8  # of a chart and its margins

@@ -13,6 +13,7 @@ if it were alone.  The others are forked copies of it: they have the data, the m
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import mmap
@@ -29,7 +30,7 @@ import numpy as np
 
 from minivae.backend import Array
 from minivae.checks import DeviceError, MinivaeError, reject
-from minivae.peers import Peers, check_is_a_mean_over_examples
+from minivae.parallel.peers import Peers, check_is_a_mean_over_examples
 
 if TYPE_CHECKING:
     from minivae.training import Trainer
@@ -57,7 +58,7 @@ def team(trainer: Trainer, processes: int, follow: Callable[[], object] | None =
     with _few_blas_threads(processes):
         peers = Team(trainer, processes)
         try:
-            peers.start(follow or trainer.make_epoch)
+            peers.start(follow or functools.partial(trainer.make_epoch, watch=False))
             yield
         finally:
             peers.leave()
@@ -70,13 +71,14 @@ class Team(Peers):
         super().__init__(0, processes)
         self._trainer, vector = trainer, trainer.model.parameters_
         size, dtype = vector.values.size, vector.values.dtype
-        self._unit = LINE // dtype.itemsize
-        width = -(-size // self._unit) * self._unit
-        bounds = [size * rank // processes // self._unit * self._unit for rank in range(processes)] + [size]
+        unit = LINE // dtype.itemsize
+        width = -(-size // unit) * unit
+        bounds = [size * rank // processes // unit * unit for rank in range(processes)] + [size]
         self._parts = [slice(*pair) for pair in itertools.pairwise(bounds)]
         self._arrived = memoryview(_shared((processes * LINE // 8,), "int64"))
         self._learning_rate, self._sums = _shared((1,), "float64"), _shared((processes, MOST_TERMS), "float64")
         self._gradients = _shared((processes, width), dtype)[:, :size]
+        self._last_words = memoryview(_shared((4096,), "uint8"))  # of a process that has met bad data, say
         self._meetings = 0  # how often this process has come to one
         self._others: list[int] = []
 
@@ -102,6 +104,9 @@ class Team(Peers):
             vector.move(vector.values, self._gradients[rank])
             while True:
                 follow()
+        except MinivaeError as error:
+            words = str(error).encode()[: len(self._last_words)]
+            self._last_words[: len(words)] = words
         except BaseException:
             traceback.print_exc()
         finally:
@@ -141,8 +146,6 @@ class Team(Peers):
             self._arrive()
 
     def leave(self) -> bool:
-        if self.rank > 0:
-            os._exit(0)  # the first process has come to the same end, and will say so
         if self._trainer.peers is self:
             for child in self._others:
                 os.kill(child, signal.SIGKILL)  # it has nothing that is to be kept
@@ -192,7 +195,8 @@ class Team(Peers):
                 os._exit(1)
         elif os.waitpid(self._others[rank - 1], os.WNOHANG)[0]:
             self._others.pop(rank - 1)
-            raise MinivaeError(f"processes: process {rank} of {self.size} has died; what it printed says why, or the system's log")
+            words = bytes(self._last_words).rstrip(b"\0").decode(errors="ignore")
+            raise MinivaeError(words or f"processes: process {rank} of {self.size} has died; look at what it printed")
 
 
 def _shared(shape: tuple[int, ...], dtype: Any) -> Array:

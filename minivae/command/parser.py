@@ -13,10 +13,10 @@ from typing import NoReturn
 import minivae
 from minivae import MODELS, datasets
 from minivae.checks import one_line
+from minivae.command.options import add_settings, real, whole
 from minivae.keeper import EVERY
 from minivae.latent import PATHS
 from minivae.ops import ALL_OPS
-from minivae.options import add_settings, real, whole
 
 LEAST_STEPS = 3000  # of training, unless --epochs is given: on small data 20 epochs would be over before much is learned
 
