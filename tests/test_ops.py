@@ -11,6 +11,7 @@ from op_cases import CASES
 from minivae.autodiff import Tensor, backward
 from minivae.checks import InputError
 from minivae.ops import ALL_OPS, dense, elu, gaussian_nll, leaky_relu, relu
+from minivae.ops.dense import FEW_ROWS
 from minivae.ops.examples import EXAMPLES, Example
 
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
@@ -154,6 +155,21 @@ def test_what_does_not_fit_is_refused(name: str, refusal) -> None:
         ALL_OPS[name](*(np.ones(shape) for shape in refusal.shapes), **refusal.options)
     assert name in str(error.value)
     assert refusal.fragment in str(error.value)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("rows", [5, FEW_ROWS + 1])
+def test_dense_gradients_of_few_rows_and_of_many_are_the_plain_ones(rows: int, transpose: bool) -> None:
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((rows, 7)), rng.standard_normal((3, 7) if transpose else (7, 3))
+    out, saved = dense.forward(np, x, weight, transpose=transpose)
+    g = cotangent_for(out)
+    dx, dw = dense.backward(np, saved, g, (True, True))
+    # sums of as many products as there are rows: some roundings of 1e-16
+    expected_dx = np.einsum("nm,md->nd" if transpose else "nm,dm->nd", g, weight)
+    expected_dw = np.einsum("nm,nd->md", g, x) if transpose else np.einsum("nd,nm->dm", x, g)
+    np.testing.assert_allclose(dx, expected_dx, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(dw, expected_dw, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("transpose", [False, True])

@@ -10,6 +10,7 @@ SAME_DTYPE = "All arguments of the op have one dtype."
 BROADCASTS = "Zeros of any trailing axes of x broadcast to the same result; which of them is fastest is another matter."
 
 EQUIVALENTS = {
+    "dense_backward: len(g) < FEW_ROWS → len(g) <= FEW_ROWS": "Both ways are the same product.",
     "sigmoid_forward: x > 0 → x >= 0": SAME_AT_ZERO,
     "softplus_forward: x > 0 → x >= 0": SAME_AT_ZERO,
     "reparameterize_variance_forward: r > 0 → r >= 0": SAME_AT_ZERO,
