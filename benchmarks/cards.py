@@ -14,7 +14,7 @@ class Card:
 
     The first attributes are for the reader.  The others do what they say: ``stages`` are run one after the other; after each the
     test set is scored with ``samples`` importance samples, after the last with ``final_samples``.  ``adam`` overrides attributes
-    of the optimiser; with ``ones`` its second moment begins at one.  ``validation`` rows of the training set are held out, and
+    of the optimiser, whose second moment begins at ``second_moment``.  ``validation`` rows of the training set are held out, and
     the best epoch by them is kept.  A figure from ``low`` to ``high`` reproduces the published one.
     """
 
@@ -36,7 +36,7 @@ class Card:
     final_samples: int = 5000
     measure: str = "NLL"
     adam: dict[str, float] = field(default_factory=dict)
-    ones: bool = False
+    second_moment: float = 0.0
     note: str = ""
 
     def verdict(self, stage: int, figure: float) -> str:
@@ -68,7 +68,8 @@ PYTHAE = Card(
     low=89.28,
     high=90.28,
     data="MNIST, each pixel drawn once from its grey value with our seed (the published draw is another file, of the same "
-    "distribution); 50,000 to train, 10,000 to validate, 10,000 to test",
+    "distribution; ours takes the same random numbers for the i-th image of each part); 50,000 to train, 10,000 to validate, "
+    "10,000 to test",
     architecture="784-400-40, ReLU, Bernoulli; Glorot-uniform weights, zero biases (the source: PyTorch's own)",
     optimisation="Adam, batch 100, 500 epochs at 1e-4, times 10^(-1/5) after 200 and after 350; the best epoch by validation "
     "is kept",
@@ -78,35 +79,41 @@ PYTHAE = Card(
     validation=10_000,
     samples=200,
     final_samples=200,
+    note="The same protocol in PyTorch on the same pixels (--in-torch), measured on 2026-11-21, gives NLL 92.82 ± 0.23 at its best "
+    "epoch, 481: so what is missing to 89.78 is missing from the protocol as it is written down, not from this package.",
 )
 
-# Burda, Grosse & Salakhutdinov 2015, Table 1, one stochastic layer: published NLL and the width of what honest repetitions find.
+# Burda, Grosse & Salakhutdinov 2015, Table 1, one stochastic layer: published NLL, and how far from it a repetition may end.
+# Honest ones have found up to 1.02 more for the VAE, and nothing more for the IWAE, whose tolerance must not reach the VAE's.
 TABLE_1 = {("VAE", 1): 86.76, ("VAE", 5): 86.47, ("VAE", 50): 86.35, ("IWAE", 5): 85.54, ("IWAE", 50): 84.78}
-BELOW, ABOVE = 0.5, 1.05
-ADAM = {
-    "paper": ("Adam with beta1 = .9, epsilon = 1e-4, as the paper says", {"eps": 1e-4}),
+BELOW, ABOVE = 0.5, {"VAE": 1.05, "IWAE": 0.4}
+BATCH = 20
+ADAM = {  # what is said of it, what of the optimiser is set, and where its second moment begins
+    "paper": ("Adam with beta1 = .9, epsilon = 1e-4, as the paper says, beside the mean gradient of a batch", {"eps": 1e-4}, 0.0),
     "code": (
-        "Adam with beta1 = .99, epsilon = 1e-4, its second moment beginning at ones, as in the authors' code",
-        {"eps": 1e-4, "beta1": 0.99},
+        "Adam as in the authors' code: beta1 = .99, epsilon = 1e-4 and a second moment that begins at one, both beside the summed "
+        "gradient of a batch, so a 20th and a 400th of that beside its mean",
+        {"eps": 1e-4 / BATCH, "beta1": 0.99},
+        1 / BATCH**2,
     ),
 }
 
 
 def _burda(model: str, k: int, variant: str) -> Card:
-    published, (adam, overrides) = TABLE_1[model, k], ADAM[variant]
+    published, (adam, overrides, second_moment) = TABLE_1[model, k], ADAM[variant]
     return Card(
         name=f"burda-{model.lower()}-k{k}-{variant}",
         source="Burda, Grosse & Salakhutdinov 2015, Table 1, one stochastic layer",
         published=f"NLL {published}",
         low=round(published - BELOW, 2),
-        high=round(published + ABOVE, 2),
+        high=round(published + ABOVE[model], 2),
         data="MNIST, pixels drawn anew from their grey values at every visit; 60,000 to train, 10,000 to test",
         architecture="784-200-200-50, tanh, decoder mirrored, Bernoulli; Glorot-uniform weights, biases 0 but for the output's, "
         "which begin at the logit of the clipped training mean",
         optimisation=f"{adam}; batch 20, {k} sample{'s' * (k > 1)} each; stage i = 0 ... 7 is 3^i epochs at 1e-3 * 10^(-i/7), "
         "3280 in all",
         evaluation="500 importance samples, 5000 after the last stage; a unit is active if its posterior mean varies by more than "
-        "0.01 over 500 test images",
+        "0.01 over 500 test images, grey (the paper: over training images)",
         settings={
             "latent_dim": 50,
             "hidden_dims": (200, 200),
@@ -114,13 +121,14 @@ def _burda(model: str, k: int, variant: str) -> Card:
             "init": "glorot",
             "output_bias": "data",
             "binarize": "dynamic",
-            "batch_size": 20,
+            "batch_size": BATCH,
             "n_samples" if model == "VAE" else "n_importance_samples": k,
         },
         stages=tuple((3**i, 1e-3 * 10 ** (-i / 7)) for i in range(8)),
         model=model,
         adam=overrides,
-        ones=variant == "code",
+        second_moment=second_moment,
+        note="The KL of the VAE is integrated, where the authors' code samples it: the same in the mean." if model == "VAE" else "",
     )
 
 

@@ -261,7 +261,7 @@ class HipsAutograd:
 
 
 class GemmFloor:
-    """No training: only the matrix products of a step, in NumPy, on normal data.  Nothing on this BLAS can be faster."""
+    """No training: only the matrix products of a step, in NumPy, on normal data, each into memory that is there already."""
 
     package = "numpy"
 
@@ -277,7 +277,8 @@ class GemmFloor:
                 x, weight, g = normal(workload.batch, n_in), normal(n_in, n_out), normal(workload.batch, n_out)
                 self.products += [(x, weight, np.empty_like(g)), (x.T, g, np.empty_like(weight))]
                 if i or sizes is workload.decoder_sizes:
-                    self.products.append((weight, g.T, np.empty_like(x.T, order="C")))
+                    few = workload.batch < 100  # as ``ops.dense`` does it
+                    self.products.append((weight, g.T, np.empty_like(x.T, order="C")) if few else (g, weight.T, np.empty_like(x)))
 
     def prepare(self, x):
         return x

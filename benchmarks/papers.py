@@ -7,10 +7,13 @@ Cards take from minutes to days, so each run keeps its place in a file (``runs/p
 from __future__ import annotations
 
 import csv
-import datetime
+import io
+import itertools
 import math
 import time
 from pathlib import Path
+
+import numpy as np
 
 import minivae as mv
 from benchmarks import papers_torch
@@ -21,7 +24,7 @@ from minivae.backend import to_numpy
 from minivae.datasets import Dataset
 from minivae.training import Trainer
 
-COLUMNS = ("card", "seed", "stage", "epochs", "figure", "± s.e.", "samples", "active", "core hours", "date")
+COLUMNS = ("card", "seed", "stage", "epochs", "figure", "± s.e.", "samples", "active", "core hours", "machine")
 ACTIVE_OVER = 500  # images
 
 
@@ -38,25 +41,27 @@ def add_arguments(parser):
 
 def run(args):
     if args.in_torch:
-        train, test = mv.datasets.load("mnist", args.data_dir)
-        sitting = Sitting(PYTHAE, 0, train, test, Path("none"), Log(Path("none")))
-        parts = (sitting.trainer.train, sitting.trainer.test, sitting.model._rows(test.values))
-        papers_torch.run(PYTHAE, *(rows.values for rows in parts))
+        papers_torch.run(PYTHAE, *parts(PYTHAE, *mv.datasets.load("mnist", args.data_dir)))
         return
     deadline, log = time.monotonic() + 60 * args.minutes, Log(args.results / "papers.csv")
     if not args.table:
         args.state.mkdir(parents=True, exist_ok=True)
         train, test = mv.datasets.load("mnist", args.data_dir)
-        for card in (CARDS[name] for name in args.card):
-            for seed in card.seeds:
+        for card, seed in ((CARDS[name], seed) for name in args.card for seed in CARDS[name].seeds):
+            if time.monotonic() < deadline:
                 Sitting(card, seed, train, test, args.state, log).go_on(deadline, args.stages)
+        plot(log, args.results / "papers.png")
     for name in args.card:
         if rows := log.of(name):
             show(CARDS[name], rows)
         else:
             say(f"\n{name}: not begun")
-    if any(log.of(name) for name in CARDS):
-        plot(log, args.results / "papers.png")
+
+
+def parts(card: Card, train: Dataset, test: Dataset) -> list[np.ndarray]:
+    """Return the rows to train, to validate and to test a card's model on, binarised where that is done once."""
+    model, kept = mv.MODELS[card.model](**card.settings), len(train) - card.validation
+    return [model._rows(values).values for values in (train.values[:kept], train.values[kept:], test.values)]
 
 
 class Sitting:
@@ -73,8 +78,7 @@ class Sitting:
         self.trainer = Trainer(self.model, rows, None if held_out is None else self.model._rows(held_out))
         for name, value in card.adam.items():
             setattr(self.trainer.optimizer, name, value)
-        if card.ones:
-            self.trainer.optimizer.square_sums += 1 / (1 - self.trainer.optimizer.beta2)
+        self.trainer.optimizer.square_sums += card.second_moment / (1 - self.trainer.optimizer.beta2)
         self.model.history_ = self.trainer.history
         self.stage, self.seconds = 0, 0.0
         if self.path.exists():
@@ -116,7 +120,7 @@ class Sitting:
         error = values.std(ddof=1) / math.sqrt(len(values))
         active = mv.estimators.active_units(model.transform(self.test.x[:ACTIVE_OVER]))
         figures = (self.stage, self.trainer.epoch, f"{values.mean():.2f}", f"{error:.2f}", samples, active)
-        row = (card.name, self.seed, *figures, f"{self.seconds / 3600:.2f}", datetime.date.today().isoformat())
+        row = (card.name, self.seed, *figures, f"{self.seconds / 3600:.2f}", "; ".join(machine().values()))
         self.log.add(dict(zip(COLUMNS, map(str, row))))
         say(f"{self.path.stem}: " + ", ".join(f"{name} {value}" for name, value in zip(COLUMNS[2:-1], row[2:])))
 
@@ -139,11 +143,12 @@ class Log:
     def add(self, row: dict[str, str]) -> None:
         """Write a row, in place of an earlier one for the same card, seed and stage."""
         others = [old for old in self._rows() if any(old[name] != row[name] for name in COLUMNS[:3])]
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows([*others, row])
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(sorted([*others, row], key=lambda row: (list(CARDS).index(row["card"]), row["seed"], row["stage"])))
+        checkpoint.write_whole(self.path, text.getvalue().encode())
 
     def _rows(self) -> list[dict[str, str]]:
         if not self.path.exists():
@@ -184,10 +189,12 @@ def plot(log: Log, path: Path) -> None:
 
     from minivae.plots import save
 
+    begun = [card for card in CARDS.values() if len(card.stages) > 1 and log.of(card.name)]
+    if not begun:
+        return
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
-    begun = [card for card in CARDS.values() if len(card.stages) > 1 and log.of(card.name)]
-    for card, colour in zip(begun, COLOURS):
+    for card, colour in zip(begun, itertools.cycle(COLOURS)):
         for seed in card.seeds:
             rows = [row for row in log.of(card.name) if row["seed"] == str(seed)]
             epochs, figures = ([float(row[name]) for row in rows] for name in ("epochs", "figure"))
@@ -198,6 +205,5 @@ def plot(log: Log, path: Path) -> None:
     axes.set_ylabel("negative log-likelihood of the test set, nats")
     axes.set_title("After each stage; dotted: the published figure at the end", fontsize=11, loc="left")
     axes.legend(fontsize=8, frameon=False)
-    figure.supxlabel("; ".join(machine().values()), fontsize=6, x=0.01, ha="left")
     save(figure, path)
     say(f"written: {path}")

@@ -71,7 +71,7 @@ def run(card: Card, *pixels: np.ndarray) -> None:
             found = float(torch.cat([negative_elbo(x) for x in held_out.split(1000)]).mean())
         if found < best:
             best, best_epoch, kept_state = found, epoch, copy.deepcopy(both.state_dict())
-        if epoch == 1 or epoch % (len(rates) // REPORTS) == 0:
+        if epoch == 1 or epoch % max(1, len(rates) // REPORTS) == 0:
             say(f"epoch {epoch}: loss {total / len(learned):.2f}, validation {found:.2f}")
     score("last epoch")
     both.load_state_dict(kept_state)

@@ -7,6 +7,7 @@ the first losses of a float64 reference from the same weights, batches and noise
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -112,7 +113,8 @@ class _Turn:
         return milliseconds
 
     def close(self) -> None:
-        os.killpg(self.process.pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # it is no more: the error that says so must not be hidden by this one
+            os.killpg(self.process.pid, signal.SIGCONT)
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait()
@@ -124,7 +126,8 @@ class _Turn:
         return [float(word) for word in line.split()]
 
     def _stop(self) -> None:
-        os.killpg(self.process.pid, signal.SIGSTOP)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGSTOP)
 
 
 def _serve(name: str, work: str) -> None:

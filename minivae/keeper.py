@@ -33,7 +33,7 @@ class Keeper:
         vae.fit(x, on_start=keeper.on_start, on_step=keeper.on_step, on_epoch=keeper.on_epoch)
 
     If the file is there when training starts, training goes on from it: bit for bit as it would have gone on then, on the same kind
-    of device.  Each save replaces the last one when it has been read back.
+    of device and with as many processes.  Each save replaces the last one when it has been read back.
 
     Parameters
     ----------
@@ -98,8 +98,9 @@ class Keeper:
         if record.get("model") != type(model).__name__:
             reject(str(self.path), f"a training of {type(model).__name__}", str(record.get("model")), mend, DataFileError)
         for name, value in model.get_params().items():
-            before = record["params"].get(name)
-            if name not in FREE and before != (list(value) if isinstance(value, tuple) else value):
+            before = record["params"].get(name, getattr(type(model), name))  # a setting that came later has its default
+            before = tuple(before) if isinstance(before, list) else before
+            if name not in FREE and before != (tuple(value) if isinstance(value, list) else value):
                 reject(str(self.path), f"{name} = {before!r}, as the training began with", repr(value), mend, DataFileError)
         if record.get("data") != trainer.train.fingerprint():
             reject(str(self.path), "the data that the training began with", "others", mend, DataFileError)

@@ -98,7 +98,7 @@ def begun(args: argparse.Namespace) -> tuple[Any, str, str | None]:
 
 
 def resumed(args: argparse.Namespace) -> tuple[Path, Any, str, str | None]:
-    """Return the folder, the model and the source of the data of a training that stopped; only ``--epochs`` may say otherwise."""
+    """Return folder, model and source of the data of a training that stopped; only ``--epochs`` and ``--processes`` may differ."""
     path = unfinished(args.resume, args.runs_dir)
     file = path / CHECKPOINT
     _, record = checkpoint.load(file)
@@ -108,7 +108,7 @@ def resumed(args: argparse.Namespace) -> tuple[Path, Any, str, str | None]:
     except (KeyError, TypeError) as error:
         reject(str(file), "the state of a training", f"{type(error).__name__}: {error}"[:80], "train anew", DataFileError)
     given = given_settings(args, name, MODELS)
-    model.epochs = given.pop("epochs", model.epochs)
+    model.epochs, model.processes = given.pop("epochs", model.epochs), given.pop("processes", model.processes)
     others = {"model": args.model, "data": args.data, "data_dir": args.data_dir, "name": args.name}
     for field, value in (given | others).items():
         if value is not None:

@@ -1,13 +1,17 @@
 """Training by several processes of one machine that hold the parameters in common memory: ``VAE(processes=2)``.
 
 A step of a small network is many short pieces of work, and threads that meet after each piece gain little.  Processes meet twice a
-step instead.  Each computes the gradient of its share of the batch with matrix products of one thread, adds up one part of the
+step instead.  Each computes the gradient of its share of the batch with its share of the threads, adds up one part of the
 vector over all processes, and makes the optimiser's step for that part:
 
     the first says "go" ── gradient of the share ── all wait for all ── sum and update of one part ── the first waits for the others
+    ``share``              the trainer              ``average``                ``update``
 
-Between "the first waits" and "go" the others stand still, so what the first does there (hooks, evaluation, a checkpoint) it does as
-if it were alone.  The others are forked copies of it: they have the data, the model and the generators, and so the same batches.
+The others are forked copies of the first: they have the data, the model and the generators, and so the same batches.  Between "the
+first waits" and "go" they stand still, while the first runs hooks, evaluates or saves.  What a hook does to the parameters, to the
+optimiser's arrays and to the learning rate is done to all; whatever else it changes, it changes in the first process alone.
+
+The counters rely on a processor that lets others see its writes in order, as those of x86 do.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import itertools
 import math
 import mmap
 import os
+import platform
 import signal
 import sys
 import time
@@ -28,8 +33,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from minivae import checks
 from minivae.backend import Array
 from minivae.checks import DeviceError, MinivaeError, reject
+from minivae.interruption import SIGNALS
 from minivae.parallel.peers import Peers, check_is_a_mean_over_examples
 
 if TYPE_CHECKING:
@@ -48,12 +55,14 @@ def team(trainer: Trainer, processes: int, follow: Callable[[], object] | None =
     ``follow`` is what the others do again and again, by default the trainer's epochs: it has to take the steps that this process
     takes, in the same order.
 
-    Raises ``DeviceError`` where processes cannot be forked, threadpoolctl is missing or the device is not the CPU, and
+    Raises ``DeviceError`` elsewhere than on Linux and x86, without threadpoolctl, or with a device that is not the CPU, and
     ``InputError`` for a loss that is not a mean over examples.
     """
     if processes == 1:
         yield
         return
+    if not sys.platform.startswith("linux") or platform.machine() != "x86_64":
+        reject("processes", "1 elsewhere than on Linux and x86", processes, "leave it out", DeviceError)
     check_is_a_mean_over_examples("processes", trainer.model)
     with _few_blas_threads(processes):
         peers = Team(trainer, processes)
@@ -70,6 +79,7 @@ class Team(Peers):
     def __init__(self, trainer: Trainer, processes: int) -> None:
         super().__init__(0, processes)
         self._trainer, vector = trainer, trainer.model.parameters_
+        self._first = os.getpid()
         size, dtype = vector.values.size, vector.values.dtype
         unit = LINE // dtype.itemsize
         width = -(-size // unit) * unit
@@ -80,37 +90,40 @@ class Team(Peers):
         self._gradients = _shared((processes, width), dtype)[:, :size]
         self._last_words = memoryview(_shared((4096,), "uint8"))  # of a process that has met bad data, say
         self._meetings = 0  # how often this process has come to one
-        self._others: list[int] = []
+        self._others: list[int] = []  # in the first process, the others' numbers by rank
 
     def start(self, follow: Callable[[], object]) -> None:
         """Move what is trained to common memory, and fork."""
         self._move(_shared, self._gradients[0])
         self._trainer.peers = self
-        for rank in range(1, self.size):
-            with warnings.catch_warnings():  # of locks that other threads may hold: a follower uses none but Python's own
-                warnings.simplefilter("ignore", DeprecationWarning)
-                child = os.fork()
-            if child == 0:
-                self._follow(rank, follow)
-            self._others.append(child)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # no handler may run in a child, nor between fork and append
+        try:
+            for rank in range(1, self.size):
+                with warnings.catch_warnings():  # of locks that other threads may hold: a follower uses none but Python's own
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    child = os.fork()
+                if child == 0:
+                    self._follow(rank, follow)
+                self._others.append(child)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _follow(self, rank: int, follow: Callable[[], object]) -> NoReturn:
         """Be the process of a rank until the first one ends it: that one alone knows when the training is over."""
         try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)
-            self.rank, self._others, self._first = rank, [], os.getppid()
+            self.rank = rank
             vector = self._trainer.model.parameters_
             vector.move(vector.values, self._gradients[rank])
             while True:
                 follow()
         except MinivaeError as error:
-            words = str(error).encode()[: len(self._last_words)]
+            words = f"{type(error).__name__}\n{error}".encode()[: len(self._last_words)]
             self._last_words[: len(words)] = words
         except BaseException:
-            traceback.print_exc()
+            with contextlib.suppress(Exception):  # whatever happens, this process must not go on into its caller's code
+                traceback.print_exc()
+                sys.stderr.flush()
         finally:
-            sys.stderr.flush()
             os._exit(1)
 
     def share(self, index: Array, noise: Any) -> tuple[Array, Any]:
@@ -148,8 +161,11 @@ class Team(Peers):
     def leave(self) -> bool:
         if self._trainer.peers is self:
             for child in self._others:
-                os.kill(child, signal.SIGKILL)  # it has nothing that is to be kept
-                os.waitpid(child, 0)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)  # it has nothing that is to be kept
+            for child in self._others:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(child, 0)
             self._trainer.peers = None
             self._move(np.zeros, np.zeros(self._gradients.shape[1], self._gradients.dtype))
         return True
@@ -195,8 +211,10 @@ class Team(Peers):
                 os._exit(1)
         elif os.waitpid(self._others[rank - 1], os.WNOHANG)[0]:
             self._others.pop(rank - 1)
-            words = bytes(self._last_words).rstrip(b"\0").decode(errors="ignore")
-            raise MinivaeError(words or f"processes: process {rank} of {self.size} has died; look at what it printed")
+            kind, _, words = bytes(self._last_words).rstrip(b"\0").decode(errors="ignore").partition("\n")
+            raise getattr(checks, kind, MinivaeError)(
+                words or f"processes: process {rank} of {self.size} has died; look at what it printed"
+            )
 
 
 def _shared(shape: tuple[int, ...], dtype: Any) -> Array:
@@ -206,12 +224,11 @@ def _shared(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def _few_blas_threads(processes: int) -> Any:
-    """Within the block, let a matrix product use this process's share of the cores."""
-    if not sys.platform.startswith("linux"):
-        reject("processes", "1 where the system is not Linux", processes, "leave it out", DeviceError)
+    """Within the block, let a matrix product use this process's share of the threads that it may use now, and of the cores."""
     try:
         from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         reject("processes", "threadpoolctl, for more than 1", "none", "pip install 'minivae[processes]'", DeviceError)
     threads = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return threadpool_limits(min([*threads, max(1, len(os.sched_getaffinity(0)) // processes)]), user_api="blas")
+    most = min([*threads, len(os.sched_getaffinity(0))])
+    return threadpool_limits(max(1, most // processes), user_api="blas")
