@@ -80,7 +80,7 @@ PYTHAE = Card(
     samples=200,
     final_samples=200,
     note="The same protocol in PyTorch on the same pixels (--in-torch), measured on 2026-11-21, gives NLL 92.82 ± 0.23 at its best "
-    "epoch, 481: so what is missing to 89.78 is missing from the protocol as it is written down, not from this package.",
+    "epoch, 481.  Two implementations agree: the published figure needs the published draw, or something that is not written down.",
 )
 
 # Burda, Grosse & Salakhutdinov 2015, Table 1, one stochastic layer: published NLL, and how far from it a repetition may end.
