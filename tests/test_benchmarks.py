@@ -17,7 +17,7 @@ import pytest
 from scipy import stats
 
 from benchmarks import __main__ as command
-from benchmarks import memory, ops, scaling, scripts, step, timing
+from benchmarks import memory, ops, peers, scaling, scripts, step, timing
 from benchmarks.references import REFERENCES
 from benchmarks.workloads import Workload
 from minivae import VAE
@@ -89,6 +89,23 @@ def test_step_is_taken_apart(benchmark):
     assert min(seconds.values()) > 0
     assert seconds["sum of parts"] == pytest.approx(sum(seconds[part] for part in step.PARTS), rel=1e-2)  # four digits are printed
     assert is_picture(folder / "step.png")
+
+
+def test_peers_take_turns_after_they_have_agreed(benchmark):
+    names = ["minivae", "minivae x 2", "GEMMs alone"]
+    folder = benchmark("peers", "--work", "B", "--only", *names)
+    _, rows = rows_of(folder / "peers.csv")
+    assert [row["contender"] for row in rows] == names
+    for row, ours in itertools.product(rows, names[:2]):
+        own = next(float(other["ms"]) for other in rows if other["contender"] == ours)
+        assert float(row[f"{ours} / it"]) == pytest.approx(own / float(row["ms"]), rel=1e-2)  # four digits are printed
+    assert is_picture(folder / "peers.png")
+
+
+def test_a_peer_that_computes_something_else_is_not_timed(benchmark, monkeypatch):
+    monkeypatch.setattr(peers, "reference_losses", lambda workload: [1.0] * 4)
+    with pytest.raises(SystemExit, match="minivae computes something else"):
+        benchmark("peers", "--work", "B", "--only", "minivae")
 
 
 def test_memory_without_mnist_says_so(benchmark, capsys, monkeypatch):

@@ -126,11 +126,18 @@ def test_signal_ends_all_after_the_same_step(start, tmp_path):
 
 
 @needs_mpi
-def test_complaint_of_one_process_ends_all(start, tmp_path):
-    process = start(2, "--free-bits", 0.1)
+@pytest.mark.parametrize(
+    ("setting", "value", "complaint"),
+    [
+        ("--free-bits", 0.1, "expected a loss that is a mean over examples, free_bits = 0.0, got 0.1"),
+        ("--processes", 2, "expected processes = 1, got 2; leave the number to mpiexec -n"),
+    ],
+)
+def test_complaint_of_one_process_ends_all(start, setting, value, complaint):
+    process = start(2, setting, value)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "of 2 ends all: --distributed: expected a loss that is a mean over examples, free_bits = 0.0, got 0.1" in err
+    assert f"of 2 ends all: --distributed: {complaint}" in err
     assert "Traceback" not in err
 
 

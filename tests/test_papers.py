@@ -9,8 +9,9 @@ import time
 import numpy as np
 import pytest
 
+from benchmarks import papers_torch
 from benchmarks.cards import CARDS, EXAMPLE, PYTHAE
-from benchmarks.papers import COLUMNS, Log, Sitting, show, verdicts
+from benchmarks.papers import COLUMNS, Log, Sitting, parts, show, verdicts
 from minivae.datasets import Dataset
 
 rng = np.random.default_rng(0)
@@ -60,6 +61,18 @@ def test_best_epoch_is_put_back_at_the_end_and_not_before(tmp_path):
     assert (trainer.model.parameters_.values != trainer.best_values).any()
     sitting.go_on(math.inf, 3)
     np.testing.assert_array_equal(trainer.model.parameters_.values, trainer.best_values)
+
+
+def test_the_card_in_torch_is_trained_and_scored(capsys):
+    pytest.importorskip("torch", reason="PyTorch is not installed (pip install 'minivae[bench]')")
+    card = dataclasses.replace(CARD["pythae-vae"], stages=((30, 1e-2), (10, 1e-3)))
+    papers_torch.run(card, *parts(card, TRAIN, TEST))
+    lines = " ".join(capsys.readouterr().out.split()).replace("epoch ", "\nepoch ").splitlines()
+    first, *_, last = (float(line.rpartition("loss ")[2].partition(",")[0]) for line in lines if "loss" in line)
+    assert last < first < 9 * 1.1  # nats of nine even pixels, and what an untrained model loses beside them
+    scores = [float(text.split(" ±")[0]) for text in " ".join(lines).split("NLL ")[1:]]
+    assert len(scores) == 2
+    assert all(0 < score < first for score in scores)
 
 
 def test_code_variant_begins_with_a_second_moment_of_one(tmp_path):
