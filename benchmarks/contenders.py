@@ -266,6 +266,8 @@ class GemmFloor:
     package = "numpy"
 
     def __init__(self, workload: Workload) -> None:
+        from minivae.ops.dense import FEW_ROWS
+
         rng = np.random.default_rng(0)
 
         def normal(*shape):
@@ -277,7 +279,7 @@ class GemmFloor:
                 x, weight, g = normal(workload.batch, n_in), normal(n_in, n_out), normal(workload.batch, n_out)
                 self.products += [(x, weight, np.empty_like(g)), (x.T, g, np.empty_like(weight))]
                 if i or sizes is workload.decoder_sizes:
-                    few = workload.batch < 100  # as ``ops.dense`` does it
+                    few = workload.batch < FEW_ROWS  # as the op does it
                     self.products.append((weight, g.T, np.empty_like(x.T, order="C")) if few else (g, weight.T, np.empty_like(x)))
 
     def prepare(self, x):

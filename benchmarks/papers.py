@@ -60,8 +60,14 @@ def run(args):
 
 def parts(card: Card, train: Dataset, test: Dataset) -> list[np.ndarray]:
     """Return the rows to train, to validate and to test a card's model on, binarised where that is done once."""
-    model, kept = mv.MODELS[card.model](**card.settings), len(train) - card.validation
-    return [model._rows(values).values for values in (train.values[:kept], train.values[kept:], test.values)]
+    model = mv.MODELS[card.model](**card.settings)
+    return [model._rows(values).values for values in (*split(card, train), test.values)]
+
+
+def split(card: Card, train: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to train on and those that are held out."""
+    kept = len(train) - card.validation
+    return train.values[:kept], train.values[kept:]
 
 
 class Sitting:
@@ -71,11 +77,10 @@ class Sitting:
         self.card, self.seed, self.test, self.log = card, seed, test, log
         self.path = folder / f"{card.name}-{seed}.safetensors"
         self.model = mv.MODELS[card.model](**card.settings, seed=seed)
-        kept = len(train) - card.validation
-        rows = self.model._rows(train.values[:kept])
-        held_out = train.values[kept:] if card.validation else None
-        self.model._build(train.values.shape[1], rows.mean() if self.model.output_bias == "data" else None)
-        self.trainer = Trainer(self.model, rows, None if held_out is None else self.model._rows(held_out))
+        learned, held_out = split(card, train)
+        rows = self.model._rows(learned)
+        self.model._build(rows.n_features, rows.mean() if self.model.output_bias == "data" else None)
+        self.trainer = Trainer(self.model, rows, self.model._rows(held_out) if card.validation else None)
         for name, value in card.adam.items():
             setattr(self.trainer.optimizer, name, value)
         self.trainer.optimizer.square_sums += card.second_moment / (1 - self.trainer.optimizer.beta2)

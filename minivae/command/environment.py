@@ -48,7 +48,7 @@ def _blas() -> str:
 def _blas_threads() -> str:
     """Return what is known of the threads of a matrix product: asked from the library, or as the environment sets them."""
     try:
-        from threadpoolctl import threadpool_info  # type: ignore[import-untyped, unused-ignore]
+        from threadpoolctl import threadpool_info
     except ImportError:
         found = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
         return ", ".join(found) or "the library's default"

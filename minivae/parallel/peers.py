@@ -2,7 +2,7 @@
 
 The mean over a batch is the weighted mean of the shares' means, and each example keeps the noise that one process alone would give
 it, so the result is that of one process up to the order of a sum.  How the gradients meet is the affair of the two kinds of peers:
-``team`` (processes of one machine, with memory in common) and ``distributed`` (MPI, any machines).
+``team`` (processes of one machine, with memory in common) and ``mpi`` (any machines).
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ def _shared(shape: tuple[int, ...], dtype: Any) -> Array:
 def _few_blas_threads(processes: int) -> Any:
     """Within the block, let a matrix product use this process's share of the threads that it may use now, and of the cores."""
     try:
-        from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped, unused-ignore]
+        from threadpoolctl import threadpool_info, threadpool_limits
     except ImportError:
         reject("processes", "threadpoolctl, for more than 1", "none", "pip install 'minivae[processes]'", DeviceError)
     threads = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
