@@ -6,29 +6,29 @@ import argparse
 import importlib
 
 BENCHMARKS = {
-    "ops": "every op, forward and backward, beside the ceilings of this machine",
-    "step": "one training step by parts",
-    "peers": "one training step against PyTorch, JAX and autograd",
-    "memory": "import time, and time and memory of five epochs of MNIST against PyTorch and JAX",
-    "scaling": "cost against batch, width, depth, latents and data size",
-    "museum": "which kind of check sees which bug",
-    "claims": "what the source texts claim, measured, each with a verdict and a picture",
-    "papers": "published figures reproduced, each as a protocol card",
-    "gpu": "ops and steps on the GPU beside the CPU, what moving and launching cost, peers on the GPU",
+    "ops": ("cpu.ops", "every op, forward and backward, beside the ceilings of this machine"),
+    "step": ("cpu.step", "one training step by parts"),
+    "peers": ("cpu.peers", "one training step against PyTorch, JAX and autograd"),
+    "memory": ("cpu.memory", "import time, and time and memory of five epochs of MNIST against PyTorch and JAX"),
+    "scaling": ("cpu.scaling", "cost against batch, width, depth, latents and data size"),
+    "museum": ("museum", "which kind of check sees which bug"),
+    "claims": ("claims", "what the source texts claim, measured, each with a verdict and a picture"),
+    "papers": ("papers.papers", "published figures reproduced, each as a protocol card"),
+    "gpu": ("gpu.gpu", "ops and steps on the GPU beside the CPU, what moving and launching cost, peers on the GPU"),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks of minivae.")
     commands = parser.add_subparsers(dest="name", metavar="NAME")
-    for name, description in BENCHMARKS.items():
-        module = importlib.import_module(f"benchmarks.{name}")
-        module.add_arguments(commands.add_parser(name, help=description, description=module.__doc__))
+    for name, (module, description) in BENCHMARKS.items():
+        benchmark = importlib.import_module(f"benchmarks.{module}")
+        benchmark.add_arguments(commands.add_parser(name, help=description, description=benchmark.__doc__))
     args = parser.parse_args()
     if args.name is None:
         parser.print_help()
         return
-    importlib.import_module(f"benchmarks.{args.name}").run(args)
+    importlib.import_module(f"benchmarks.{BENCHMARKS[args.name][0]}").run(args)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ class Table:
 
     def plot(self, figure: Figure) -> Path:
         """Write a figure of these rows to ``<folder>/<name>.png``, with the machine below it."""
-        from minivae.plots import save
+        from minivae.pictures.plots import save
 
         figure.supxlabel("; ".join(self.header.values()), fontsize=6, x=0.01, ha="left")
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -5,17 +5,21 @@
     vae = mv.VAE(latent_dim=10, epochs=20).fit(train.x, x_test=test.x)
     vae.log_likelihood(test.x).mean()
 
-Read in this order: ``op``, ``autodiff``, ``ops/``, ``nn``, ``likelihoods``, ``objectives``, ``models/vae``, ``training``,
-``estimators``.
+Read in this order: ``op``, ``autodiff``, ``ops/``, ``nn``, ``optim``: the engine; then ``models/objectives``, ``models/vae``,
+``training/trainer``, ``evaluation/estimators`` and ``proof/gradcheck``.
+
+The names in ``__all__`` are the public face, which is kept stable; everything else may move.
 """
 
-import importlib.util
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from minivae.checks import DataFileError, DeviceError, InputError, MinivaeError, NonFiniteError, NotFittedError
 
 if TYPE_CHECKING:
-    from minivae import datasets, disentanglement
+    from minivae import datasets, ops
+    from minivae.autodiff import Tensor, backward, no_grad
+    from minivae.evaluation import disentanglement
     from minivae.models import (
         IWAE,
         MODELS,
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
         VAEClassifier,
         load,
     )
+    from minivae.op import Op
+    from minivae.proof.gradcheck import gradcheck
 
 __version__ = "0.1.0"
 
@@ -49,23 +55,33 @@ __all__ = [
     "Model",
     "NonFiniteError",
     "NotFittedError",
+    "Op",
     "QuantizedAutoencoder",
     "SemiSupervisedVAE",
     "SparseAutoencoder",
+    "Tensor",
     "VAEClassifier",
+    "backward",
     "datasets",
     "disentanglement",
+    "gradcheck",
     "load",
+    "no_grad",
+    "ops",
 ]
+
+_MODULES = {"datasets": "minivae.datasets", "disentanglement": "minivae.evaluation.disentanglement", "ops": "minivae.ops"}
+_HOMES = {"gradcheck": "minivae.proof.gradcheck", "Op": "minivae.op"}
+_HOMES |= dict.fromkeys(("Tensor", "backward", "no_grad"), "minivae.autodiff")
 
 
 def __getattr__(name: str) -> Any:
     """Load what is asked for when it is asked for (PEP 562): ``import minivae`` then costs little more than NumPy does."""
-    if name in __all__ and name not in ("datasets", "disentanglement"):
-        return getattr(importlib.import_module("minivae.models"), name)
-    if not name.startswith("_") and importlib.util.find_spec(f"minivae.{name}"):
-        return importlib.import_module(f"minivae.{name}")
-    raise AttributeError(f"module 'minivae' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'minivae' has no attribute {name!r}")
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    return getattr(importlib.import_module(_HOMES.get(name, "minivae.models")), name)
 
 
 def __dir__() -> list[str]:

@@ -8,8 +8,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: test process
 
 import numpy as np
 import pytest
-from browser import browser  # noqa: F401 - a fixture
-from device import device, fused, strict_device, xp  # noqa: F401 - fixtures
+from support.browser import browser  # noqa: F401 - a fixture
+from support.device import device, fused, strict_device, xp  # noqa: F401 - fixtures
 
 import minivae as mv
 

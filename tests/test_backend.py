@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import complaint
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from support.helpers import complaint
 
 from minivae import backend
 from minivae.backend import STREAMS, array_module, generator, probe_cuda, resolve_device, standard_normal, to_device, to_numpy

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import complaint
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.helpers import complaint
 
 from minivae import checks
 from minivae.checks import InputError, check_choice, check_int, check_matrix, check_real, check_values, reject

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from helpers import ACTIVATIONS as PLAIN
-from helpers import complaint
+from support.helpers import ACTIVATIONS as PLAIN
+from support.helpers import complaint
 
 from minivae.autodiff import Tensor, backward
 from minivae.backend import to_device, to_numpy

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from helpers import complaint
 from hypothesis import given
 from hypothesis import strategies as st
+from support.helpers import complaint
 
 from minivae.backend import to_device, to_numpy
 from minivae.checks import InputError

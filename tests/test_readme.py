@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from browser import needs_browser, pixels, show
-from helpers import MNIST, needs_mnist
 from selenium.webdriver.common.keys import Keys
+from support.browser import needs_browser, pixels, show
+from support.helpers import MNIST, needs_mnist
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -65,7 +65,7 @@ def _by_figure(measured: Sequence[Measured]) -> Values:
 
 
 def _draw(claim: Claim, values: Values, shown: Any, folder: Path) -> None:
-    from minivae.plots import save
+    from minivae.pictures.plots import save
 
     folder.mkdir(parents=True, exist_ok=True)
     save(claim.picture(values, shown), folder / f"{claim.name}.png")

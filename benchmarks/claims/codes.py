@@ -14,7 +14,7 @@ from minivae.models import Autoencoder, ContractiveAutoencoder, DenoisingAutoenc
 from minivae.models.autoencoder import CORRUPTIONS
 from minivae.models.contractive import squared_jacobian_norm
 from minivae.nn import ACTIVATIONS
-from minivae.selection import choose
+from minivae.runs.selection import choose
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

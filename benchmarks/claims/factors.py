@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.claims.lab import SPRITES, Lab
 from benchmarks.claims.pictures import curve, panels, points
 from benchmarks.claims.record import Claim, Measured, above
-from minivae.disentanglement import higgins_score, mutual_information_gap
+from minivae.evaluation.disentanglement import higgins_score, mutual_information_gap
 from minivae.models import VAE, Autoencoder, QuantizedAutoencoder
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from benchmarks.claims.lab import Lab, nearest
 from benchmarks.claims.pictures import SHOWN, images
 from benchmarks.claims.record import Claim, Measured, above
 from minivae.models import VAE, Autoencoder, ConditionalVAE
-from minivae.selection import choose
+from minivae.runs.selection import choose
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

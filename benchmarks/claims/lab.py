@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from minivae import datasets
-from minivae.classifier import fit_classifier, log_softmax
-from minivae.conditions import one_hot
 from minivae.datasets import Dataset
+from minivae.evaluation.classifier import fit_classifier, log_softmax
 from minivae.models import Model
+from minivae.models.conditions import one_hot
 from minivae.nn import MLP
-from minivae.selection import spread
+from minivae.runs.selection import spread
 
 DIGITS, SPRITES = "handwriting", "sprites"
 JUDGE_EXAMPLES, JUDGE_WIDTH = 10_000, 100

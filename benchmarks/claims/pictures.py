@@ -51,6 +51,6 @@ def curve(axes: Axes, values: Values, names: dict[float, str], label: str = "", 
 
 def images(rows: Any, image_shape: tuple[int, int], title: str, labels: Sequence[str], columns: Sequence[str] = ()) -> Figure:
     """Draw rows of images, each row with its label."""
-    from minivae.plots import cells
+    from minivae.pictures.plots import cells
 
     return cells(rows, image_shape, title, labels, columns)

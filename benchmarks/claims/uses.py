@@ -10,7 +10,7 @@ from benchmarks.claims.lab import DIGITS, JUDGE_WIDTH, Judge, Lab, nearest, prin
 from benchmarks.claims.pictures import panels, points
 from benchmarks.claims.record import Bound, Claim, Measured, above
 from benchmarks.report import COLOURS
-from minivae.anomaly import auroc, threshold
+from minivae.evaluation.anomaly import auroc, threshold
 from minivae.models import VAE, Autoencoder, SemiSupervisedVAE, VAEClassifier
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def features(lab: Lab) -> Measured:
 
 
 def features_picture(values, shown) -> Figure:
-    from minivae.plots import CLASSES
+    from minivae.pictures.plots import CLASSES
 
     maps, y = shown
     figure, axes = panels(3, width=3.6, height=3.6)

@@ -1,1 +1,1 @@
-"""What the command line is made of; ``minivae.cli`` has the commands."""
+"""What the command line is made of; ``minivae.command.cli`` has the commands."""

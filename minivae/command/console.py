@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from minivae.runs import as_json
-from minivae.tables import TERMS, VERDICT_STYLES
-from minivae.training import Hook, Trainer
+from minivae.runs.run import as_json
+from minivae.runs.tables import TERMS, VERDICT_STYLES
+from minivae.training.trainer import Hook, Trainer
 
 if TYPE_CHECKING:
     from rich.console import Console

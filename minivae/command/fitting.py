@@ -11,24 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minivae import MODELS, checkpoint, datasets, plots
-from minivae.checkpoint import write_whole
+from minivae import datasets
 from minivae.checks import DataFileError, check_int, reject
 from minivae.command.console import Terminal
 from minivae.command.environment import versions
 from minivae.command.options import given_settings, option
 from minivae.command.parser import LEAST_STEPS
-from minivae.curves import curves
 from minivae.datasets import Dataset
-from minivae.interruption import Interruption, Latch
-from minivae.keeper import Keeper, clear_leftovers, interval
+from minivae.models import MODELS
 from minivae.models.settings import from_json
-from minivae.parallel.mpi import MPIPeers
-from minivae.runs import CHECKPOINT, CONFIG, HISTORY, MODEL, Draft, as_json, history_csv, source_record, unfinished
-from minivae.scores import score
-from minivae.selection import choose, some_classes
-from minivae.tables import describe, figure_rows
-from minivae.training import Hook, Trainer
+from minivae.pictures import plots
+from minivae.pictures.curves import curves
+from minivae.runs.run import CHECKPOINT, CONFIG, HISTORY, MODEL, Draft, as_json, history_csv, source_record, unfinished
+from minivae.runs.scores import score
+from minivae.runs.selection import choose, some_classes
+from minivae.runs.tables import describe, figure_rows
+from minivae.training import checkpoint
+from minivae.training.checkpoint import write_whole
+from minivae.training.interruption import Interruption, Latch
+from minivae.training.keeper import Keeper, clear_leftovers, interval
+from minivae.training.mpi import MPIPeers
+from minivae.training.trainer import Hook, Trainer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from minivae import guide, trace, verify
 from minivae.checks import reject
 from minivae.command.console import Terminal
-from minivae.tables import EXPLAIN_HEADER, explain_rows
+from minivae.runs.tables import EXPLAIN_HEADER, explain_rows
+from minivae.study import guide, trace
+from minivae.study.explain import explain as explain_op
 
 
 def explain(op: str | None, step: bool, terminal: Terminal) -> None:
@@ -38,7 +39,7 @@ def _explain_step(terminal: Terminal) -> None:
 
 
 def _explain_op(name: str, terminal: Terminal) -> None:
-    it = verify.explain(name)
+    it = explain_op(name)
     terminal.line(f"{it.name}\n\n{it.derivation}\n\nforward   {it.forward}\nbackward  {it.backward}\ntest      {it.test}")
     if it.options:
         terminal.line("called with " + ", ".join(f"{name}={value}" for name, value in it.options.items()))

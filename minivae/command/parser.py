@@ -10,13 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-import minivae
-from minivae import MODELS, datasets
+from minivae import __doc__ as about
+from minivae import __version__, datasets
 from minivae.checks import one_line
 from minivae.command.options import add_settings, real, whole
-from minivae.keeper import EVERY
-from minivae.latent import PATHS
+from minivae.evaluation.latent import PATHS
+from minivae.models import MODELS
 from minivae.ops import ALL_OPS
+from minivae.training.keeper import EVERY
 
 LEAST_STEPS = 3000  # of training, unless --epochs is given: on small data 20 epochs would be over before much is learned
 
@@ -41,8 +42,8 @@ def path_to(*suffixes: str) -> Callable[[str], Path]:
 
 def build_parser() -> Parser:
     """Return the parser of all commands."""
-    parser = Parser(prog="minivae", description=minivae.__doc__.splitlines()[0].removeprefix("minivae: ").capitalize())
-    parser.add_argument("--version", action="version", version=f"minivae {minivae.__version__}")
+    parser = Parser(prog="minivae", description=(about or "").splitlines()[0].removeprefix("minivae: ").capitalize())
+    parser.add_argument("--version", action="version", version=f"minivae {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
 
     def command(name: str, text: str) -> Parser:

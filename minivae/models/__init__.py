@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from minivae import checkpoint
 from minivae.backend import DEVICES
 from minivae.checks import DataFileError, DeviceError, MinivaeError, check_choice, reject
-from minivae.keeper import parameters_of
 from minivae.models.autoencoder import Autoencoder, DenoisingAutoencoder, QuantizedAutoencoder, SparseAutoencoder
 from minivae.models.base import Model
 from minivae.models.conditional import ConditionalVAE
@@ -14,6 +12,8 @@ from minivae.models.iwae import IWAE
 from minivae.models.semisupervised import SemiSupervisedVAE, VAEClassifier
 from minivae.models.settings import from_json
 from minivae.models.vae import VAE
+from minivae.training import checkpoint
+from minivae.training.keeper import parameters_of
 
 MODELS: dict[str, type[Model]] = {
     model.__name__: model
@@ -25,7 +25,8 @@ MODELS: dict[str, type[Model]] = {
 
 
 def load(path: Any, device: str = "auto") -> Model:
-    """Return the model that ``Model.save`` wrote to ``path``, on ``device``; or the one of a training's state (``minivae.keeper``).
+    """Return the model that ``Model.save`` wrote to ``path``, on ``device``; or the one of a training's state
+    (``minivae.training.keeper``).
 
     Raises ``DataFileError`` when the file is missing, damaged or not a model.
     """

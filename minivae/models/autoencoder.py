@@ -1,6 +1,6 @@
 """The autoencoder and its relatives: one deterministic code h(x), and what is done to keep it from copying x.
 
-Each class states its objective; the terms are weighted and averaged over the batch in ``minivae.objectives.penalized``.
+Each class states its objective; the terms are weighted and averaged over the batch in ``minivae.models.objectives.penalized``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from minivae.autodiff import Tensor
 from minivae.backend import Array, standard_normal
 from minivae.checks import check_choice, check_int, check_real, reject
 from minivae.models.generative import Generative
+from minivae.models.objectives import l1_norm, l2_norm_squared, penalized
 from minivae.nn import ACTIVATIONS, MLP
-from minivae.objectives import l1_norm, l2_norm_squared, penalized
 from minivae.ops import absolute, quantize, sparsity_kl, sum_
 
 

@@ -7,19 +7,19 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minivae import checkpoint
 from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array, generator, resolve_device, to_numpy
-from minivae.batches import Rows
 from minivae.checks import NotFittedError, check_choice, check_int, reject
-from minivae.counter_noise import noise_source
-from minivae.estimators import active_units
-from minivae.likelihoods import make_likelihood
+from minivae.evaluation.estimators import active_units
+from minivae.kernels.counter_noise import noise_source
+from minivae.models.likelihoods import make_likelihood
 from minivae.models.settings import Settings
 from minivae.nn import MLP, Blank, ParameterVector
 from minivae.ops import concat, reshape
-from minivae.parallel.team import team
-from minivae.training import Hook, Trainer
+from minivae.training import checkpoint
+from minivae.training.batches import Rows
+from minivae.training.team import team
+from minivae.training.trainer import Hook, Trainer
 
 Self = TypeVar("Self", bound="Model")
 

@@ -9,7 +9,7 @@ import numpy as np
 from minivae.autodiff import Tensor
 from minivae.backend import Array, array_module, to_numpy
 from minivae.checks import check_matrix, reject
-from minivae.conditions import classes_of, one_hot
+from minivae.models.conditions import classes_of, one_hot
 from minivae.models.generative import Generative
 
 

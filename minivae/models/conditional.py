@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minivae.backend import Array
-from minivae.conditions import as_vectors, classes_of, one_hot
+from minivae.models.conditions import as_vectors, classes_of, one_hot
 from minivae.models.vae import VAE
 
 

@@ -14,13 +14,13 @@ import numpy as np
 
 from minivae.autodiff import no_grad
 from minivae.backend import Array, array_module, standard_normal, to_device, to_numpy
-from minivae.batches import Rows
 from minivae.checks import check_choice, check_int, check_real
-from minivae.counter_noise import noise_source
-from minivae.estimators import ImportanceEstimate, importance_weighted
-from minivae.latent import interpolate, traverse
+from minivae.evaluation.estimators import ImportanceEstimate, importance_weighted
+from minivae.evaluation.latent import interpolate, traverse
+from minivae.kernels.counter_noise import noise_source
 from minivae.models.base import Model
 from minivae.ops import kl_standard_normal, reparameterize
+from minivae.training.batches import Rows
 
 
 class Generative(Model):

@@ -9,8 +9,8 @@ from typing import Any
 from minivae.autodiff import Tensor
 from minivae.backend import Array, standard_normal
 from minivae.checks import check_choice, check_int
+from minivae.models.objectives import importance_weighted_bound
 from minivae.models.vae import Variational
-from minivae.objectives import importance_weighted_bound
 from minivae.ops import gaussian_nll, kl_standard_normal, mean, neg, reparameterize, scale_gradient
 
 GRADIENTS = ("standard", "doubly_reparameterized")

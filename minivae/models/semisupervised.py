@@ -14,15 +14,15 @@ import numpy as np
 from minivae.autodiff import Tensor
 from minivae.backend import Array, array_module, standard_normal, to_device
 from minivae.checks import check_real, reject
-from minivae.classifier import cross_entropy, fit_classifier, log_softmax
-from minivae.conditions import one_hot
-from minivae.estimators import ImportanceEstimate
+from minivae.evaluation.classifier import cross_entropy, fit_classifier, log_softmax
+from minivae.evaluation.estimators import ImportanceEstimate
 from minivae.models.classifying import Classifier
 from minivae.models.conditional import ConditionalVAE
+from minivae.models.conditions import one_hot
+from minivae.models.objectives import semi_supervised_loss, warm_up
 from minivae.models.settings import check_widths
 from minivae.models.vae import VAE
 from minivae.nn import MLP
-from minivae.objectives import semi_supervised_loss, warm_up
 from minivae.ops import exp, kl_standard_normal, reparameterize, reshape, sum_
 
 M1 = TypeVar("M1", bound="VAEClassifier")

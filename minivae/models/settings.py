@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from minivae.backend import DEVICES
-from minivae.batches import BINARIZE
 from minivae.checks import check_choice, check_int, check_real, reject
-from minivae.counter_noise import NOISES
-from minivae.likelihoods import LIKELIHOODS
+from minivae.kernels.counter_noise import NOISES
+from minivae.models.likelihoods import LIKELIHOODS
 from minivae.nn import ACTIVATIONS, INITIALISERS
 from minivae.optim import OPTIMIZERS
+from minivae.training.batches import BINARIZE
 
 Self = TypeVar("Self", bound="Settings")
 
@@ -43,9 +43,9 @@ class Settings:
     patience : stop after so many epochs without a better loss (on the test set if there is one) and keep the best, or None.
     seed : of everything random.  The same seed on the same machine gives the same history to the last bit.
     noise : where random numbers come from: "generator", the array module's own, which is fast; or "counter", a function of seed and
-        position, which draws the same on every device and lets a GPU replay its steps (``minivae.counter_noise``).
+        position, which draws the same on every device and lets a GPU replay its steps (``minivae.kernels.counter_noise``).
     device : "cpu", "cuda" or "auto".  dtype : "float32" or "float64".
-    processes : how many share the work of a step on the CPU (``minivae.parallel.team``); the last bits of a sum depend on it.
+    processes : how many share the work of a step on the CPU (``minivae.training.team``); the last bits of a sum depend on it.
     """
 
     latent_dim: int = 20

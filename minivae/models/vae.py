@@ -9,9 +9,9 @@ from typing import Any
 from minivae.autodiff import Tensor
 from minivae.backend import Array, standard_normal
 from minivae.checks import check_int, check_real, reject
-from minivae.estimators import kl_per_dimension
+from minivae.evaluation.estimators import kl_per_dimension
 from minivae.models.generative import Generative
-from minivae.objectives import capacity_loss, free_bits_kl, negative_elbo, warm_up
+from minivae.models.objectives import capacity_loss, free_bits_kl, negative_elbo, warm_up
 from minivae.ops import kl_standard_normal, mean, reparameterize
 
 

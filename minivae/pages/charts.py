@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from minivae.curves import LOG_EPOCHS
 from minivae.pages.markup import Markup, tag
+from minivae.pictures.curves import LOG_EPOCHS
 
 CLASSES = 10  # colours that the style sheets have for classes
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 320, 190, 38, 22, 8  # of a chart and its margins

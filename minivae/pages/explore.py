@@ -12,9 +12,9 @@ from minivae.backend import generator, standard_normal, to_numpy
 from minivae.datasets import Dataset
 from minivae.pages.charts import grey, limits
 from minivae.pages.markup import Markup, asset, data_script, join, page
-from minivae.plots import latent
-from minivae.runs import Run
-from minivae.selection import code_of, spread
+from minivae.pictures.plots import latent
+from minivae.runs.run import Run
+from minivae.runs.selection import code_of, spread
 
 EXAMPLES = 600  # of the test set, that the page carries at most
 DRAWS = 9  # noise vectors for the temperature: those of the seeds 0, 1, …

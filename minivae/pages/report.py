@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from minivae import guide
-from minivae.curves import NAMES
 from minivae.datasets import Dataset
 from minivae.pages.charts import CLASSES, limits, line_chart, number, picture, scatter
 from minivae.pages.markup import Markup, join, page, table, tag
 from minivae.pages.trained import Objective, objective_of
-from minivae.plots import latent
-from minivae.runs import Run
-from minivae.selection import Code, choose, code_of, some_classes, spread
-from minivae.tables import figure_rows
+from minivae.pictures.curves import NAMES
+from minivae.pictures.plots import latent
+from minivae.runs.run import Run
+from minivae.runs.selection import Code, choose, code_of, some_classes, spread
+from minivae.runs.tables import figure_rows
+from minivae.study import guide
 
 MAP_POINTS = 2000
 TEMPERATURES = (0.0, 0.5, 1.0, 2.0)

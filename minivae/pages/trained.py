@@ -13,8 +13,8 @@ from minivae.datasets import Dataset
 from minivae.models import Model
 from minivae.op import Op
 from minivae.ops import SURROGATE_GRADIENTS
-from minivae.selection import spread
-from minivae.verify import Row, check_objective
+from minivae.proof.verify import Row, check_objective
+from minivae.runs.selection import spread
 
 EXAMPLES = 8  # in the batch: enough that no parameter is idle, few enough to be quick
 

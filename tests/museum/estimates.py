@@ -17,7 +17,7 @@ BUGS = (
     ),
     Bug(
         "(z − μ) / log_var instead of / σ",
-        "estimators.py",
+        "evaluation/estimators.py",
         (("0.5 * (noise * noise + log_var - z * z)", "0.5 * (((z - mean) / log_var) ** 2 + log_var - z * z)"),),
         group=5,
         seen="importance-weighted autoencoders in PyTorch",
@@ -47,7 +47,7 @@ BUGS = (
     ),
     Bug(
         "the running maximum of the weights left at 0",
-        "estimators.py",
+        "evaluation/estimators.py",
         (("new_top = xp.maximum(top, log_w.max(axis=0))", "new_top = xp.zeros(n)"),),
         group=6,
         seen="estimates of log p(x) from scratch",
@@ -57,7 +57,7 @@ BUGS = (
     ),
     Bug(
         "1/k dropped from the bound",
-        "objectives.py",
+        "models/objectives.py",
         (("return logsumexp(log_weights, axis=0) - math.log(log_weights.shape[0])", "return logsumexp(log_weights, axis=0)"),),
         group=6,
         seen="importance-weighted autoencoders in PyTorch",
@@ -67,7 +67,7 @@ BUGS = (
     ),
     Bug(
         "1/k dropped from the estimate",
-        "estimators.py",
+        "evaluation/estimators.py",
         (("mean_w = total / n_samples", "mean_w = total"),),
         group=6,
         seen="estimates of log p(x) from scratch",
@@ -77,7 +77,7 @@ BUGS = (
     ),
     Bug(
         "the last, shorter chunk of samples dropped",
-        "estimators.py",
+        "evaluation/estimators.py",
         (("range(0, n_samples, per_chunk)", "range(0, n_samples - per_chunk + 1, per_chunk)"),),
         group=6,
         seen="estimates of log p(x) from scratch",
@@ -87,7 +87,7 @@ BUGS = (
     ),
     Bug(
         "one datum's samples reused for all",
-        "estimators.py",
+        "evaluation/estimators.py",
         (("(min(per_chunk, n_samples - start), n, k)", "(min(per_chunk, n_samples - start), 1, k)"),),
         group=6,
         seen="estimates of log p(x) from scratch",
@@ -97,7 +97,7 @@ BUGS = (
     ),
     Bug(
         "MIG with a reshape where a transpose was meant",
-        "disentanglement.py",
+        "evaluation/disentanglement.py",
         (("for b in bins.T]", "for b in bins.reshape(bins.shape[1], -1)]"),),
         group=12,
         seen="disentanglement scores in PyTorch (view)",
@@ -107,7 +107,7 @@ BUGS = (
     ),
     Bug(
         "the log weight counted once per dimension",
-        "estimators.py",
+        "evaluation/estimators.py",
         (("return prior_to_posterior - nll(x, z)", "return prior_to_posterior - z.shape[-1] * nll(x, z)"),),
         group=12,
         seen="estimates of total correlation in PyTorch",

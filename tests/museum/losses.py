@@ -33,7 +33,7 @@ BUGS = (
     ),
     Bug(
         "β divided by the batch size",
-        "objectives.py",
+        "models/objectives.py",
         (
             (
                 "return mean(reconstruction + (kl if beta == 1 else beta * kl))",
@@ -126,7 +126,7 @@ BUGS = (
     ),
     Bug(
         "sigmoid applied twice",
-        "likelihoods.py",
+        "models/likelihoods.py",
         (
             (
                 "        return bernoulli_nll(x, outputs)  # (L.1)\n",
@@ -141,7 +141,7 @@ BUGS = (
     ),
     Bug(
         "logits taken for probabilities",
-        "likelihoods.py",
+        "models/likelihoods.py",
         (("< self.mean(xp, outputs)).astype(outputs.dtype)", "< outputs).astype(outputs.dtype)"),),
         group=7,
         seen="decoders that end in logits, with code for pictures that expects probabilities",

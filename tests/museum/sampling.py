@@ -20,7 +20,7 @@ BUGS = (
     ),
     Bug(
         "the same in the importance weights",
-        "estimators.py",
+        "evaluation/estimators.py",
         (("z = mean + xp.exp(0.5 * log_var) * noise", "z = mean + xp.exp(log_var) * noise"),),
         group=1,
         seen="a variation of the first",
@@ -40,7 +40,7 @@ BUGS = (
     ),
     Bug(
         "the same noise in every epoch",
-        "training.py",
+        "training/trainer.py",
         (('"noise", self.epoch)', '"noise", 0)'),),
         group=2,
         seen="NumPy code with a fixed generator",

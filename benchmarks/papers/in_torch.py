@@ -1,0 +1,83 @@
+"""A card of a plain VAE once more, in PyTorch and with nothing of minivae but the pixels: is a figure the protocol's, or ours?
+
+Layers, their first weights, Adam, the schedule and the noise are PyTorch's own; the estimate of log p(x) is written out here.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+
+import numpy as np
+
+from benchmarks.papers.cards import Card
+from benchmarks.report import say
+
+REPORTS = 10  # lines on the way
+
+
+def run(card: Card, *pixels: np.ndarray) -> None:
+    """Train as the card says and print the test set's negative log-likelihood, of the last epoch and of the best.
+
+    ``pixels`` are the rows (n, d) to train, to validate and to test on, already binary.
+    """
+    import torch
+    from torch.nn import functional
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    learned, held_out, scored = (torch.from_numpy(np.asarray(part, np.float32)) for part in pixels)
+    features, k, batch = learned.shape[1], card.settings["latent_dim"], card.settings["batch_size"]
+    sizes = (features, *card.settings["hidden_dims"])
+    encoder = _mlp(torch, (*sizes, 2 * k))
+    decoder = _mlp(torch, (k, *sizes[::-1]))
+    both = torch.nn.ModuleList([encoder, decoder])
+    optimizer = torch.optim.Adam(both.parameters(), lr=1.0, fused=True)
+
+    def negative_elbo(x):
+        mean, log_var = encoder(x).split(k, dim=1)
+        logits = decoder(mean + torch.exp(0.5 * log_var) * torch.randn_like(mean))
+        nll = functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
+        return nll - 0.5 * (1 + log_var - mean**2 - log_var.exp()).sum(1)
+
+    def negative_log_likelihood(x):
+        mean, log_var = (half[:, None] for half in encoder(x).split(k, dim=1))
+        noise = torch.randn(len(x), card.final_samples, k)
+        z = mean + torch.exp(0.5 * log_var) * noise
+        logits = decoder(z.flatten(0, 1)).view(len(x), card.final_samples, features)
+        log_p_x = -functional.binary_cross_entropy_with_logits(logits, x[:, None].expand_as(logits), reduction="none").sum(2)
+        log_ratio = -0.5 * (z**2).sum(2) + 0.5 * (log_var + noise**2).sum(2)  # log p(z) - log q(z|x)
+        return math.log(card.final_samples) - torch.logsumexp(log_p_x + log_ratio, 1)
+
+    def score(name):
+        with torch.no_grad():
+            values = torch.cat([negative_log_likelihood(x) for x in scored.split(50)])
+        error = float(values.std()) / math.sqrt(len(values))
+        say(f"{card.name} in PyTorch, {name}: NLL {float(values.mean()):.2f} ± {error:.2f}, {card.final_samples} samples")
+
+    best, best_epoch, kept_state = math.inf, 0, None
+    rates = [rate for epochs, rate in card.stages for _ in range(epochs)]
+    for epoch, rate in enumerate(rates, start=1):
+        optimizer.param_groups[0]["lr"] = rate
+        total = 0.0
+        for index in torch.randperm(len(learned)).split(batch):
+            loss = negative_elbo(learned[index])
+            optimizer.zero_grad()
+            loss.mean().backward()
+            optimizer.step()
+            total += float(loss.detach().sum())
+        with torch.no_grad():
+            found = float(torch.cat([negative_elbo(x) for x in held_out.split(1000)]).mean())
+        if found < best:
+            best, best_epoch, kept_state = found, epoch, copy.deepcopy(both.state_dict())
+        if epoch == 1 or epoch % max(1, len(rates) // REPORTS) == 0:
+            say(f"epoch {epoch}: loss {total / len(learned):.2f}, validation {found:.2f}")
+    score("last epoch")
+    both.load_state_dict(kept_state)
+    score(f"best epoch by validation, {best_epoch}")
+
+
+def _mlp(torch, sizes):
+    layers = [layer for pair in itertools.pairwise(sizes) for layer in (torch.nn.Linear(*pair), torch.nn.ReLU())]
+    return torch.nn.Sequential(*layers[:-1])

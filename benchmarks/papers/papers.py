@@ -1,0 +1,215 @@
+"""Published figures reproduced, each as a protocol card.
+
+Cards take from minutes to days, so each run keeps its place in a file (``runs/papers``) and goes on from there the next time;
+``--minutes`` says how long this sitting may last.  What has been reached is kept in ``results/papers.csv``, a row for each stage.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+
+import minivae as mv
+from benchmarks.papers import in_torch as papers_torch
+from benchmarks.papers.cards import CARDS, PYTHAE, Card
+from benchmarks.report import COLOURS, RESULTS, machine, say
+from minivae.backend import to_numpy
+from minivae.datasets import Dataset
+from minivae.evaluation.estimators import active_units
+from minivae.training import checkpoint
+from minivae.training.trainer import Trainer
+
+COLUMNS = ("card", "seed", "stage", "epochs", "figure", "± s.e.", "samples", "active", "core hours", "machine")
+ACTIVE_OVER = 500  # images
+
+
+def add_arguments(parser):
+    parser.add_argument("--card", nargs="+", choices=CARDS, default=list(CARDS), help="which cards")
+    parser.add_argument("--data-dir", help="folder with the four MNIST files")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop, and keep the place, after so long")
+    parser.add_argument("--stages", type=int, default=99, help="how many stages of a card, at most")
+    parser.add_argument("--state", type=Path, default=Path("runs/papers"), help="folder for what is needed to go on")
+    parser.add_argument("--in-torch", action="store_true", help=f"run {PYTHAE.name} in PyTorch instead, which is not kept")
+    parser.add_argument("--table", action="store_true", help="only print what has been reached")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the table and the plot")
+
+
+def run(args):
+    if args.in_torch:
+        papers_torch.run(PYTHAE, *parts(PYTHAE, *mv.datasets.load("mnist", args.data_dir)))
+        return
+    deadline, log = time.monotonic() + 60 * args.minutes, Log(args.results / "papers.csv")
+    if not args.table:
+        args.state.mkdir(parents=True, exist_ok=True)
+        train, test = mv.datasets.load("mnist", args.data_dir)
+        for card, seed in ((CARDS[name], seed) for name in args.card for seed in CARDS[name].seeds):
+            if time.monotonic() < deadline:
+                Sitting(card, seed, train, test, args.state, log).go_on(deadline, args.stages)
+        plot(log, args.results / "papers.png")
+    for name in args.card:
+        if rows := log.of(name):
+            show(CARDS[name], rows)
+        else:
+            say(f"\n{name}: not begun")
+
+
+def parts(card: Card, train: Dataset, test: Dataset) -> list[np.ndarray]:
+    """Return the rows to train, to validate and to test a card's model on, binarised where that is done once."""
+    model = mv.MODELS[card.model](**card.settings)
+    return [model._rows(values).values for values in (*split(card, train), test.values)]
+
+
+def split(card: Card, train: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to train on and those that are held out."""
+    kept = len(train) - card.validation
+    return train.values[:kept], train.values[kept:]
+
+
+class Sitting:
+    """One card with one seed: its trainer, taken up where it was left, and its schedule."""
+
+    def __init__(self, card: Card, seed: int, train: Dataset, test: Dataset, folder: Path, log: Log) -> None:
+        self.card, self.seed, self.test, self.log = card, seed, test, log
+        self.path = folder / f"{card.name}-{seed}.safetensors"
+        self.model = mv.MODELS[card.model](**card.settings, seed=seed)
+        learned, held_out = split(card, train)
+        rows = self.model._rows(learned)
+        self.model._build(rows.n_features, rows.mean() if self.model.output_bias == "data" else None)
+        self.trainer = Trainer(self.model, rows, self.model._rows(held_out) if card.validation else None)
+        for name, value in card.adam.items():
+            setattr(self.trainer.optimizer, name, value)
+        self.trainer.optimizer.square_sums += card.second_moment / (1 - self.trainer.optimizer.beta2)
+        self.model.history_ = self.trainer.history
+        self.stage, self.seconds = 0, 0.0
+        if self.path.exists():
+            arrays, record = checkpoint.load(self.path)
+            self.trainer.restore(arrays, record["trainer"])
+            self.stage, self.seconds = record["stage"], record["seconds"]
+
+    def go_on(self, deadline: float, stages: int) -> None:
+        """Train until the card, so many stages of it, or the time is at its end."""
+        while self.stage < min(stages, len(self.card.stages)):
+            learning_rate = self.card.stages[self.stage][1]
+            end = sum(epochs for epochs, _ in self.card.stages[: self.stage + 1])
+            self.trainer.optimizer.learning_rate = learning_rate
+            saved, began = time.monotonic(), time.process_time() - self.seconds  # of the processor: others may have been at it too
+            while self.trainer.epoch < end and time.monotonic() < deadline:
+                self.trainer.advance(self.trainer.epoch + 1)
+                self.seconds = time.process_time() - began
+                if time.monotonic() - saved > 60:
+                    self._save()
+                    saved = time.monotonic()
+            if self.trainer.epoch < end:
+                self._save()
+                say(f"{self.path.stem}: stopped after epoch {self.trainer.epoch} of {end} of this stage")
+                return
+            self.stage += 1
+            if self.stage == len(self.card.stages):
+                self.trainer.run(end)  # nothing is left to train: this puts back the best epoch, where a card keeps that
+            self._record()
+            self._save()
+
+    def _record(self) -> None:
+        card, model, x = self.card, self.model, self.test.values
+        if card.measure == "test loss":
+            samples, values = 1, -model.elbo(x)
+        else:
+            samples = card.final_samples if self.stage == len(card.stages) else card.samples
+            values = -model.log_likelihood(x, n_samples=samples)
+        values = to_numpy(values)
+        error = values.std(ddof=1) / math.sqrt(len(values))
+        active = active_units(model.transform(self.test.x[:ACTIVE_OVER]))
+        figures = (self.stage, self.trainer.epoch, f"{values.mean():.2f}", f"{error:.2f}", samples, active)
+        row = (card.name, self.seed, *figures, f"{self.seconds / 3600:.2f}", "; ".join(machine().values()))
+        self.log.add(dict(zip(COLUMNS, map(str, row))))
+        say(f"{self.path.stem}: " + ", ".join(f"{name} {value}" for name, value in zip(COLUMNS[2:-1], row[2:])))
+
+    def _save(self) -> None:
+        arrays, numbers = self.trainer.state()
+        record = {"trainer": numbers, "stage": self.stage, "seconds": self.seconds}
+        checkpoint.save(self.path, {name: to_numpy(array) for name, array in arrays.items()}, record)
+
+
+class Log:
+    """The rows of ``papers.csv``, one for each card, seed and stage."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def of(self, card: str) -> list[dict[str, str]]:
+        """Return a card's rows by seed and stage."""
+        return sorted((row for row in self._rows() if row["card"] == card), key=lambda row: (int(row["seed"]), int(row["stage"])))
+
+    def add(self, row: dict[str, str]) -> None:
+        """Write a row, in place of an earlier one for the same card, seed and stage."""
+        others = [old for old in self._rows() if any(old[name] != row[name] for name in COLUMNS[:3])]
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows([*others, row])
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_whole(self.path, text.getvalue().encode())
+
+    def _rows(self) -> list[dict[str, str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+
+def show(card: Card, rows: list[dict[str, str]]) -> None:
+    """Print a card: its record, what was reached, and what that says."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+
+    record = Table.grid(padding=(0, 2))
+    for field in ("source", "published", "data", "architecture", "optimisation", "evaluation", "note"):
+        if value := getattr(card, field):
+            record.add_row(field, value)
+    record.add_row("verdict", "; ".join(dict.fromkeys(verdicts(card, rows))))
+    table = Table("seed", "stage", "epochs", card.measure, "± s.e.", "samples", "active", "core hours")
+    for row in rows:
+        table.add_row(*(row[name] for name in COLUMNS[1:-1]))
+    console = Console()
+    console.print(f"\n{card.name}", style="bold", highlight=False)
+    for part in (record, table):
+        console.print(Padding(part, (0, 2)))
+
+
+def verdicts(card: Card, rows: list[dict[str, str]]) -> list[str]:
+    """Return what the last stage of each seed says."""
+    last = {row["seed"]: row for row in rows}
+    return [card.verdict(int(row["stage"]), float(row["figure"])) for row in last.values()]
+
+
+def plot(log: Log, path: Path) -> None:
+    """Draw where the long cards are heading: the figure after each stage, and the published one."""
+    from matplotlib.figure import Figure
+
+    from minivae.pictures.plots import save
+
+    begun = [card for card in CARDS.values() if len(card.stages) > 1 and log.of(card.name)]
+    if not begun:
+        return
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for card, colour in zip(begun, itertools.cycle(COLOURS)):
+        for seed in card.seeds:
+            rows = [row for row in log.of(card.name) if row["seed"] == str(seed)]
+            epochs, figures = ([float(row[name]) for row in rows] for name in ("epochs", "figure"))
+            axes.plot(epochs, figures, "o-", color=colour, label=card.name)
+        axes.axhline(float(card.published.split()[1]), color=colour, linestyle=":", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlabel("epochs")
+    axes.set_ylabel("negative log-likelihood of the test set, nats")
+    axes.set_title("After each stage; dotted: the published figure at the end", fontsize=11, loc="left")
+    axes.legend(fontsize=8, frameon=False)
+    save(figure, path)
+    say(f"written: {path}")

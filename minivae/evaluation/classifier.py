@@ -1,0 +1,44 @@
+"""Classification by softmax: the probabilities, their loss, and the training of a small classifier on fixed features."""
+
+from __future__ import annotations
+
+from minivae.autodiff import Tensor, backward
+from minivae.backend import Array, array_module
+from minivae.nn import MLP
+from minivae.ops import logsumexp, mean, square, sum_
+from minivae.optim import Adam
+
+STEPS = 500
+LEARNING_RATE = 0.05
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """Return log p(y|x) = ℓ_y − log Σ_c e^{ℓ_c} of every class from logits (n, c): (n, c), in nats."""
+    return logits - logsumexp(logits, keepdims=True)
+
+
+def cross_entropy(log_probabilities: Tensor, one_hot: Array) -> Tensor:
+    """Return −log p(y|x) of the class that each row of ``one_hot`` (n, c) marks: (n,), in nats; 0 where it marks none."""
+    return -sum_(one_hot * log_probabilities, axis=-1)
+
+
+def fit_classifier(network: MLP, features: Array, one_hot: Array, weight_decay: float = 0.0) -> None:
+    """Train ``network`` in place to tell the classes ``one_hot`` (n, c) from ``features`` (n, k), in full batches.
+
+    loss = mean −log p(y|features) + ½ weight_decay Σ w²        the biases are free
+
+    Without hidden layers this is multinomial logistic regression, whose loss is convex: where the steps lead does not depend on
+    where they begin, as long as there is weight decay, or the classes overlap.
+    """
+    xp = array_module(features)
+    parameters = network.parameters()
+    optimizers = [Adam(p.data.size, xp, p.dtype, LEARNING_RATE) for p in parameters]
+    weights = [layer.weight for layer in network.layers]
+    for step in range(STEPS):
+        loss = mean(cross_entropy(log_softmax(network(features)), one_hot))
+        loss = loss + 0.5 * weight_decay * sum(sum_(square(weight)) for weight in weights)
+        backward(loss)
+        for parameter, optimizer in zip(parameters, optimizers, strict=True):
+            gradient: Array = parameter.grad
+            optimizer.learning_rate = LEARNING_RATE * (1 - step / STEPS)
+            optimizer.step(parameter.data.reshape(-1), gradient.reshape(-1))

@@ -1,0 +1,79 @@
+"""The picture of a training: what each term did, and which latent dimensions were used."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minivae.pictures.plots import latent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TRAIN, TEST, FLOOR, RULE = "#4477AA", "#EE6677", "#777777", "#EEEEEE"  # Paul Tol's "bright" palette, for any colour vision
+LOG_EPOCHS = 20  # from so many on the axis of epochs is logarithmic, since most happens early
+NAMES = {"elbo": "ELBO", "kl": "KL", "iw_bound": "importance-weighted bound"}
+
+
+def curves(history: dict[str, list[Any]], floor: float | None = None) -> Figure:
+    """Draw what training did: each term by epoch, on training and test data, and the KL of every latent dimension.
+
+    ``floor`` is the entropy of grey pixels, below which no reconstruction term can get.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    terms = [name.removeprefix("train_") for name in history if name.startswith("train_")]
+    if "elbo" in terms:
+        terms.remove("loss")  # it differs from −ELBO by the weight of the KL alone, which is drawn apart
+    panels = len(terms) + ("kl_per_dimension" in history)
+    rows = math.ceil(panels / 2)
+    figure = Figure(figsize=(9, 3 * rows), layout="constrained")
+    all_axes = [figure.add_subplot(rows, 2, i + 1) for i in range(panels)]
+    epochs = np.asarray(history["epoch"])
+    for axes, term in zip(all_axes, terms):
+        for part, color in (("train", TRAIN), ("test", TEST)):
+            if values := history.get(f"{part}_{term}"):
+                axes.plot(epochs, values, color=color, linewidth=1.6, label=part, marker="o" if len(values) == 1 else None)
+        if term == "reconstruction" and floor is not None:
+            axes.axhline(floor, color=FLOOR, linewidth=1, linestyle=":", label="entropy floor")
+        _label(axes, NAMES.get(term, term))
+        axes.grid(axis="y", color=RULE)
+        axes.legend(frameon=False, fontsize=8)
+    if "kl_per_dimension" in history:
+        _draw_kl(all_axes[-1], epochs, np.asarray(history["kl_per_dimension"]))
+    for axes in all_axes:
+        if len(epochs) >= LOG_EPOCHS:  # equal ratios are equal lengths
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda epoch, _: f"{epoch:g}")
+            axes.xaxis.set_minor_formatter(lambda epoch, _: "")
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        around = 1 if len(epochs) == 1 else 0
+        axes.set_xlim(epochs[0] - around, epochs[-1] + around)
+    return figure
+
+
+def _draw_kl(axes: Axes, epochs: np.ndarray, kl: np.ndarray) -> None:
+    """Draw (epochs, k) as bands of colour, the strongest dimension at the end on top."""
+    order = np.argsort(-kl[-1], kind="stable")
+    edges = np.arange(len(order) + 1)
+    mesh = axes.pcolormesh(np.append(epochs, epochs[-1] + 1) - 0.5, edges, kl[:, order].T, cmap="cividis", vmin=0)
+    axes.set_yticks(edges[:-1] + 0.5, [latent(j) for j in order], fontsize=max(4, min(8, 160 // len(order))))
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    _label(axes, "KL of each latent dimension")
+    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8)
+
+
+def _label(axes: Axes, title: str) -> None:
+    axes.set_title(f"{title} (nats)", fontsize=11, loc="left")
+    axes.set_xlabel("epoch", fontsize=9)
+    axes.tick_params(labelsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

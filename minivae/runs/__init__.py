@@ -1,0 +1,1 @@
+"""A run directory, and what is reported of the model in it."""

@@ -1,0 +1,200 @@
+"""The run directory: what a training leaves behind, how it is written, and how it is read again.
+
+| file | holds |
+|---|---|
+| ``model.safetensors`` | the weights, and the settings to rebuild the model around them |
+| ``config.json`` | model, settings, data, command, versions, and the final figures |
+| ``history.csv`` | one row per epoch |
+| ``*.png`` | pictures |
+| ``checkpoint.safetensors`` | while it is not finished: the state of the training |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import itertools
+import json
+import os
+import secrets
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+from minivae import datasets
+from minivae.checks import DataFileError, reject
+from minivae.datasets import Dataset
+from minivae.models import Model, load
+
+MODEL, CONFIG, HISTORY, CHECKPOINT = "model.safetensors", "config.json", "history.csv", "checkpoint.safetensors"
+CONFIG_BYTES = 2**24  # at most; a real one has a few thousand
+
+
+class Draft:
+    """A run directory in the making: a hidden folder beside its future place, which takes its name when all is written.
+
+    Used as a context manager.  Making it is the proof that the place can be written, before any training.  When the block ends well
+    the folder is renamed to ``path``; when it raises, the folder vanishes, and so do the parents that were made for it.
+    ``publish`` gives it the name earlier, when there is something in it to go on from; then it stays, whatever happens.
+
+    Parameters
+    ----------
+    runs_dir : the folder of all runs, made if missing.
+    stem : the run is called ``stem-1``, ``stem-2``, … (the first number that is free), unless it has
+    name : a name of its own, which must be free.
+    path : the folder of a run that was published before it was finished; stem and name are of no use then.
+
+    Raises ``InputError`` for a name that is taken or not plain, ``DataFileError`` for a place that cannot be written.
+    """
+
+    def __init__(self, runs_dir: str | os.PathLike[str], stem: str, name: str | None = None, path: Path | None = None) -> None:
+        self.runs_dir, self.stem, self.name, self.path = Path(os.path.normpath(runs_dir)), stem, name, path
+        if path is not None:
+            self.folder = path
+            return
+        if name is not None:
+            if not name or Path(name).name != name or name.startswith("."):
+                reject("--name", "a plain folder name", repr(name), "choose the folder's place with --runs-dir")
+            if (self.runs_dir / name).exists():
+                self._refuse_taken(self.runs_dir / name)
+        self._made = [folder for folder in (self.runs_dir, *self.runs_dir.parents) if not folder.exists()]
+        self.folder = self.runs_dir / f".{name or stem}.{secrets.token_hex(4)}"
+        try:
+            self.folder.mkdir(parents=True)
+        except OSError as error:
+            self._discard()
+            mend = "choose another folder with --runs-dir"
+            reject(f"--runs-dir {self.runs_dir}", "a folder that can be written", error.strerror, mend, DataFileError)
+
+    def __enter__(self) -> Draft:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self.publish()
+        finally:
+            if self.path is None:
+                self._discard()
+
+    def publish(self) -> None:
+        """Give the folder its name, once."""
+        if self.path is None:
+            self.path = self.folder = self._rename()
+
+    def _rename(self) -> Path:
+        """Rename the folder to its final name.  A folder with something in it cannot be renamed over, so none is overwritten."""
+        names = [self.name] if self.name else (f"{self.stem}-{i}" for i in itertools.count(1))
+        for path in (self.runs_dir / name for name in names):
+            if not path.exists():
+                try:
+                    return self.folder.rename(path)
+                except OSError as error:
+                    if not path.exists():
+                        reject(str(path), "a folder that can be written", error.strerror, error=DataFileError)
+        self._refuse_taken(path)
+
+    def _refuse_taken(self, path: Path) -> NoReturn:
+        reject("--name", "a name that no run has yet", f"{path}, which exists", "choose another, or remove that run")
+
+    def _discard(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # it was not made after all, or someone else has put something in it
+                folder.rmdir()
+
+
+class Run:
+    """A finished run directory.
+
+    Parameters
+    ----------
+    name : its path, or its name within ``runs_dir``.
+
+    Attributes
+    ----------
+    path : the folder; config : what ``config.json`` says.
+
+    Raises ``DataFileError`` when it is missing or damaged.
+    """
+
+    def __init__(self, name: str, runs_dir: str | os.PathLike[str] = "runs") -> None:
+        places = (Path(name), Path(runs_dir) / name)
+        self.path = next((place for place in places if (place / MODEL).is_file()), places[0])
+        if not (self.path / MODEL).is_file():
+            begun = [place for place in places if (place / CHECKPOINT).is_file()]
+            if begun:
+                mend = f"go on with minivae train --resume {begun[0]}"
+                reject("RUN", "a finished run", f"{str(begun[0])!r}, whose training was stopped", mend, DataFileError)
+            expected = f"a run directory (with {MODEL} in it), or the name of one in {runs_dir}"
+            reject("RUN", expected, repr(name), "see which there are, or make one with minivae train", DataFileError)
+        try:
+            self.config: dict[str, Any] = _read_json(self.path / CONFIG)
+            self.source, self.data_dir = self.config["data"]["source"], self.config["data"]["data_dir"]
+            if not isinstance(self.source, str) or not isinstance(self.data_dir, (str, type(None))):
+                raise TypeError("the source of the data is not a text")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            cause = f"{type(error).__name__}: {error}".partition("\n")[0]
+            reject(str(self.path / CONFIG), "the settings of a run as JSON", cause, "train again", DataFileError)
+
+    def model(self, device: str = "auto") -> Model:
+        """Return the trained model."""
+        return load(self.path / MODEL, device)
+
+    def data(self, source: str | None = None, data_dir: str | None = None) -> tuple[Dataset, Dataset]:
+        """Return (train, test) of the data it was trained on, or of others."""
+        return datasets.load(source, data_dir) if source else datasets.load(self.source, data_dir or self.data_dir)
+
+
+def unfinished(name: str, runs_dir: str | os.PathLike[str] = "runs") -> Path:
+    """Return the folder of a run, given by its path or its name, whose training was stopped."""
+    places = (Path(name), Path(runs_dir) / name)
+    for place in places:
+        if (place / CHECKPOINT).is_file():
+            return place
+    if any((place / MODEL).is_file() for place in places):
+        reject("--resume", "a run whose training was stopped", f"{name!r}, which is finished", "train another with more --epochs")
+    expected = f"a run directory (with {CHECKPOINT} in it), or the name of one in {runs_dir}"
+    reject("--resume", expected, repr(name), "see which there are", DataFileError)
+
+
+def _read_json(path: Path) -> Any:
+    if not path.is_file() or path.stat().st_size > CONFIG_BYTES:
+        raise ValueError(f"no file of at most {CONFIG_BYTES} bytes")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def source_record(source: str, data_dir: str | None) -> dict[str, Any]:
+    """Return what it takes to load a data set again, from any working directory."""
+    path = source if source in datasets.NAMES else os.path.abspath(source)
+    return {"source": path, "data_dir": data_dir and os.path.abspath(data_dir)}
+
+
+def history_csv(history: dict[str, list[Any]]) -> bytes:
+    """Return a history as CSV, one row per epoch; a list per epoch becomes a column per entry, ``name_0``, ``name_1``, …"""
+    columns: dict[str, Any] = {}
+    for name, values in history.items():
+        if isinstance(values[0], list):
+            columns |= {f"{name}_{i}": column for i, column in enumerate(zip(*values))}
+        else:
+            columns[name] = values
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values()))
+    return text.getvalue().encode()
+
+
+def as_json(record: Any, indent: int | None = None) -> str:
+    """Return strict JSON: numbers that are not finite, which it has no word for, become null."""
+    return json.dumps(_finite(record), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value - value != 0 else value

@@ -1,0 +1,96 @@
+"""The figures a trained model is reported by, as plain numbers: each with its error and with what it was measured on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minivae.backend import generator, to_numpy
+from minivae.checks import check_int
+from minivae.datasets import Dataset
+from minivae.evaluation.disentanglement import higgins_score, mutual_information_gap
+from minivae.models.likelihoods import Gaussian, GaussianShared
+from minivae.runs.selection import spread
+from minivae.training.batches import chunks
+
+
+def score(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 1000) -> dict[str, Any]:
+    """Return name → figure, in nats per example, of ``model`` on ``test``.
+
+    ``test_elbo`` and its terms come from all examples with one sample each, and ``test_loss`` is −``test_elbo`` (of a model without
+    such a bound: what it was trained to lower).  ``log_likelihood`` (M.6) costs ``n_samples`` decoder passes per example, so it
+    is measured on ``n_evaluated``, at most ``n_examples``; these are spread evenly, since stored data may be sorted.
+
+    ``standard_error`` is the standard deviation of the examples' estimates over the root of their number.  That spread already
+    holds both the variation between examples and the Monte Carlo noise of each, so the latter is not added again: its share,
+    from each example's own error, is ``monte_carlo_error``.
+    """
+    check_int("n_samples", n_samples, 1)
+    check_int("n_examples", n_examples, 1)
+    terms, code = model.evaluate(model._rows(test.values, test.y, n_features=model.n_features_in_))
+    summary = model.summarize(terms)
+    loss, elbo = summary.pop("loss"), summary.pop("elbo", None)
+    part = test.subset(spread(len(test), n_examples))
+    figures: dict[str, Any] = {"test_loss": loss, **summary, **code, "latent_dim": model.latent_dim, "n_test": len(test)}
+    figures["conditional"] = model._condition_width() > 0  # bounds and likelihoods are then of x given y
+    if elbo is not None:
+        estimate = model.importance_estimate(part.values, n_samples, y=part.y)
+        log_p, error, n = to_numpy(estimate.log_likelihood), to_numpy(estimate.standard_error), len(part)
+        figures |= {
+            "test_loss": -elbo,
+            "test_elbo": elbo,
+            "log_likelihood": float(log_p.mean()),
+            "standard_error": float(log_p.std(ddof=1)) / math.sqrt(n) if n > 1 else None,
+            "monte_carlo_error": float(np.linalg.norm(error)) / n if n_samples > 1 else None,
+            "n_samples": n_samples,
+            "n_evaluated": n,
+        }
+    if model.likelihood == "bernoulli" and model.binarize == "none":
+        figures["entropy_floor"] = entropy_floor(test.values)
+    if hasattr(model, "predict") and test.y is not None:
+        figures["accuracy"] = float((model.predict(test.values) == test.y).mean())
+    if test.factors is not None and model.latent_dim > 1:
+        figures |= _disentanglement(model, test)
+    return figures | _decoder_spread(model, part)
+
+
+def _disentanglement(model: Any, test: Dataset) -> dict[str, float]:
+    """Return how far single latent dimensions stand for single factors (G.7): by samples of the posterior, if there is one."""
+    mean, log_var = (to_numpy(part) for part in model.encode(test.values, test.y))
+    noise = generator(np, model.seed, "evaluate").standard_normal(mean.shape) if "kl_per_dimension" in model.history_ else 0
+    codes = mean + np.exp(0.5 * log_var) * noise
+    return {"mig": mutual_information_gap(codes, test.factors), "higgins": higgins_score(codes, test.factors, seed=model.seed)}
+
+
+def _decoder_spread(model: Any, test: Dataset) -> dict[str, Any]:
+    """Return what a Gaussian p(x|z) means by its σ: the one it has, or the quantiles over features and examples."""
+    likelihood = model.likelihood_
+    if isinstance(likelihood, GaussianShared):
+        variance = math.exp(float(likelihood.log_var.data))
+        weight = {"effective_beta": model.beta * variance} if hasattr(model, "beta") else {}
+        return {"variance": variance, "sigma": math.sqrt(variance), **weight}
+    if not isinstance(likelihood, Gaussian):
+        return {}
+    z = model.transform(test.values, test.y)
+    std = model._map(lambda z, c: likelihood.std(model.xp_, model.decoder(z, c).data), z, test.y, "z", model.latent_dim)
+    return {"sigma_quantiles": np.quantile(std, (0.05, 0.5, 0.95)).tolist()}
+
+
+def entropy_floor(values: np.ndarray) -> float | None:
+    """Return the mean entropy Σ_j H(x_ij) of examples whose features are grey values in [0, 1]; None if they are not in there.
+
+    Why: with a grey target x the Bernoulli term −x log p − (1 − x) log(1 − p) is least at p = x, and there it is H(x), not 0.  So
+    no model's reconstruction (L.1) can be lower, and only what lies above the floor can be learned away.
+    """
+    scale = 1 / 255 if values.dtype == np.uint8 else 1
+    total = 0.0
+    for part in chunks(len(values)):
+        x = np.asarray(values[part], dtype="float64") * scale
+        if not (x.min() >= 0 and x.max() <= 1):
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            entropy = -x * np.log(x) - (1 - x) * np.log1p(-x)
+        total += float(np.nansum(entropy))  # 0 log 0 is 0
+    return total / len(values)

@@ -1,0 +1,91 @@
+"""Records as rows of text: what the tables of the commands say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from minivae.datasets import Dataset
+    from minivae.proof.verify import Row
+    from minivae.study.explain import Explanation
+
+TERMS = {"kl": "KL", "elbo": "ELBO"}  # words that are written in another way than the names of their figures
+VERDICT_STYLES = {"pass": "green", "blind": "bold yellow", "wrong": "bold red"}
+
+
+# The figures of ``scores.score`` that a table shows, in order: label, figure and remark, each of which may use any of them.
+FIGURES = {
+    "test_elbo": ("test ELBO", "{test_elbo:.2f}", "{n_test} examples, one sample each"),
+    "test_loss": ("test loss", "{test_loss:.2f}", "{n_test} examples"),
+    "reconstruction": ("  reconstruction", "{reconstruction:.2f}", "−log p(x|z)"),
+    "entropy_floor": ("  entropy floor", "{entropy_floor:.2f}", "grey pixels: no reconstruction can be lower"),
+    "kl": ("  KL", "{kl:.2f}", "KL(q(z|x) ‖ p(z))"),
+    "log_likelihood": (
+        "test log p({of})",
+        "{log_likelihood:.2f} ± {standard_error:.2f}",
+        "{n_evaluated} examples, {n_samples} importance samples each",
+    ),
+    "monte_carlo_error": ("  Monte Carlo", "± {monte_carlo_error:.1g}", "its share in that standard error of the mean"),
+    "accuracy": ("accuracy", "{accuracy:.2%}", "classes of the {n_test} examples"),
+    "active_units": ("active units", "{active_units} of {latent_dim}", "posterior means that vary"),
+    "mig": ("MIG", "{mig:.3f}", "gap between the two dimensions that tell most of a factor, of 1"),
+    "higgins": ("Higgins' score", "{higgins:.1%}", "factors held fixed that a linear classifier names"),
+    "sigma": ("σ of the decoder", "{sigma:.4g}", "σ² = {variance:.4g}, one for all features"),
+    "sigma_quantiles": (
+        "σ of the decoder",
+        "{sigma_quantiles[1]:.2g}",
+        "median; nine in ten from {sigma_quantiles[0]:.2g} to {sigma_quantiles[2]:.2g}",
+    ),
+    "effective_beta": ("effective β", "{effective_beta:.4g}", "β σ²: weight of the KL beside ½ ‖x − m‖²"),
+    "seconds": ("training time", "{seconds:.1f} s", ""),
+}
+
+
+def figure_rows(figures: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield label, figure and remark of the figures that there are; in nats per example."""
+    known = {name: math.nan if value is None else value for name, value in figures.items()}  # one example has no standard error
+    known["of"] = "x|y" if figures["conditional"] else "x"
+    for name, texts in FIGURES.items():
+        said = name == "test_loss" and "test_elbo" in figures
+        if figures.get(name) is not None and not said:
+            yield tuple(text.format(**known) for text in texts)
+
+
+def describe(data: Dataset, test: Dataset) -> str:
+    """Return what a training starts with, in a line."""
+    return f"{data.name}: {len(data)} training and {len(test)} test examples of {size_of(data)}"
+
+
+def size_of(data: Dataset) -> str:
+    """Return the size of one example."""
+    if data.image_shape is None:
+        return f"{data.values.shape[1]} features"
+    return " × ".join(map(str, data.image_shape)) + " pixels"
+
+
+GRADCHECK_HEADER = ("function", "argument", "dtype", "device", "error", "verdict")
+
+
+def gradcheck_rows(rows: Iterable[Row]) -> Iterator[tuple[str, ...]]:
+    """Return a line for each gradient that was checked; a name stands where it is new."""
+    previous = ""
+    for row in rows:
+        name = "" if row.name == previous else row.name
+        previous = row.name
+        yield name, row.argument, row.dtype, row.device, f"{row.relative_error:.1e}", row.verdict
+
+
+EXPLAIN_HEADER = ("argument", "index", "value", "backward", "finite difference")
+
+
+def explain_rows(explanation: Explanation) -> Iterator[tuple[str, ...]]:
+    """Return a line for each entry of each argument: its value, and its gradient as claimed and as measured."""
+    for argument, values in explanation.inputs.items():
+        for index, value in np.ndenumerate(values):
+            place = ", ".join(map(str, index))
+            gradient, slope = explanation.gradients[argument][index], explanation.slopes[argument][index]
+            yield argument, place, f"{value:g}", f"{gradient:.9g}", f"{slope:.9g}"

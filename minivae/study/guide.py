@@ -1,0 +1,180 @@
+"""The guided path: which equation to read after which, the line of code that holds it, and the command that proves it.
+
+No equation and no line number is written down here.  The source is searched for the tags: in a docstring, "(K.2)  …" at the
+start of a line states the equation; behind a line of code, the comment "# (K.2)" says that this line computes it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minivae import autodiff
+from minivae.ops import dense
+
+PACKAGE = Path(__file__).parents[1]
+TAG = re.compile(r"\(([A-Z]\.\d)\)")
+STATED = re.compile(r"\s*\(([A-Z]\.\d)\)  (.+)")
+COMPUTED = re.compile(r".*\S  # (.*\([A-Z]\.\d\).*)")
+
+
+@dataclass(frozen=True)
+class Equation:
+    """A tag of the source: what it says, and where; ``lines`` are those that compute it, the most telling first."""
+
+    tag: str
+    text: str
+    stated: str  # file:line
+    lines: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """The one place to look at: a line of code, or for what no line computes the statement."""
+        return self.lines[0] if self.lines else self.stated
+
+
+@functools.cache
+def equations() -> dict[str, Equation]:
+    """Return tag → equation, for every tag in the package's source."""
+    stated: dict[str, list[tuple[str, str]]] = {}
+    mentioned: dict[str, tuple[str, str]] = {}
+    computed: dict[str, list[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py"), key=_closeness):
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            place = f"{file.relative_to(PACKAGE.parent).as_posix()}:{number}"
+            if match := COMPUTED.fullmatch(line):
+                for tag in TAG.findall(match[1]):
+                    computed.setdefault(tag, []).append(place)
+            elif match := STATED.fullmatch(line):
+                stated.setdefault(match[1], []).append((place, _tidy(match[2])))
+            else:
+                for tag in TAG.findall(line):
+                    mentioned.setdefault(tag, (place, line.strip(' "')))
+    found = {}
+    for tag in sorted(stated.keys() | mentioned.keys()):
+        statements, lines = stated.get(tag, [mentioned.get(tag, ("", ""))]), computed.get(tag, [])
+        files = {line.partition(":")[0] for line in lines}
+        place, text = next((s for s in statements if s[0].partition(":")[0] in files), statements[0])
+        lines.sort(key=lambda line: line.partition(":")[0] != place.partition(":")[0])  # first those beside the statement
+        found[tag] = Equation(tag, text, place, tuple(lines))
+    return found
+
+
+def statements(doc: str) -> list[tuple[str, str]]:
+    """Return (tag, equation) for each equation that a docstring states, in its order."""
+    return [(match[1], _tidy(match[2])) for match in map(STATED.fullmatch, doc.splitlines()) if match]
+
+
+def _tidy(equation: str) -> str:
+    return re.sub(r" {3,}", "   ", equation.strip())
+
+
+def _closeness(file: Path) -> tuple[bool, int, str]:
+    """Order files by how close they are to the mathematics: ops, then the modules, then the models built of them."""
+    parts = file.relative_to(PACKAGE).parts
+    return parts[0] != "ops", len(parts), file.as_posix()
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """Return where a function of this package is, as file:line."""
+    file = Path(inspect.getsourcefile(function) or "")
+    return f"{file.relative_to(PACKAGE.parent).as_posix()}:{inspect.getsourcelines(function)[1]}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the path."""
+
+    section: str
+    tag: str  # empty before the first equation
+    title: str
+    equation: str
+    place: str  # file:line
+    command: str
+
+
+# Section → what to read in it: the tag, why it comes here, the command that proves it.
+PATH: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "The model, and the bound that makes it trainable": (
+        ("M.1", "what is modelled: every x comes from a z", "pytest tests/models/test_oracles.py -k nonlinear_decoder"),
+        ("M.2", "log p(x), split by a posterior that we are free to choose", "pytest tests/models/test_oracles.py -k add_up"),
+        ("M.3", "drop the part that nobody can compute: a lower bound", "pytest tests/models/test_oracles.py -k elbo"),
+        ("M.4", "the loss is the bound, turned over", "minivae explain --trace"),
+        ("M.5", "the same with a weight on the second term", "minivae gradcheck"),
+    ),
+    "The posterior: sampled, and still differentiable": (
+        ("R.1", "move the randomness out of the way of the gradient", "minivae explain reparameterize"),
+        ("R.2", "and here the gradient passes", "minivae gradcheck --op reparameterize"),
+        ("R.3", "the same for a network that puts out a variance", "minivae explain reparameterize_variance"),
+        ("K.1", "how far the posterior is from the prior", "minivae explain kl_standard_normal"),
+        ("K.2", "its gradient: pull μ to 0 and σ to 1", "minivae gradcheck --op kl_standard_normal"),
+        ("K.3", "between any two diagonal Gaussians", "minivae explain kl_normal"),
+        ("K.4", "never negative, so the bound is one", "pytest tests/ops/test_sampling.py -k never_negative"),
+    ),
+    "The likelihood: what a decoder's numbers mean": (
+        ("L.1", "binary or grey pixels, from logits", "minivae explain bernoulli_nll"),
+        ("L.2", "real features, each with a mean and a variance", "minivae explain gaussian_nll"),
+        ("L.3", "one variance for all, chosen", "pytest tests/models/test_likelihoods.py -k scipy"),
+        ("L.4", "one variance for all, learned", "pytest tests/models/test_likelihoods.py -k shared_variance"),
+        ("L.5", "the variance that hides in a squared error", "minivae evaluate RUN"),
+    ),
+    "Using a trained model": (
+        ("G.1", "new examples", "minivae sample RUN"),
+        ("G.2", "more like this one", "minivae reconstruct RUN"),
+        ("G.3", "from one to another", "minivae interpolate RUN"),
+        ("G.4", "what one latent dimension does", "minivae traverse RUN"),
+        ("G.5", "what is strange", "pytest tests/models/test_vae.py -k anomaly"),
+        ("G.6", "few numbers instead of many", "pytest tests/models/test_sklearn.py -k features"),
+        ("G.7", "does a dimension stand for one thing", "pytest tests/evaluation/test_disentanglement.py"),
+        ("M.6", "how good it is: closer to log p(x) than the bound", "minivae evaluate RUN"),
+    ),
+    "Noise that every device draws alike": (
+        ("N.1", "random bits, looked up by position", "pytest tests/kernels/test_counter_noise.py -k published"),
+        ("N.2", "uniform numbers from the bits", "pytest tests/kernels/test_counter_noise.py -k uniform"),
+        ("N.3", "and normal ones from those", "pytest tests/kernels/test_counter_noise.py -k normal"),
+    ),
+    "The family": (
+        ("A.1", "the autoencoder: a code instead of a posterior", "minivae gradcheck"),
+        ("A.2", "few units on at a time", "minivae explain sparsity_kl"),
+        ("A.3", "small weights", "pytest tests/models/test_autoencoder.py -k penalised"),
+        ("A.4", "restore what was corrupted", "pytest tests/models/test_autoencoder.py -k corrupted"),
+        ("A.5", "a code that moves little when x does", "pytest tests/models/test_autoencoder.py -k jacobian"),
+        ("A.6", "tell the VAE what it need not find out", "pytest tests/models/test_conditional.py -k condition"),
+        ("A.7", "a code of few levels; its gradient is not a derivative", "pytest tests/ops/test_penalty.py -k straight_through"),
+        ("A.8", "the decoder is the encoder, turned over", "minivae explain dense"),
+        ("A.9", "without hidden layers it is principal components", "pytest tests/models/test_autoencoder.py -k principal"),
+        ("G.8", "labels for few, examples for many", "minivae gradcheck"),
+    ),
+}
+
+
+def reading_order() -> list[Step]:
+    """Return the steps of the path, from the chain rule to the last of the models."""
+    engine = "The engine: one rule, applied link by link"
+    chain, affine = place_of(autodiff.backward), place_of(dense.forward)
+    steps = [
+        Step(engine, "", "every gradient is this product", "∂L/∂x = (∂y/∂x)ᵀ ∂L/∂y", chain, "minivae explain --trace"),
+        Step(engine, "", "the link with the weights in it", "y = x W + b", affine, "minivae explain dense"),
+    ]
+    for section, entries in PATH.items():
+        for tag, title, command in entries:
+            equation = equations()[tag]
+            steps.append(Step(section, tag, title, equation.text, equation.place, command))
+    return steps
+
+
+def lines() -> Iterator[str]:
+    """Yield the path as text."""
+    section = ""
+    for number, step in enumerate(reading_order(), 1):
+        if step.section != section:
+            section = step.section
+            yield from ("", section)
+        yield f"{number:4}  {step.tag:4} {step.title}"
+        yield f"           {step.equation}"
+        yield f"           {step.place:38} {step.command}"

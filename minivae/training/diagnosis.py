@@ -1,0 +1,124 @@
+"""Which number stopped being finite first, and the state just before it did.
+
+The loop looks at its sums only every so many steps, when a NaN may have gone through everything.  So a copy of the state is kept
+from one look to the next; on failure training goes back to it and makes the same steps again, one at a time, with eyes open.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from minivae.autodiff import Tensor, backward, topological_order
+from minivae.backend import Array, to_numpy
+from minivae.checks import NonFiniteError, reject
+
+if TYPE_CHECKING:
+    from minivae.training.trainer import Trainer
+
+Finding = tuple[str, Array, str]  # what it is, its numbers, and the mend
+CLEAN = "remove or impute the missing values, and scale large ones"
+SLOWER = "scale the data, lower learning_rate, or set clip_norm"
+ELSEWHERE = "it changed between two steps of training: look at what the hooks do, and at the weights it began with"
+
+
+class Snapshot:
+    """A copy of a trainer's state, to go back to."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._copies: dict[str, Array] = {}
+        self.take(trainer)
+
+    def take(self, trainer: Trainer) -> None:
+        """Copy the state; into the old copy's memory where it fits, since this happens while training."""
+        arrays, self._numbers = trainer.state()
+        self._order = arrays.pop("order", None)  # nobody writes into it
+        for name, array in arrays.items():
+            if name in self._copies:
+                self._copies[name][...] = array
+            else:
+                self._copies[name] = array.copy()
+
+    def restore(self, trainer: Trainer) -> None:
+        """Put the trainer back to where it was."""
+        trainer.restore(self._copies | ({} if self._order is None else {"order": self._order}), self._numbers)
+
+
+def is_finite(trainer: Trainer) -> bool:
+    """Return whether all terms of this epoch and all parameters are finite; a device is waited for once."""
+    return math.isfinite(float(sum(trainer.totals.values()) + trainer.model.parameters_.values.sum()))
+
+
+@np.errstate(all="ignore")
+def diagnose(trainer: Trainer, good: Snapshot) -> NoReturn:
+    """Raise ``NonFiniteError`` with the first tensor that is not finite, after going back to the step before."""
+    failed, alone = trainer.step, trainer.peers is None or trainer.peers.leave()
+    now = next(_parameters(trainer), None)
+    good.restore(trainer)
+    finding = None
+    while finding is None and trainer.step < failed and alone:
+        good.take(trainer)
+        finding = next(_of_next_step(trainer, good), None)
+        if finding is None:
+            trainer.repeat_step()
+            finding = next(_parameters(trainer, "after the step of the optimiser", SLOWER), None)
+    step = trainer.step if finding and "after" in finding[0] else trainer.step + 1
+    good.restore(trainer)
+    what, array, mend = finding or now or ("the sum of the terms", np.array(math.nan), SLOWER)
+    where = f"in epoch {trainer.epoch + 1}, at step {step}" if finding else f"in epoch {trainer.epoch + 1}, by step {failed}"
+    reject("training", "a finite loss", f"{what}, {statistics(array)}, {where}", mend, NonFiniteError)
+
+
+def statistics(array: Array) -> str:
+    """Return in words how many numbers of an array are not finite, and the range of the others."""
+    numbers = to_numpy(array)
+    finite = numbers[np.isfinite(numbers)]
+    nan = int(np.isnan(numbers).sum())
+    parts = [f"{count} {kind}" for count, kind in ((nan, "NaN"), (numbers.size - finite.size - nan, "infinite")) if count]
+    rest = f"the rest from {finite.min():.3g} to {finite.max():.3g}" if finite.size else "no finite number"
+    return f"shape {numbers.shape} with {' and '.join(parts) or 'all finite'}, {rest}"
+
+
+def _of_next_step(trainer: Trainer, good: Snapshot) -> Iterator[Finding]:
+    """Yield what is not finite in the step to come, in the order of the computation; the trainer ends where it began."""
+    step = trainer.next_step()
+    for what, (_, array) in zip(("the data batch x", "the condition y"), step):
+        if array is not None and not _all_finite(array):
+            yield what, array, CLEAN
+    yield from _parameters(trainer)
+    _, loss = next(step)
+    yield from _tensors(loss)
+    vector = trainer.model.parameters_
+    backward(loss, leaves=vector.parameters.values())
+    for name, parameter in reversed(vector.parameters.items()):  # backward reaches the last layer first
+        if not _all_finite(parameter.grad):
+            yield f"the gradient of {name}", parameter.grad, SLOWER
+    good.restore(trainer)
+
+
+def _tensors(loss: Tensor) -> Iterator[Finding]:
+    """Yield the tensors on the tape that are not finite, each named by its op and the layer it is in or comes after."""
+    parts: dict[Tensor, str] = {}
+    for tensor in topological_order(loss):
+        if tensor.node is None:
+            parts[tensor] = tensor.name.rpartition(".")[0] or tensor.name
+            continue
+        above = [parent for parent in tensor.node.inputs if parent is not None]
+        layers = [parts[parent] for parent in above if parent.node is None]
+        parts[tensor] = layers[0] if layers else parts[above[-1]]
+        if not _all_finite(tensor.data):
+            place = "in" if layers else "behind"
+            yield f"the output of {tensor.node.op.name} {place} {parts[tensor]}", tensor.data, SLOWER
+
+
+def _parameters(trainer: Trainer, when: str = "", mend: str = ELSEWHERE) -> Iterator[Finding]:
+    for name, parameter in trainer.model.parameters_.parameters.items():
+        if not _all_finite(parameter.data):
+            yield f"the parameter {name} {when}".rstrip(), parameter.data, mend
+
+
+def _all_finite(array: Any) -> bool:
+    return bool(np.isfinite(to_numpy(array)).all())

@@ -1,0 +1,278 @@
+"""The training loop: batches, steps, history, early stop.
+
+What an epoch draws (the order of the rows, the noise, the binarisation) depends on the seed and the epoch's number alone.  Within
+an epoch the position is part of the state: which rows are still to come, and where the generator stands.  So a run that stops after
+any step and goes on later makes the very steps that it would have made without the stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from minivae.autodiff import Tensor, backward
+from minivae.backend import Array, generator, generator_state, restore_generator, to_device
+from minivae.kernels.adam import FusedAdam
+from minivae.kernels.counter_noise import noise_source
+from minivae.kernels.graph import Replay
+from minivae.nn import ParameterVector
+from minivae.optim import clip_by_norm, make_optimizer
+from minivae.training.batches import Rows
+from minivae.training.diagnosis import Snapshot, diagnose, is_finite
+
+if TYPE_CHECKING:
+    from minivae.training.peers import Peers
+
+CHECK_EVERY = 50  # steps between looks at the loss: on a GPU, each look is a wait
+
+Hook = Callable[["Trainer"], None]
+
+
+class Trainable(Protocol):
+    """All that a trainer knows of a model: its settings, its parameters, and a loss in terms, each (n,) in nats per example."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str
+    clip_norm: float | None
+    patience: int | None
+    noise: str
+    dtype: str
+    seed: int
+    processes: int
+    latent_dim: int
+    xp_: Any
+    parameters_: ParameterVector
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+
+    def record(self) -> dict[str, Any]: ...
+
+    def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]: ...
+
+    def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor: ...
+
+    def summarize(self, terms: dict[str, float]) -> dict[str, float]: ...
+
+    def evaluate(self, rows: Rows) -> tuple[dict[str, float], dict[str, Any]]: ...
+
+
+class Trainer:
+    """One run of training: a model, its optimiser, its position and its history.
+
+    Attributes
+    ----------
+    epoch, step : how many of each are complete.
+    steps_per_epoch : batches in an epoch; the last may be smaller, none is dropped.
+    totals : the sum of each term over this epoch so far, on the device.
+    running : the mean of each term over this epoch so far, in nats per example.
+    peers : the other processes that train the same model on other rows of each batch, or None (``minivae.training.peers``).
+    history : name → one value per epoch; also ``kl_per_dimension``, a list per epoch.
+    """
+
+    def __init__(self, model: Trainable, train: Rows, test: Rows | None = None) -> None:
+        self.model, self.train, self.test = model, train, test
+        vector = model.parameters_
+        self._xp = model.xp_
+        self.optimizer = make_optimizer(model.optimizer, vector.values.size, self._xp, vector.values.dtype, model.learning_rate)
+        self.epoch = self.step = 0
+        self.peers: Peers | None = None
+        self.steps_per_epoch = math.ceil(len(train) / model.batch_size)
+        self.history: dict[str, list[Any]] = {}
+        self.best_loss, self.best_epoch, self.best_values = math.inf, 0, None
+        self._order: Any = None  # the rows that are still to come in this epoch; None between two epochs
+        self._noise: Any = None
+        self.totals: dict[str, Any] = {}
+        self._seen, self._seconds = 0, 0.0
+        self._replay = Replay(self._xp, self._obstacle())
+
+    @property
+    def running(self) -> dict[str, float]:
+        return {name: float(total) / self._seen for name, total in self.totals.items()} if self._seen else {}
+
+    def run(self, epochs: int, on_step: Hook | None = None, on_epoch: Hook | None = None) -> None:
+        """Train until ``epochs`` epochs are complete, or until ``patience`` of them brought no better loss.
+
+        With ``patience`` the parameters of the best epoch are put back at the end.
+        """
+        self.advance(epochs, on_step, on_epoch)
+        if self.best_values is not None:
+            self.model.parameters_.values[...] = self.best_values
+
+    def advance(self, epochs: int, on_step: Hook | None = None, on_epoch: Hook | None = None) -> None:
+        """Do as ``run`` does, but leave the parameters as the last step left them, so that more epochs can follow."""
+        patience, vector = self.model.patience, self.model.parameters_
+        while not self.is_over(epochs):
+            self.make_epoch(on_step)
+            self._record()
+            loss = self.history["test_loss" if self.test else "train_loss"][-1]
+            if patience and loss < self.best_loss:
+                self.best_loss, self.best_epoch, self.best_values = loss, self.epoch, vector.values.copy()
+            if on_epoch:
+                on_epoch(self)
+
+    def is_over(self, epochs: int) -> bool:
+        """Return whether ``epochs`` epochs, or ``patience``, are at their end."""
+        patience = self.model.patience
+        return self.epoch >= epochs or bool(patience and self.epoch - self.best_epoch >= patience)
+
+    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Return, after any step, the arrays and the JSON-able numbers that a later run needs to go on as this one would.
+
+        The arrays are the trainer's own: copy what has to outlast the next step.
+        """
+        arrays = {"values": self.model.parameters_.values, **self.optimizer.state()}
+        if self.best_values is not None:
+            arrays["best_values"] = self.best_values
+        numbers: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "optimizer_steps": self.optimizer.steps}
+        numbers |= {"learning_rate": self.optimizer.learning_rate, "history": self.history}
+        numbers |= {"best_loss": self.best_loss, "best_epoch": self.best_epoch}
+        if self._order is not None:
+            totals = {name: float(total) for name, total in self.totals.items()}
+            numbers["in_epoch"] = {"totals": totals, "seen": self._seen, "seconds": self._seconds}
+            arrays["order"] = self._order
+            noise = generator_state(self._noise)
+            (numbers["in_epoch"] if isinstance(noise, dict) else arrays)["noise"] = noise
+        return arrays, numbers
+
+    def restore(self, arrays: dict[str, Array], numbers: dict[str, Any]) -> None:
+        """Take up what ``state`` returned."""
+        self.model.parameters_.values[...] = to_device(self._xp, arrays["values"])
+        for name, array in self.optimizer.state().items():
+            array[...] = to_device(self._xp, arrays[name])
+        self.best_values = to_device(self._xp, arrays["best_values"]) if "best_values" in arrays else None
+        self.epoch, self.step, self.optimizer.steps = numbers["epoch"], numbers["step"], numbers["optimizer_steps"]
+        self.optimizer.learning_rate = numbers.get("learning_rate", self.optimizer.learning_rate)
+        self.best_loss, self.best_epoch = numbers["best_loss"], numbers["best_epoch"]
+        self.history.clear()
+        self.history.update(numbers["history"])
+        self._order = None
+        if within := numbers.get("in_epoch"):
+            self._begin_epoch(arrays["order"])
+            restore_generator(self._noise, within.get("noise", arrays.get("noise")))
+            self.totals = {name: self._xp.asarray(total, dtype="float64")[()] for name, total in within["totals"].items()}
+            self._seen, self._seconds = within["seen"], within["seconds"]
+
+    def _begin_epoch(self, order: Any = None) -> None:
+        """Draw the order of the rows, unless it is given, and place the noise at its beginning."""
+        seed = self.model.seed
+        if order is None:
+            order = generator(np, seed, "order", self.epoch).permutation(len(self.train))
+        self._order = to_device(self._xp, order)
+        self._noise = noise_source(self.model.noise, self._xp, seed, "noise", self.epoch)
+        self.totals, self._seen, self._seconds = {}, 0, 0.0
+
+    def make_epoch(self, on_step: Hook | None = None, watch: bool = True) -> None:
+        """Make the steps that are still to come in this epoch, and ``watch`` whether all numbers stay finite."""
+        if self._order is None:
+            self._begin_epoch()
+        size, began = self.model.batch_size, time.perf_counter() - self._seconds
+        good = Snapshot(self) if watch else None
+        with self.steps(self._order, self._noise) as make_step:
+            while len(self._order):
+                index, self._order = self._order[:size], self._order[size:]
+                make_step(index)
+                self._seconds = time.perf_counter() - began
+                if good and self.step % CHECK_EVERY == 0:
+                    if not is_finite(self):
+                        diagnose(self, good)
+                    good.take(self)
+                if on_step:
+                    on_step(self)
+            if good and not is_finite(self):
+                diagnose(self, good)
+        self.epoch, self._order = self.epoch + 1, None
+
+    @contextlib.contextmanager
+    def steps(self, order: Array, noise: Any) -> Iterator[Callable[[Array], None]]:
+        """Yield the function that makes a step on the rows of an index; on a GPU it may replay the last one (``kernels.graph``).
+
+        ``order`` holds all the indices that it will be called with, cut into batches in turn.
+        """
+
+        def update(index: Array) -> None:
+            own, rng = (index, noise) if self.peers is None else self.peers.share(index, noise)
+            self._update(self.train.take(own, rng), rng, self.train.condition(own))
+
+        with self._replay.epoch(order, self.model.batch_size, update) as update_or_replay:
+
+            def make_step(index: Array) -> None:
+                update_or_replay(index)
+                self._count(len(index))
+
+            yield make_step
+
+    def train_step(self, x: Any, noise: Any, condition: Any = None) -> Array:
+        """Make one step on a batch (n, d), with noise from the generator ``noise``; return the loss, still on the device."""
+        loss = self._update(x, noise, condition)
+        self._count(len(x))
+        return loss
+
+    def next_step(self) -> Iterator[tuple[str, Any]]:
+        """Yield, for a diagnosis, what the next step takes and what it computes: "x", "condition", and then "loss"."""
+        index = self._order[: self.model.batch_size]
+        x, condition = self.train.take(index, self._noise), self.train.condition(index)
+        yield from (("x", x), ("condition", condition))
+        yield "loss", self._objective(x, self._noise, condition)[1]
+
+    def repeat_step(self) -> None:
+        """Make the next step once more, for a diagnosis."""
+        index, self._order = self._order[: self.model.batch_size], self._order[self.model.batch_size :]
+        self.train_step(self.train.take(index, self._noise), self._noise, self.train.condition(index))
+
+    def _objective(self, x: Any, noise: Any, condition: Any) -> tuple[dict[str, Tensor], Tensor]:
+        terms = self.model.terms(x, noise, condition)
+        return terms, self.model.loss(terms, self.step / self.steps_per_epoch)
+
+    def _update(self, x: Any, noise: Any, condition: Any) -> Array:
+        """Do what a step does on the device: on a GPU, nothing here waits for it."""
+        model, vector = self.model, self.model.parameters_
+        terms, loss = self._objective(x, noise, condition)
+        cotangent = self._xp.full((), self.peers.weight, dtype=loss.dtype) if self.peers else None
+        backward(loss, cotangent, vector.parameters.values())
+        sums = {name: value.data.mean(dtype="float64") * len(x) for name, value in (*terms.items(), ("loss", loss))}
+        if self.peers:
+            sums = self.peers.average(vector.gradients, sums)
+        if model.clip_norm is not None:
+            clip_by_norm(self._xp, vector.gradients, model.clip_norm)
+        if self.peers:
+            self.peers.update(self.optimizer, vector.values, vector.gradients)
+        else:
+            self.optimizer.step(vector.values, vector.gradients)
+        for name, total in sums.items():
+            if name in self.totals:
+                self.totals[name] += total  # in place on a device, where a replayed step adds to it
+            else:
+                self.totals[name] = total
+        return loss.data
+
+    def _count(self, n: int) -> None:
+        self.step += 1
+        self._seen += n
+
+    def _obstacle(self) -> str:
+        """Return what changes from step to step on the host, so that a step cannot be repeated by the device alone."""
+        model = self.model
+        if model.noise != "counter":
+            return f"noise={model.noise!r} is not a function of what is on the device; noise='counter' is"
+        if not isinstance(self.optimizer, FusedAdam):
+            return f"optimizer={model.optimizer!r} in {model.dtype} without its kernel counts steps on the host"
+        if getattr(model, "warm_up_epochs", 0):
+            return "warm_up_epochs changes the loss from step to step"
+        return ""
+
+    def _record(self) -> None:
+        row: dict[str, Any] = {"epoch": self.epoch}
+        row |= {f"train_{name}": value for name, value in self.model.summarize(self.running).items()}
+        terms, code = self.model.evaluate(self.test or self.train.head())
+        if self.test:
+            row |= {f"test_{name}": value for name, value in self.model.summarize(terms).items()}
+        row |= code | {"seconds": self._seconds}
+        for name, value in row.items():
+            self.history.setdefault(name, []).append(value)

@@ -1,0 +1,106 @@
+"""Paths in latent space: where they begin and end, how fast they go, and what happens when there is no arc."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.helpers import complaint
+
+from minivae.backend import array_module, to_device, to_numpy
+from minivae.checks import InputError
+from minivae.evaluation.latent import PATHS, interpolate, traverse
+
+ANY = st.integers(0, 10**6)
+
+
+def points(seed: int, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    return tuple(np.random.default_rng(seed).standard_normal((2, k)))
+
+
+@given(ANY, st.sampled_from(PATHS), st.sampled_from(["float32", "float64"]), st.integers(2, 12))
+def test_paths_include_both_ends_and_keep_the_dtype(seed, path, dtype, n):
+    a, b = (end.astype(dtype) for end in points(seed))
+    way = interpolate(np, a, b, n, path)
+    assert way.shape == (n, 5)
+    assert way.dtype == dtype
+    np.testing.assert_allclose(way[[0, -1]], [a, b], rtol=4 * np.finfo(dtype).eps)
+
+
+@given(ANY, st.integers(2, 12))
+def test_linear_steps_are_equal(seed, n):  # (G.3)
+    a, b = points(seed)
+    steps = np.diff(interpolate(np, a, b, n), axis=0)
+    np.testing.assert_allclose(steps, np.tile((b - a) / (n - 1), (n - 1, 1)), atol=1e-13)
+
+
+@given(ANY, st.floats(0.1, 9))
+def test_spherical_path_keeps_the_norm_and_an_even_pace(seed, radius):  # (G.3)
+    a, b = (radius * end / np.linalg.norm(end) for end in points(seed))
+    way = interpolate(np, a, b, 9, "spherical")
+    np.testing.assert_allclose(np.linalg.norm(way, axis=1), radius, rtol=1e-9)
+    angles = np.arccos(np.clip((way[:-1] * way[1:]).sum(axis=1) / radius**2, -1, 1))
+    np.testing.assert_allclose(angles, np.arccos(a @ b / radius**2) / 8, atol=1e-6)  # arccos loses half the digits near 0
+    plane = np.linalg.svd(np.stack([a, b, *way]), compute_uv=False)
+    np.testing.assert_allclose(plane[2:], 0, atol=1e-12 * radius)
+
+
+def test_spherical_path_between_different_norms_stays_between_them():
+    way = interpolate(np, np.array([2.0, 0, 0]), np.array([0, 3.0, 0]), 5, "spherical")
+    np.testing.assert_allclose(way[2], np.array([2, 3, 0]) / math.sqrt(2), rtol=1e-12)
+    assert (np.linalg.norm(way, axis=1) >= 2 - 1e-12).all()
+
+
+def test_spherical_differs_from_linear_by_the_factor_of_geometry():
+    a, b = np.array([1.0, 0]), np.array([0, 1.0])
+    assert np.linalg.norm(interpolate(np, a, b, 3, "linear")[1]) == pytest.approx(math.sqrt(0.5))
+    assert np.linalg.norm(interpolate(np, a, b, 3, "spherical")[1]) == pytest.approx(1)
+
+
+DEGENERATE = {
+    "the same": ([1.0, 2.0], [1.0, 2.0]),
+    "parallel": ([1.0, 2.0], [2.0, 4.0]),
+    "opposite": ([1.0, 2.0], [-1.0, -2.0]),
+    "from the origin": ([0.0, 0.0], [1.0, 2.0]),
+    "to the origin": ([1.0, 2.0], [0.0, 0.0]),
+    "at the origin": ([0.0, 0.0], [0.0, 0.0]),
+    "nearly parallel": ([1.0, 2.0], [1.0, 2.00001]),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("ends", DEGENERATE.values(), ids=DEGENERATE)
+def test_spherical_path_is_the_straight_line_where_there_is_no_arc(xp, ends, dtype):
+    a, b = (to_device(xp, np.array(end), dtype) for end in ends)
+    spherical = interpolate(xp, a, b, 5, "spherical")
+    assert array_module(spherical) is xp
+    np.testing.assert_allclose(to_numpy(spherical), to_numpy(interpolate(xp, a, b, 5, "linear")), atol=1e-5)
+
+
+def test_traversal_sweeps_one_dimension_and_holds_the_others(xp):  # (G.4)
+    z = to_device(xp, np.arange(4.0), "float32")
+    points = to_numpy(traverse(xp, z, 2, 7, 3.0))
+    assert points.dtype == np.float32
+    np.testing.assert_allclose(points[:, 2], [-3, -2, -1, 0, 1, 2, 3], atol=1e-6)
+    np.testing.assert_array_equal(points[:, [0, 1, 3]], np.tile([0, 1, 3], (7, 1)))
+    np.testing.assert_array_equal(to_numpy(z), np.arange(4))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda z: interpolate(np, z, z, 1), "n: expected a whole number of at least 2, got 1"),
+        (lambda z: interpolate(np, z, z, 2.5), "n: "),
+        (lambda z: interpolate(np, z, z, 3, "curved"), "path: expected one of linear, spherical, got 'curved'"),
+        (lambda z: traverse(np, z, 4, 3, 1.0), "dim: expected a whole number from 0 to 3, got 4"),
+        (lambda z: traverse(np, z, -1, 3, 1.0), "dim: "),
+        (lambda z: traverse(np, z, 0, 1, 1.0), "n: "),
+        (lambda z: traverse(np, z, 0, 3, math.inf), "span: "),
+        (lambda z: traverse(np, z, 0, 3, "wide"), "span: "),
+    ],
+)
+def test_bad_paths(call, words):
+    assert words in complaint(InputError, call, np.zeros(4))

@@ -1,0 +1,123 @@
+"""A replayed step does what an eager one does, and what cannot be captured runs eagerly, with its reason."""
+
+from __future__ import annotations
+
+import gc
+import logging
+
+import numpy as np
+import pytest
+from support import strict_cupy
+
+import minivae as mv
+from minivae.backend import to_numpy
+from minivae.kernels.graph import WARM_UP, Replay
+
+SMALL = {"latent_dim": 2, "hidden_dims": (5,), "batch_size": 4, "epochs": 2, "device": "cuda", "noise": "counter", "seed": 3}
+PIXELS = np.random.default_rng(0).integers(0, 256, (26, 13)).astype(np.uint8)  # six full batches and a smaller one
+
+
+@pytest.fixture
+def reasons(caplog):
+    """Return a function that gives the reasons logged so far for running eagerly."""
+    caplog.set_level(logging.INFO, "minivae")
+    return lambda: [record.getMessage() for record in caplog.records if "replayed" in record.getMessage()]
+
+
+def count_graphs(monkeypatch) -> list[int]:
+    launched = []
+    launch = strict_cupy._Graph.launch
+    monkeypatch.setattr(strict_cupy._Graph, "launch", lambda self, stream: (launched.append(1), launch(self, stream)))
+    return launched
+
+
+def state_after(x=PIXELS, model=mv.VAE, **settings):
+    vae = model(**SMALL | settings).fit(x, np.arange(26) % 3)
+    return to_numpy(vae.parameters_.values), vae.history_["train_loss"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"binarize": "dynamic"},
+        {"likelihood": "gaussian", "activation": "tanh"},
+        {"model": mv.ConditionalVAE},
+        {"model": mv.DenoisingAutoencoder},
+    ],
+    ids=["VAE", "binarised", "gaussian", "conditional", "denoising"],
+)
+def test_replayed_training_is_eager_training_to_the_last_bit(settings, fused, reasons, monkeypatch):
+    x = PIXELS if settings.get("likelihood") != "gaussian" else PIXELS / 255.0
+    launched = count_graphs(monkeypatch)
+    replayed, losses = state_after(x, **settings)
+    assert reasons() == []
+    if fused is strict_cupy:
+        # The first epoch warms up, the second makes its first step eagerly; the smaller last batch is never replayed.
+        assert len(launched) == (6 - WARM_UP) + (6 - 1)
+    monkeypatch.setenv("MINIVAE_GRAPH", "0")
+    eager, eager_losses = state_after(x, **settings)
+    np.testing.assert_array_equal(replayed, eager)
+    assert losses == eager_losses
+    assert reasons() == ["training steps are not replayed as a graph: MINIVAE_GRAPH=0"]
+
+
+OBSTACLES = {
+    "noise": ({"noise": "generator"}, "noise='generator'"),
+    "optimiser": ({"optimizer": "sgd"}, "optimizer='sgd'"),
+    "dtype": ({"dtype": "float64"}, "in float64"),
+    "moving weight": ({"warm_up_epochs": 2}, "warm_up_epochs"),
+    "a product of CuPy's": ({"clip_norm": 1.0}, "NotImplementedError: calling cuBLAS API during stream capture"),
+}
+
+
+@pytest.mark.parametrize(("settings", "reason"), OBSTACLES.values(), ids=OBSTACLES)
+def test_what_cannot_be_captured_runs_eagerly_with_its_reason(settings, reason, fused, reasons, monkeypatch):
+    launched = count_graphs(monkeypatch)
+    settings = {"epochs": 1} | settings
+    fallen_back, losses = state_after(**settings)
+    assert launched == []
+    (message,) = reasons()
+    assert reason in message
+    monkeypatch.setenv("MINIVAE_GRAPH", "0")
+    eager, eager_losses = state_after(**settings)
+    np.testing.assert_array_equal(fallen_back, eager)  # the attempt left no trace
+    assert losses == eager_losses
+
+
+def run_epoch(xp, step) -> None:
+    order = xp.arange(12)
+    with Replay(xp, "").epoch(order, 2, step) as make:
+        for start in range(0, 12, 2):
+            make(order[start : start + 2])
+
+
+def test_a_step_that_waits_is_not_captured(fused, reasons):
+    made = []
+
+    def step(index):
+        made.append(float(index.sum()))
+
+    run_epoch(fused, step)
+    assert made == [1, 5, 9, 13, 17, 21]  # each once, the interrupted one included
+    (message,) = reasons()
+    assert "cudaErrorStreamCaptureUnsupported" in message
+    assert gc.isenabled()
+
+
+def test_a_faulty_step_says_what_is_wrong_with_it(fused):
+    steps = []
+
+    def step(index):
+        steps.append(index)
+        if len(steps) > WARM_UP:
+            raise ZeroDivisionError("a fault of the step's own")
+
+    with pytest.raises(ZeroDivisionError, match="own"):
+        run_epoch(fused, step)
+    assert fused.cuda.get_current_stream() == fused.cuda.Stream.null
+
+
+def test_on_the_cpu_nothing_is_captured_and_nothing_is_said(reasons):
+    mv.VAE(**SMALL | {"device": "cpu", "epochs": 1}).fit(PIXELS)
+    assert reasons() == []

@@ -1,0 +1,349 @@
+"""``kernels.cu``: compiled for the device, and run on the CPU, where its numbers, races and bounds are checked.
+
+On a GPU the tests that take ``fused`` run there too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import cuda_on_cpu, kernel_calls, strict_cupy
+from support.device import needs_compiler
+
+from minivae import kernels, ops
+from minivae.autodiff import Tensor, backward
+from minivae.backend import to_device, to_numpy
+from minivae.checks import InputError
+from minivae.kernels import SOURCE, cublas
+from minivae.kernels.adam import FusedAdam
+from minivae.kernels.twins import TWINS
+from minivae.ops.examples import EXAMPLES, Example, normal, unit
+from minivae.optim import Adam
+from minivae.proof.precision import UNITS, compare_precision
+from minivae.training.batches import Rows
+
+
+@pytest.fixture
+def fused(fused, monkeypatch):
+    """As everywhere, but with two warps in a block on the CPU: some mistakes show between warps only."""
+    if fused is strict_cupy:
+        monkeypatch.setattr(kernels, "BLOCK", kernel_calls.BLOCK)
+    return fused
+
+
+TEXT = SOURCE.read_text(encoding="utf-8")
+NAMES = re.findall(r"KERNEL (\w+)\(", TEXT)
+
+
+# ---- Compiled for sm_90 ---------------------------------------------------------------------------------------------------------
+
+
+def test_nvcc_compiles_the_kernels_without_spilling_registers(tmp_path):
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("nvcc is not installed")
+    command = [nvcc, "-cubin", "-arch=sm_90", "-Xptxas", "-v", "-Werror", "all-warnings", "-o", str(tmp_path / "kernels.cubin")]
+    report = subprocess.run([*command, str(SOURCE)], capture_output=True, text=True, check=True).stderr
+    spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report)
+    assert len(spills) >= len(NAMES)
+    assert set(spills) == {("0", "0")}, report
+
+
+def test_nvrtc_compiles_the_kernels_as_cupy_would():
+    try:
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+
+        nvrtc = ctypes.CDLL(load_nvidia_dynamic_lib("nvrtc").abs_path)
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"NVRTC is not installed: {error}".splitlines()[0])
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    assert nvrtc.nvrtcCreateProgram(ctypes.byref(program), TEXT.encode(), b"kernels.cu", 0, None, None) == 0
+    options = (ctypes.c_char_p * 2)(b"--gpu-architecture=sm_90", b"-std=c++17")
+    status = nvrtc.nvrtcCompileProgram(program, 2, options)
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    assert status == 0, log.value.decode()
+
+
+# ---- Races and bounds -----------------------------------------------------------------------------------------------------------
+
+
+def sanitized(kind: str, source: str) -> subprocess.CompletedProcess[str]:
+    """Call every kernel of ``source`` under a sanitizer: "thread" or "address"."""
+    needs_compiler()
+    name = {"thread": "libtsan.so", "address": "libasan.so"}[kind]
+    runtime = subprocess.run([cuda_on_cpu.COMPILER, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+    if not Path(runtime.stdout.strip()).is_absolute():
+        pytest.skip(f"{name} is not installed")
+    library = cuda_on_cpu.build(source, ("-O0", f"-fsanitize={kind}"))
+    environment = {"LD_PRELOAD": runtime.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0", "TSAN_OPTIONS": "halt_on_error=1"}
+    command = [sys.executable, "-m", kernel_calls.__name__, str(library), str(library.with_name("kernels.cu"))]
+    environment |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(Path(kernel_calls.__file__).parents[1])}
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("kind", ["thread", "address"])
+def test_no_kernel_races_or_leaves_its_arrays(kind):
+    done = sanitized(kind, TEXT)
+    assert done.returncode == 0, done.stderr
+
+
+def without(text: str, following: str) -> tuple[str, int]:
+    """Return the kernels without the ``__syncthreads();`` line that comes before ``following``, and the number of that line."""
+    pattern = re.compile(r"\n +__syncthreads\(\);[^\n]*(?=\n" + re.escape(following) + ")")
+    assert len(pattern.findall(text)) == 1
+    return pattern.sub("\n", text), text[: pattern.search(text).start()].count("\n") + 2
+
+
+@pytest.mark.parametrize("following", ["    double total", "    return total", "    float keep1"])
+def test_a_missing_barrier_is_found(following):
+    mutant, line = without(TEXT, following)
+    done = sanitized("thread", mutant)
+    assert done.returncode != 0
+    assert "data race" in done.stderr
+    places = [int(place) for place in re.findall(r"kernels\.cu:(\d+)", done.stderr)]
+    assert any(abs(place - line) <= 6 for place in places), f"a race around line {line}, found at {places}"
+
+
+def test_an_index_out_of_bounds_is_found():
+    mutant = TEXT.replace("4 * i + j < n; ++j) out", "4 * i + j <= n; ++j) out")
+    assert mutant != TEXT
+    done = sanitized("address", mutant)
+    assert done.returncode != 0
+    assert "heap-buffer-overflow" in done.stderr
+    assert "WRITE of size 4" in done.stderr
+    assert "counter_uniform" in done.stderr
+
+
+def test_the_sanitizers_see_every_kernel():
+    needs_compiler()
+    for kernel in cuda_on_cpu.parse(TEXT):
+        kernel.check(kernel_calls.arguments(kernel.name)[1])
+
+
+# ---- Numbers --------------------------------------------------------------------------------------------------------------------
+
+LONG_ROWS = {"n": 7, "d": 307, "m": 5, "s": 2}  # a row is more than two blocks wide, and not a whole number of them
+IN_ONE_KERNEL = [example for example in EXAMPLES if example.op.name in TWINS.keys() - {"dense"}]  # whose products are cuBLAS's
+
+
+@pytest.mark.parametrize("example", IN_ONE_KERNEL, ids=lambda example: example.name)
+def test_twins_agree_with_float64_on_long_rows(example: Example, fused):
+    for report in compare_precision(example, example.draw(1, **LONG_ROWS), xp=fused):
+        assert report.units < UNITS, report
+
+
+@pytest.mark.parametrize("grid", [1, 3])
+def test_a_small_grid_covers_everything(grid, fused, monkeypatch):
+    """As a large array would be: each block comes round several times."""
+    monkeypatch.setattr(kernels, "GRID", grid)
+    for example in (Example(ops.relu, {"x": normal("nd")}), Example(ops.bernoulli_nll, {"x": unit("nd"), "logits": normal("nd")})):
+        for report in compare_precision(example, example.draw(2, n=7, d=307), xp=fused):
+            assert report.units < UNITS, report
+
+
+def gradients(xp, op, arrays, cotangent, **options):
+    leaves = [Tensor(to_device(xp, array, "float32"), requires_grad=True) for array in arrays]
+    output = op(*leaves, **options)
+    backward(output, to_device(xp, cotangent), leaves)
+    return [to_numpy(array) for array in (output.data, *(leaf.grad for leaf in leaves))]
+
+
+@pytest.mark.parametrize("name", ["bernoulli_nll", "kl_standard_normal", "dense"])
+def test_reductions_repeat_to_the_last_bit(name, fused):
+    example = next(example for example in EXAMPLES if example.op.name == name)
+    arrays = list(example.draw(3, **LONG_ROWS).values())
+    cotangent = np.ones(example(*arrays).shape, np.float32)
+    first, second = (gradients(fused, example.op, arrays, cotangent) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "sigmoid", "softplus"])
+def test_activations_at_extreme_points(name, fused):
+    x = np.array([-np.inf, -1e4, -100.0, -1e-30, -0.0, 0.0, 1e-30, 100.0, 1e4, np.inf, np.nan])
+    op = ops.ALL_OPS[name]
+    with np.errstate(all="ignore"):
+        expected = gradients(np, op, [x], np.ones(x.shape, np.float32))
+    for actual, wanted in zip(gradients(fused, op, [x], np.ones(x.shape, np.float32)), expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=4e-7, atol=1e-44)
+
+
+def test_bernoulli_keeps_its_precision_far_out(fused):
+    """Where the probability is 1 to the last bit, the likelihood is the logit, not infinity; the exact values are known."""
+    logits = np.array([[-1e4, 1e4, -1e4, 1e4], [0.0, 0.0, 40.0, -40.0]])
+    x = np.array([[0.0, 1.0, 1.0, 0.0], [0.5, 1.0, 1.0, 0.0]])
+    nll, _, slope = gradients(fused, ops.bernoulli_nll, [x, logits], np.ones(2, np.float32))
+    np.testing.assert_allclose(nll, [2e4, 2 * np.log(2) + 2 * np.log1p(np.exp(-40))], rtol=2e-7)
+    np.testing.assert_allclose(slope[0], [0, 0, -1, 1], atol=1e-30)
+
+
+def test_slices_and_repeated_cotangents_are_read_where_they_lie(fused):
+    """The two heads of an encoder are halves of one matrix; the mean over a batch gives every row the same cotangent."""
+    heads = np.random.default_rng(4).standard_normal((5, 14))
+    noise = np.random.default_rng(5).standard_normal((5, 7)).astype(np.float32)
+
+    def objective(h, noise):
+        mean, log_var = h[:, :7], h[:, 7:]
+        return ops.mean(ops.kl_standard_normal(mean, log_var) + ops.sum_(ops.reparameterize(mean, log_var, noise), axis=1))
+
+    for report in compare_precision(objective, {"heads": heads, "noise": noise}, xp=fused):
+        assert report.units < UNITS, report
+
+
+def test_a_float64_cotangent_is_not_read_as_float32(fused):
+    example = next(example for example in EXAMPLES if example.name == "kl_standard_normal")
+    arrays = list(example.draw(6).values())
+    cotangent = np.linspace(1, 2, 5)
+    single = gradients(fused, example.op, arrays, cotangent.astype(np.float32))
+    double = gradients(fused, example.op, arrays, cotangent)
+    np.testing.assert_allclose(double[1], single[1], rtol=1e-6)
+
+
+# ---- Dispatch -------------------------------------------------------------------------------------------------------------------
+
+
+def node_op(xp, op, *arrays):
+    return op(*(Tensor(to_device(xp, array), requires_grad=True) for array in arrays)).node.op
+
+
+def test_apply_takes_the_twin_of_what_it_covers_and_else_the_op(fused, monkeypatch):
+    single = np.ones((3, 5), np.float32)
+    for name in ("relu", "kl_standard_normal"):
+        op, twin = ops.ALL_OPS[name], TWINS[name].op
+        count = len(op.args)
+        assert node_op(fused, op, *[single] * count) is twin
+        assert node_op(fused, op, *[single.astype("float64")] * count) is op
+        assert node_op(np, op, *[single] * count) is op
+    assert node_op(fused, ops.kl_standard_normal, single, single[:1]) is ops.kl_standard_normal  # broadcasting
+    assert node_op(fused, ops.elu, single) is ops.elu  # has no twin
+    assert node_op(fused, ops.dense, single, single.T.copy()) is TWINS["dense"].op
+    with pytest.raises(InputError, match="dense: weight"):  # what does not fit is left to the op, which says what is wrong
+        node_op(fused, ops.dense, single, single)
+    monkeypatch.setenv("MINIVAE_FUSED", "0")
+    assert node_op(fused, ops.relu, single) is ops.relu
+
+
+def test_twins_have_the_names_and_arguments_of_their_ops():
+    for name, twin in TWINS.items():
+        op = ops.ALL_OPS[name]
+        assert (twin.op.name, twin.op.args, twin.op.writes_into) == (op.name, op.args, op.writes_into)
+
+
+def test_kernels_that_do_not_compile_are_done_without(monkeypatch, caplog):
+    class Broken:
+        RawModule = staticmethod(lambda code: (_ for _ in ()).throw(RuntimeError("no NVRTC\nsecond line")))
+
+    assert not kernels.usable(Broken)
+    assert "no fused kernels: RuntimeError: no NVRTC" in caplog.text
+    assert "second line" not in caplog.text
+
+
+def test_arguments_of_a_wrong_type_are_refused_by_the_stand_in(fused):
+    if fused is not strict_cupy:
+        pytest.skip("CuPy passes the bits of whatever it is given")
+    x = fused.zeros(4, dtype="float32")
+    with pytest.raises(TypeError, match="argument 2 is int"):
+        kernels.library(fused)["relu_forward"]((1,), (32,), (x, x, np.float32(4)))
+    with pytest.raises(TypeError, match=r"argument 1 is float\*"):
+        kernels.library(fused).elementwise("relu_forward", 4, x, fused.zeros(4), 4)
+    with pytest.raises(TypeError, match="3 arguments expected"):
+        kernels.library(fused).elementwise("relu_forward", 4, x, x)
+
+
+# ---- Adam, batches, products ----------------------------------------------------------------------------------------------------
+
+
+def test_adam_takes_the_steps_of_its_twin(fused):
+    rng = np.random.default_rng(7)
+    start, settings = rng.standard_normal(301), {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.95, "eps": 1e-6}
+    exact, single = start.copy(), to_device(fused, start, "float32")
+    reference, adam = Adam(301, np, "float64", **settings), FusedAdam(301, fused, **settings)
+    for step in range(1, 21):
+        if step == 11:
+            reference.learning_rate = adam.learning_rate = 0.003
+        g = rng.standard_normal(301)
+        reference.step(exact, g)
+        adam.step(single, to_device(fused, g, "float32"))
+        assert adam.steps == step
+        # A step is at most a few learning rates long and each carries a few roundings of its own size, and of the value's.
+        np.testing.assert_allclose(to_numpy(single), exact, atol=step * 1e-8, rtol=step * 1.2e-7)
+    for name, array in adam.state().items():
+        np.testing.assert_allclose(to_numpy(array), reference.state()[name], rtol=2e-5, atol=1e-5)
+    adam.steps = 5
+    assert adam.steps == 5
+
+
+def test_gathered_pixels_are_those_of_numpy_to_the_last_bit(fused):
+    pixels = np.random.default_rng(8).integers(0, 256, (11, 37)).astype(np.uint8)
+    index = np.array([10, 0, 3, 3, 7])
+    taken = Rows(pixels, fused, "float32").take(to_device(fused, index), None)
+    np.testing.assert_array_equal(to_numpy(taken), Rows(pixels, np, "float32").take(index, None))
+
+
+def test_products_in_every_transposition(fused):
+    rng = np.random.default_rng(9)
+    product = cublas.cublas(fused).matmul
+    for n, k, m in ((3, 5, 7), (1, 5, 7), (3, 1, 7), (3, 5, 1), (1, 1, 1)):
+        for a_transposed in (False, True):
+            for b_transposed in (False, True):
+                a = rng.standard_normal((k, n) if a_transposed else (n, k)).astype(np.float32)
+                b = rng.standard_normal((m, k) if b_transposed else (k, m)).astype(np.float32)
+                a_there, b_there = to_device(fused, a), to_device(fused, b)
+                out = fused.zeros((n, m), dtype="float32")
+                a, a_there = (a.T, a_there.T) if a_transposed else (a, a_there)
+                b, b_there = (b.T, b_there.T) if b_transposed else (b, b_there)
+                assert product(a_there, b_there, out=out) is out
+                np.testing.assert_allclose(to_numpy(out), a @ b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "compute"), [("fp32", 68), ("tf32", 77), ("bf16", 75)])
+def test_products_follow_the_stream_and_the_precision(precision, compute):
+    api = strict_cupy.FakeCublas()
+    handle = cublas.Cublas(strict_cupy, api, precision)
+    a = strict_cupy.ones_like(strict_cupy.empty((2, 2), "float32"))
+    handle.matmul(a, a)
+    handle.matmul(a, a)
+    with strict_cupy.cuda.Stream(non_blocking=True) as stream:
+        handle.matmul(a, a)
+    product = ("product", 2, 2, 2, compute)
+    workspace = ("workspace", 32 << 20)  # after the stream, which would put cuBLAS's own back
+    assert api.calls == [("stream", 0), workspace, product, product, ("stream", stream.ptr), workspace, product]
+
+
+def test_cublas_constants_are_those_of_its_header():
+    headers = list(Path(sys.prefix).glob("lib/python*/site-packages/nvidia/*/include/cublas_api.h"))
+    headers += list(Path("/usr/local").glob("cuda*/include/cublas_api.h"))
+    if not headers:
+        pytest.skip("cuBLAS's header is not installed")
+    values = dict(re.findall(r"(CUBLAS_\w+) = (-?\d+)", headers[0].read_text()))
+    names = {"fp32": "CUBLAS_COMPUTE_32F", "tf32": "CUBLAS_COMPUTE_32F_FAST_TF32", "bf16": "CUBLAS_COMPUTE_32F_FAST_16BF"}
+    assert {key: int(values[name]) for key, name in names.items()} == cublas.COMPUTE
+    assert int(values["CUBLAS_GEMM_DEFAULT"]) == cublas.DEFAULT_ALGORITHM
+
+
+def test_unknown_precision_is_refused():
+    with pytest.raises(InputError, match="MINIVAE_MATMUL"):
+        cublas.Cublas(strict_cupy, strict_cupy.FakeCublas(), "fp8")
+
+
+def test_without_cublas_products_are_cupys(fused, monkeypatch, caplog):
+    class Refusing(strict_cupy.FakeCublas):
+        def cublasCreate_v2(self, handle):
+            return 1
+
+    monkeypatch.setattr(cublas, "load_library", Refusing)
+    cublas.cublas.cache_clear()
+    cublas.usable.cache_clear()
+    single = np.ones((3, 3), np.float32)
+    assert node_op(fused, ops.dense, single, single) is ops.dense
+    assert "RuntimeError: cuBLAS status 1" in caplog.text

@@ -1,0 +1,216 @@
+"""The checker itself: it sees an error of 0.05 %, it says where, and it refuses to pass a check that could not fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from minivae.autodiff import Tensor
+from minivae.checks import BlindCheckError, GradcheckError, InputError, MinivaeError, WrongGradientError
+from minivae.nn import Parameter
+from minivae.op import Op
+from minivae.ops import add, dense, exp, log, logsumexp, mean, relu, square, sum_, tanh
+from minivae.ops.examples import EXAMPLES, Example
+from minivae.proof.finite_differences import central_difference
+from minivae.proof.gradcheck import gradcheck
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((5, 7))
+
+every_argument = pytest.mark.parametrize(
+    ("example", "argument"),
+    [(example, argument) for example in EXAMPLES for argument in example.arguments],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+
+
+def spoiled(op: Op, position: int, spoil) -> Op:
+    """The op with the gradient of one argument passed through ``spoil``."""
+
+    def backward(xp, saved, g, needs, *into):
+        gradients = list(op.backward(xp, saved, g, needs))
+        gradients[position] = spoil(np.array(gradients[position]))
+        return tuple(gradients)
+
+    return replace(op, backward=backward)
+
+
+def softmax(x: Tensor) -> Tensor:
+    return exp(x - logsumexp(x, keepdims=True))
+
+
+@every_argument
+def test_a_backward_that_is_off_by_a_twentieth_of_a_percent_fails(example: Example, argument: str) -> None:
+    position = list(example.arguments).index(argument)
+    wrong = replace(example, op=spoiled(example.op, position, lambda gradient: 1.0005 * gradient))
+    with pytest.raises(WrongGradientError, match=f"with respect to {argument}: .* relative error") as error:
+        gradcheck(wrong, example.draw(), name=example.name)
+    assert example.name in str(error.value)
+
+
+@every_argument
+def test_one_entry_that_is_off_by_a_twentieth_of_a_percent_is_found(example: Example, argument: str) -> None:
+    """The one of middling size, so that it stands out neither by being large nor by being the first."""
+    position, inputs = list(example.arguments).index(argument), example.draw()
+    report = gradcheck(example, inputs, elementwise=True).arguments[position]
+    sizes = np.array([abs(probe.analytic) for probe in report.probes])
+    entry = int(np.argsort(sizes)[(len(sizes) + np.count_nonzero(sizes == 0)) // 2])
+    index = np.unravel_index(entry, inputs[argument].shape)
+
+    def spoil(gradient: np.ndarray) -> np.ndarray:
+        gradient[index] *= 1.0005
+        return gradient
+
+    wrong = replace(example, op=spoiled(example.op, position, spoil))
+    where = str(tuple(int(i) for i in index)).replace("(", r"\(").replace(")", r"\)")
+    for elementwise in (False, True):
+        with pytest.raises(WrongGradientError, match=f"with respect to {argument}: .* at index {where}, got"):
+            gradcheck(wrong, inputs, elementwise=elementwise)
+
+
+def test_the_message_has_all_that_is_needed_to_repeat_it() -> None:
+    wrong = spoiled(tanh, 0, lambda gradient: gradient * np.where(np.arange(35).reshape(5, 7) == 11, -7.0, 1.0))
+    with pytest.raises(WrongGradientError) as error:
+        gradcheck(wrong, {"x": X}, seed=3)
+    message = str(error.value)
+    report = gradcheck(wrong, {"x": X}, seed=3, raise_exception=False)
+    probe = report.arguments[0].probes[-1]
+    assert report.relative_error == report.arguments[0].relative_error > 1
+    assert probe.index == (1, 4)
+    assert probe.analytic == pytest.approx(-7 * probe.numeric, rel=1e-9)
+    parts = ("tanh", "x", "(1, 4)", f"{probe.numeric:.12g}", f"{probe.analytic:.12g}", f"{report.relative_error:.2e}", "seed 3")
+    assert all(part in message for part in parts)
+    assert issubclass(WrongGradientError, GradcheckError)
+    assert issubclass(BlindCheckError, GradcheckError)
+    assert issubclass(GradcheckError, MinivaeError)
+
+
+@pytest.mark.parametrize("cotangent", [np.zeros((5, 7)), np.ones((5, 7)), np.full((5, 7), -0.3)], ids=["zero", "ones", "flat"])
+def test_a_flat_cotangent_is_refused(cotangent: np.ndarray) -> None:
+    with pytest.raises(BlindCheckError, match="cotangent: expected entries that differ"):
+        gradcheck(softmax, [X], cotangent=cotangent)
+
+
+def test_a_zero_cotangent_of_a_single_number_is_refused() -> None:
+    with pytest.raises(BlindCheckError, match="cotangent"):
+        gradcheck(sum_, [X], cotangent=np.zeros(()))
+    gradcheck(sum_, [X], cotangent=np.ones(()))  # one number is not flat
+
+
+def test_softmax_under_a_plain_sum_is_refused_however_wrong_its_backward() -> None:
+    """A row of a softmax sums to 1, so the gradient of that sum is zero, and −7 times zero agrees with it."""
+    right = softmax_op(1.0)
+    wrong = softmax_op(-7.0)
+    for op in (right, wrong):
+        with pytest.raises(BlindCheckError, match="this check could not fail"):
+            gradcheck(lambda x, op=op: sum_(op(x), axis=1), [X])
+    gradcheck(right, [X])  # a random cotangent tells them apart
+    with pytest.raises(WrongGradientError):
+        gradcheck(wrong, [X])
+
+
+def softmax_op(factor: float) -> Op:
+    """The softmax as an op of its own, its gradient multiplied by ``factor``."""
+
+    def forward(xp, x):
+        out = softmax(x).data
+        return out, (out,)
+
+    def backward(xp, saved, g, needs):
+        (out,) = saved
+        return (factor * out * (g - (g * out).sum(axis=-1, keepdims=True)),)
+
+    return Op("softmax", forward, backward, args=("x",))
+
+
+@pytest.mark.parametrize("kink", [0.0, 1e-7, -1e-7])
+def test_a_kink_within_the_step_is_refused(kink: float) -> None:
+    x = np.abs(X) + 1
+    x[2, 3] = kink
+    with pytest.raises(BlindCheckError, match="kinks"):
+        gradcheck(relu, [x])
+    with pytest.raises(BlindCheckError, match="kinks"):
+        gradcheck(relu, [x], elementwise=True)
+    x[2, 3] = 0.01  # smaller steps stay on this side of it
+    gradcheck(relu, [x])
+
+
+def test_a_derivative_of_zero_is_refused() -> None:
+    with pytest.raises(BlindCheckError, match="largest 0"):
+        gradcheck(relu, [-np.abs(X) - 1])
+    with pytest.raises(BlindCheckError, match="argument 1"):
+        gradcheck(lambda x, unused: x * 2, [X, X])
+
+
+def test_values_too_noisy_to_tell_are_refused() -> None:
+    """log(x + 1e8) moves by less than the rounding of 18.4: a zero or wrong gradient would agree as well."""
+    with pytest.raises(BlindCheckError, match="slopes known to 1e-07"):
+        gradcheck(lambda x: log(x + 1e8), [np.abs(X)])
+
+
+def test_steps_shrink_until_they_stay_in_the_domain() -> None:
+    with pytest.raises(BlindCheckError):
+        gradcheck(log, [np.full((2, 3), 1e-12)])
+    gradcheck(log, [np.full((2, 3), 1e-3)])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (lambda gradient: gradient * np.nan, WrongGradientError),
+        (lambda gradient: gradient[:1], WrongGradientError),
+        (lambda gradient: gradient.T, WrongGradientError),
+    ],
+    ids=["NaN", "shape to broadcast", "transposed"],
+)
+def test_what_is_not_a_gradient_is_wrong(wrong, error: type) -> None:
+    with pytest.raises(error):
+        gradcheck(spoiled(tanh, 0, wrong), [X])
+
+
+def test_inputs_that_cannot_be_checked_are_refused() -> None:
+    with pytest.raises(InputError, match=r"float64.*float32"):
+        gradcheck(tanh, [X.astype("float32")])
+    with pytest.raises(InputError, match=r"not empty.*shape \(0, 7\)"):
+        gradcheck(tanh, [X[:0]])
+    with pytest.raises(InputError, match="requires_grad=False"):
+        gradcheck(tanh, [Tensor(X)])
+    with pytest.raises(InputError, match="cotangent: expected an array of shape"):
+        gradcheck(tanh, [X], cotangent=X[:2])
+    with pytest.raises(InputError, match="the same finite numbers every time"):
+        gradcheck(lambda x: x * RNG.standard_normal(), [X])
+
+
+def test_parameters_of_a_model_are_perturbed_in_place_and_restored() -> None:
+    flat = RNG.standard_normal(7 * 3 + 3)
+    before = flat.copy()
+    weight, bias = Parameter(flat[:21].reshape(7, 3), "weight"), Parameter(flat[21:], "bias")
+    bias.buffer = np.empty(3)
+    report = gradcheck(lambda *_: mean(square(tanh(dense(X, weight, bias)))), [weight, bias], name="objective")
+    assert [argument.argument for argument in report.arguments] == ["weight", "bias"]
+    assert report.relative_error < 1e-9
+    np.testing.assert_array_equal(flat, before)
+    with pytest.raises(ZeroDivisionError):
+        gradcheck(lambda *_: fails_off_origin(weight, before[:21].reshape(7, 3)), [weight])
+    np.testing.assert_array_equal(flat, before)
+
+
+def fails_off_origin(weight: Tensor, origin: np.ndarray) -> Tensor:
+    return weight * 2 if np.array_equal(weight.data, origin) else weight * (1 // 0)
+
+
+def test_a_composition_with_two_paths() -> None:
+    gradcheck(lambda x, y: add(tanh(x) * x, exp(y) / (square(x) + 1)), {"x": X, "y": X[0]}, elementwise=True)
+
+
+def test_the_central_difference_is_of_fourth_order_and_its_estimate_holds() -> None:
+    errors = []
+    for h in (2.0**-3, 2.0**-4, 2.0**-5):
+        slope, uncertainty = central_difference(lambda t: float(np.exp(np.sin(t + 0.7))), h)
+        errors.append(abs(slope - np.exp(np.sin(0.7)) * np.cos(0.7)))
+        assert errors[-1] < uncertainty < 1e3 * h**3
+    assert 14 < errors[0] / errors[1] < 18
+    assert 14 < errors[1] / errors[2] < 18
+    assert central_difference(abs, 0.01) == pytest.approx((0, 2))  # the slope jumps by 2 at the kink

@@ -1,0 +1,79 @@
+"""What the command ``gradcheck`` shows: complete, and not all well when something is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from minivae.checks import DeviceError, InputError
+from minivae.nn import Parameter
+from minivae.ops import ALL_OPS, dense, mean, square, tanh
+from minivae.ops.examples import EXAMPLES
+from minivae.proof import verify
+
+
+def test_every_op_argument_and_dtype_has_a_row_and_passes() -> None:
+    rows = list(verify.check_ops())
+    assert {row.verdict for row in rows} == {"pass"}, [row for row in rows if row.verdict != "pass"]
+    found = {(row.name, row.argument, row.dtype) for row in rows}
+    for example in EXAMPLES:
+        for argument in example.arguments:
+            assert {(example.op.name, argument, dtype) for dtype in ("float64", "float32")} <= found
+    assert {row.name for row in rows} == set(ALL_OPS)
+    assert max(row.relative_error for row in rows if row.dtype == "float64") < 1e-8
+
+
+def test_only_the_ops_that_were_asked_for() -> None:
+    assert {row.name for row in verify.check_ops(["tanh", "dense"])} == {"tanh", "dense"}
+    with pytest.raises(InputError, match=r"op: expected one of .*, got 'tan'"):
+        list(verify.check_ops(["tan"]))
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr("minivae.backend.probe_cuda", lambda: (False, "no driver"))
+    with pytest.raises(DeviceError, match="no driver"):
+        list(verify.check_ops(device="cuda"))
+    assert {row.device for row in verify.check_ops(["tanh"], device="auto")} == {"cpu"}
+
+
+def rows_with(monkeypatch, name: str, backward) -> dict[tuple[str, str], verify.Row]:
+    """Return the rows of an op whose backward was replaced."""
+    examples = [replace(e, op=replace(e.op, backward=backward)) if e.op.name == name else e for e in EXAMPLES]
+    monkeypatch.setattr(verify, "EXAMPLES", examples)
+    return {(row.argument, row.dtype): row for row in verify.check_ops([name])}
+
+
+def test_the_worst_variant_is_the_one_that_is_shown(monkeypatch) -> None:
+    """One of the ways to call the op gives a wrong gradient in one argument: that row says so, and the others do not."""
+
+    def backward(xp, saved, g, needs):
+        dx, dy = ALL_OPS["mul"].backward(xp, saved, g, needs)
+        return dx, 1.0005 * dy if (saved[0].shape, saved[1].shape) == ((5, 7), (7,)) else dy
+
+    rows = rows_with(monkeypatch, "mul", backward)
+    assert {key for key, row in rows.items() if row.verdict != "pass"} == {("y", "float64")}
+    assert rows["y", "float64"].verdict == "wrong"
+    assert rows["y", "float64"].relative_error == pytest.approx(5e-4, rel=0.5)
+    assert "at (" in rows["y", "float64"].detail
+    assert rows["y", "float64"].detail.endswith("(row)")
+
+
+def test_a_gradient_that_is_only_right_in_float64(monkeypatch) -> None:
+    def backward(xp, saved, g, needs):
+        (dx,) = ALL_OPS["tanh"].backward(xp, saved, g, needs)
+        return (dx if dx.dtype == np.float64 else dx.astype("float16").astype("float32"),)
+
+    rows = rows_with(monkeypatch, "tanh", backward)
+    assert {key for key, row in rows.items() if row.verdict != "pass"} == {("x", "float32")}
+    assert rows["x", "float32"].verdict == "wrong"
+
+
+def test_a_whole_objective_has_a_row_for_every_parameter() -> None:
+    rng = np.random.default_rng(0)
+    x, weight, bias = rng.standard_normal((5, 7)), Parameter(rng.standard_normal((7, 3)), "w"), Parameter(np.zeros(3), "b")
+    rows = verify.check_objective("regression", lambda: mean(square(tanh(dense(x, weight, bias)))), [weight, bias])
+    assert [(row.name, row.argument, row.verdict) for row in rows] == [("regression", "w", "pass"), ("regression", "b", "pass")]
+    (row,) = verify.check_objective("constant", lambda: mean(weight * 0), [weight])
+    assert row.verdict == "blind"

@@ -1,0 +1,58 @@
+"""A call of every kernel with exact array sizes, for the sanitizers: ``python -m support.kernel_calls LIBRARY SOURCE`` does all.
+
+Sizes are primes, smaller and larger than a block, so that the last block is never full.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from support import cuda_on_cpu
+
+N, D, K = 3, 61, 5
+BLOCK = 32 * 2  # two warps, since some mistakes show between warps only
+
+
+def arguments(name: str) -> tuple[int, tuple[Any, ...]]:
+    """Return the grid and the arguments of one call of the kernel ``name``."""
+    rng = np.random.default_rng(0)
+
+    def floats(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    n, d, k, size = np.int32(N), np.int32(D), np.int32(K), np.int32(N * D)
+    position = (np.zeros((), np.uint64), np.uint32(1), np.uint32(2), np.uint64(3))
+    adam = (np.ones((), np.int64), np.array(1e-3), np.float64(0.9), np.float64(0.999), np.float64(1e-8))
+    rows = (floats(N, K), k, floats(N, 2 * K), np.int32(2 * K))
+    if name.endswith("_forward"):
+        return 3, (floats(N, D), floats(N, D), size)
+    calls: dict[str, tuple[int, tuple[Any, ...]]] = {
+        "gather": (2, (rng.integers(0, 256, (7, D)).astype(np.uint8), np.array([6, 0, 6]), floats(N, D), n, d)),
+        "add_bias": (2, (floats(N, D), floats(D), n, d)),
+        "column_sum": (2, (floats(N, D), floats(D), n, d)),
+        "bernoulli_nll": (2, (floats(1, D), floats(N, D), floats(N), floats(N, D), n, np.int32(1), d)),
+        "scale_rows": (2, (floats(N), np.int32(1), floats(N, D), floats(N, D), n, d)),
+        "reparameterize": (1, (*rows, floats(N, K), floats(N, K), floats(N, K), n, k)),
+        "reparameterize_backward": (1, (floats(N, K), floats(N, K), floats(N, K), np.int32(N * K))),
+        "kl_standard_normal": (2, (*rows, floats(N), n, k)),
+        "kl_standard_normal_backward": (1, (floats(N), np.int32(1), *rows, floats(N, K), floats(N, K), n, k)),
+        "counter_uniform": (1, (floats(D), *position, d)),
+        "counter_normal": (1, (floats(D), *position, d)),
+        "adam": (2, (floats(D), floats(D), floats(D), abs(floats(D)), *adam, d)),
+    }
+    return calls.get(name) or (3, (floats(N, D), floats(N, D), floats(N, D), size))  # the backward of an activation
+
+
+def call_all(library: Path, source: str) -> None:
+    """Call every kernel once."""
+    for name, kernel in cuda_on_cpu.load(source, library).items():
+        grid, args = arguments(name)
+        kernel(grid, BLOCK, *args)
+
+
+if __name__ == "__main__":
+    call_all(Path(sys.argv[1]), Path(sys.argv[2]).read_text())

@@ -1,0 +1,156 @@
+"""Rows come out scaled, binarised as declared, on the right device, and data larger than memory stay where they are."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.helpers import complaint
+
+from minivae.backend import array_module, generator, to_device, to_numpy
+from minivae.checks import InputError
+from minivae.training.batches import CHUNK_ROWS, Rows, chunks
+
+GREY = np.random.default_rng(0).random((2003, 13)).astype(np.float32)
+ALL = slice(None)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@given(st.integers(0, 5000), st.integers(1, 700))
+def test_chunks_cover_every_row_once(n, size):
+    parts = list(chunks(n, size))
+    assert [i for part in parts for i in range(n)[part]] == list(range(n))
+    assert all(part.stop - part.start <= size for part in parts)
+    assert len(parts) == math.ceil(n / size)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pixels_are_their_value_over_255_to_the_last_bit(xp, dtype):
+    pixels = np.arange(256, dtype=np.uint8).reshape(4, 64)
+    rows = Rows(to_device(xp, pixels), xp, dtype, unit_interval=True)
+    taken = rows.take(xp.asarray([3, 1]), None)
+    assert array_module(taken) is xp
+    assert taken.dtype == dtype
+    np.testing.assert_array_equal(to_numpy(taken), pixels[[3, 1]].astype(dtype) / np.dtype(dtype).type(255))
+
+
+@pytest.mark.parametrize("stored", ["bool", "int64", "uint16", "float16", "float32", "float64"])
+def test_other_numbers_are_taken_as_they_are(stored):
+    x = np.arange(15).reshape(5, 3).astype(stored)
+    taken = Rows(x, np, "float32").take(np.array([4, 0, 4]), None)
+    assert taken.dtype == np.float32
+    np.testing.assert_array_equal(taken, x[[4, 0, 4]].astype(np.float32))
+
+
+def test_floats_of_the_right_dtype_are_not_copied():
+    rows = Rows(GREY, np, "float32")
+    assert np.shares_memory(rows.take(slice(3, 9), None), GREY)
+    assert len(rows) == 2003
+    assert rows.n_features == 13
+
+
+def test_head_is_the_first_chunk_with_its_condition():
+    rows = Rows(GREY, np, "float32")
+    rows.attach(np.arange(2003.0)[:, None])
+    head = rows.head()
+    assert (len(rows), len(head)) == (2003, CHUNK_ROWS)
+    np.testing.assert_array_equal(head.take(ALL, None), GREY[:CHUNK_ROWS])
+    np.testing.assert_array_equal(head.condition(ALL), np.arange(float(CHUNK_ROWS))[:, None])
+    np.testing.assert_array_equal(rows.condition(np.array([2002, 5])), [[2002], [5]])
+    assert Rows(GREY, np, "float32").head().condition(ALL) is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("binarize", ["fixed", "dynamic"])
+def test_binarised_pixels_are_bernoulli_draws_of_the_grey_values(dtype, binarize):
+    greys = np.linspace(12, 243, 13).round()
+    p = np.repeat((greys if dtype == "uint8" else greys / 255).astype(dtype)[None], 20_000, axis=0)
+    drawn = Rows(p, np, "float32", binarize).take(ALL, rng())
+    assert drawn.dtype == np.float32
+    assert set(np.unique(drawn)) == {0, 1}
+    mean = greys / 255
+    z = (drawn.mean(axis=0) - mean) / np.sqrt(mean * (1 - mean) / len(p))
+    assert np.abs(z).max() < 4  # 13 standard normals
+    beside = np.corrcoef(drawn.T) - np.eye(13)
+    below = np.array([np.corrcoef(drawn[1:, j], drawn[:-1, j])[0, 1] for j in range(13)])
+    assert max(np.abs(beside).max(), np.abs(below).max()) < 5 / math.sqrt(len(p))  # every pixel of every row has its own draw
+
+
+def test_certain_pixels_stay_as_they_are(xp):
+    x = (GREY > 0.5).astype(np.float32)
+    for binarize in ("none", "fixed", "dynamic"):
+        drawn = Rows(x, xp, "float32", binarize).take(ALL, generator(xp, 0, "noise"))
+        np.testing.assert_array_equal(to_numpy(drawn), x)
+
+
+def test_fixed_binarisation_is_the_same_for_ever():
+    rows = Rows(GREY, np, "float32", "fixed", seed=5)
+    first = rows.take(ALL, rng(1)).copy()
+    np.testing.assert_array_equal(rows.take(ALL, rng(2)), first)
+    np.testing.assert_array_equal(rows.take(np.arange(2003)[::-1], rng(3))[::-1], first)
+    np.testing.assert_array_equal(Rows(GREY, np, "float64", "fixed", seed=5).take(ALL, None), first)
+    assert (Rows(GREY, np, "float32", "fixed", seed=6).take(ALL, None) != first).mean() > 0.2
+
+
+def test_dynamic_binarisation_differs_at_each_take():
+    rows, noise = Rows(GREY, np, "float32", "dynamic"), rng()
+    first, second = rows.take(ALL, noise), rows.take(ALL, noise)
+    assert abs((first != second).mean() - (2 * GREY * (1 - GREY)).mean()) < 0.02
+    np.testing.assert_array_equal(rows.take(ALL, rng()), first)  # and yet it is the generator's doing
+
+
+def test_mean_of_the_features():
+    x = np.random.default_rng(1).integers(0, 256, (2003, 7), dtype=np.uint8)
+    for binarize in ("none", "dynamic"):
+        np.testing.assert_allclose(Rows(x, np, "float32", binarize).mean(), x.mean(axis=0) / 255, rtol=1e-13)
+    fixed = Rows(x, np, "float32", "fixed")
+    np.testing.assert_allclose(fixed.mean(), fixed.take(ALL, None).mean(axis=0, dtype=np.float64), rtol=1e-13)
+    large = np.full((3000, 2), 1 + 2**-20, np.float32)
+    large[0] = 1e7
+    np.testing.assert_allclose(Rows(large, np, "float32").mean(), large.astype(np.float64).mean(axis=0), rtol=1e-13)
+    assert Rows(GREY, np, "float32").mean().dtype == np.float64
+
+
+def test_mapped_file_is_not_loaded_whole(tmp_path):
+    x = np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype=np.float32, shape=(200_000, 50))  # 40 MB
+    x[-1] = 0.25
+    tracemalloc.start()
+    rows = Rows(x, np, "float32", "dynamic", unit_interval=True)
+    taken = rows.take(np.array([199_999, 0]), rng())
+    mean = rows.mean()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e6  # a few chunks of 1024 rows, 205 kB each
+    assert taken.shape == (2, 50)
+    np.testing.assert_allclose(mean, 0.25 / 200_000)
+    assert np.shares_memory(rows.values, x)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("row", [0, CHUNK_ROWS - 1, CHUNK_ROWS, 2002])
+def test_one_value_that_is_not_finite_is_found_with_its_position(wrong, row):
+    x = GREY.copy()
+    x[row, 12] = wrong
+    assert f"train: expected finite numbers, got {wrong} at row {row}, column 12" in complaint(
+        InputError, Rows, x, np, "float32", argument="train"
+    )
+
+
+def test_pixels_out_of_range_are_refused_wherever_they_are():
+    x = GREY * 255
+    x[:-1] /= 255
+    Rows(x, np, "float32")
+    for options in ({"unit_interval": True}, {"binarize": "fixed"}, {"binarize": "dynamic"}):
+        assert "values in [0, 1]" in complaint(InputError, lambda options=options: Rows(x, np, "float32", **options))
+
+
+def test_unknown_binarisation():
+    assert "none, fixed, dynamic" in complaint(InputError, Rows, GREY, np, "float32", "sometimes")
+    assert "13" in complaint(InputError, lambda: Rows(GREY, np, "float32", n_features=12))

@@ -1,0 +1,169 @@
+"""Files appear whole or not at all, come back as they were, and are refused when they are not what they should be."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save as serialize
+from support.helpers import complaint
+
+from minivae.checks import DataFileError
+from minivae.training import checkpoint
+
+ARRAYS = {
+    "matrix": np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32),
+    "transposed": np.random.default_rng(1).standard_normal((5, 3)).T,
+    "number": np.asarray(0.5, np.float32),
+    "empty": np.zeros((0, 3)),
+    "integers": np.arange(4),
+    "strided": np.arange(10.0)[::3],
+}
+RECORD = {"model": "VAE", "params": {"hidden_dims": [3, 2], "seed": 0, "clip_norm": None}, "text": "β ≤ 1", "loss": [0.1, 1e-300]}
+
+
+def test_what_goes_in_comes_out(tmp_path):
+    checkpoint.save(tmp_path / "file", ARRAYS, RECORD)
+    arrays, record = checkpoint.load(tmp_path / "file")
+    assert record == RECORD
+    assert arrays.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert arrays[name].dtype == array.dtype
+        assert arrays[name].shape == array.shape
+        np.testing.assert_array_equal(arrays[name], array)
+
+
+def test_settings_may_be_numpy_numbers(tmp_path):
+    numpy = {"seed": np.int64(3), "hidden_dims": (np.int32(4),), "learning_rate": np.float32(0.5), "flag": np.True_}
+    checkpoint.save(str(tmp_path / "file"), {}, numpy)
+    assert checkpoint.load(str(tmp_path / "file"))[1] == {"seed": 3, "hidden_dims": [4], "learning_rate": 0.5, "flag": True}
+
+
+def test_file_is_plain_safetensors_with_the_record_as_json(tmp_path):
+    from safetensors import safe_open
+
+    checkpoint.save(tmp_path / "file", ARRAYS, RECORD)
+    with safe_open(tmp_path / "file", framework="numpy") as file:
+        assert json.loads(file.metadata()["record"]) == RECORD
+        np.testing.assert_array_equal(file.get_tensor("matrix"), ARRAYS["matrix"])
+    assert b"pickle" not in (tmp_path / "file").read_bytes()
+
+
+def test_new_file_replaces_the_old_one_and_nothing_else_is_left(tmp_path):
+    path = tmp_path / "file"
+    for content in (b"first", b"second, longer", b""):
+        checkpoint.write_whole(path, content)
+        assert path.read_bytes() == content
+        assert os.listdir(tmp_path) == ["file"]
+
+
+def test_file_has_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "ordinary").touch()
+    checkpoint.write_whole(tmp_path / "file", b"content")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == stat.S_IMODE((tmp_path / "ordinary").stat().st_mode)
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["full disk", "interrupt"])
+def test_failure_on_the_way_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, step, error):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(os, step, fail)
+    if isinstance(error, OSError):
+        message = complaint(DataFileError, checkpoint.write_whole, path, b"new")
+        assert str(path) in message
+        assert "No space left on device" in message
+        assert "another folder" in message
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "absent" / "model", tmp_path / "file" / "model", tmp_path / "folder", tmp_path / ("long" * 99)):
+        assert str(path) in complaint(DataFileError, checkpoint.save, path, ARRAYS, RECORD)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+    assert os.listdir(tmp_path / "folder") == []
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory) -> bytes:
+    path = tmp_path_factory.mktemp("checkpoint") / "file"
+    checkpoint.save(path, ARRAYS, RECORD)
+    return path.read_bytes()
+
+
+drawn = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@drawn
+@given(st.data())
+def test_truncated_file_is_refused_at_every_length(tmp_path, content, data):
+    path = tmp_path / "cut"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    assert str(path) in complaint(DataFileError, checkpoint.load, path)
+
+
+@drawn
+@given(st.data())
+def test_one_flipped_bit_is_refused_or_harmless(tmp_path, content, data):
+    damaged = bytearray(content)
+    damaged[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path = tmp_path / "flipped"
+    path.write_bytes(damaged)
+    try:
+        arrays, record = checkpoint.load(path)
+    except DataFileError as error:
+        message = str(error)
+    else:
+        message = ""
+        assert record == RECORD
+        assert all(array.tobytes() == ARRAYS[name].tobytes() for name, array in arrays.items())
+    assert message == "" or (str(path) in message and "\n" not in message)
+
+
+def test_one_flipped_bit_in_a_weight_is_refused(tmp_path, content):
+    path = tmp_path / "flipped"
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    message = complaint(DataFileError, checkpoint.load, path)
+    assert str(path) in message
+    assert "checksum" in message
+
+
+META = {"format": "minivae", "version": "1", "record": "{}"}
+WRONG = {
+    "not safetensors": (b"PK\x03\x04 a zip file", "readable safetensors"),
+    "empty": (b"", "readable safetensors"),
+    "foreign": (serialize({"w": np.zeros(3)}), "minivae file of version 1"),
+    "other format": (serialize({"w": np.zeros(3)}, {"format": "pt"}), "got pt"),
+    "other version": (serialize({}, META | {"version": "2"}), "got minivae 2"),
+    "no checksum": (serialize({}, META), "sha256"),
+    "other checksum": (serialize({}, META | {"sha256": "0" * 64}), "checksum"),
+}
+
+
+@pytest.mark.parametrize(("content", "words"), WRONG.values(), ids=WRONG)
+def test_file_of_another_kind(tmp_path, content, words):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    message = complaint(DataFileError, checkpoint.load, path)
+    assert str(path) in message
+    assert words in message
+
+
+def test_missing_file_and_folder(tmp_path):
+    for path in (tmp_path / "absent", tmp_path):
+        assert str(path) in complaint(DataFileError, checkpoint.load, path)

@@ -1,0 +1,159 @@
+"""A number that is not finite stops training, and the complaint names the first tensor that it was in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.helpers import complaint
+
+import minivae as mv
+from minivae.checks import NonFiniteError
+from minivae.training.batches import Rows
+from minivae.training.keeper import Keeper
+from minivae.training.trainer import CHECK_EVERY
+
+X = np.random.default_rng(0).random((103, 7)).astype(np.float32)
+SMALL = {"latent_dim": 3, "hidden_dims": (11, 5), "epochs": 30, "batch_size": 20, "device": "cpu"}
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own, of the very numbers that are injected here
+
+
+def failure(model: mv.Model, **hooks) -> str:
+    return complaint(NonFiniteError, model.fit, X, **hooks)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("at", [0, 3, 57, 120])
+def test_data_that_go_bad_past_the_checks(monkeypatch, wrong, at):
+    """What a batch holds is spoiled after it was checked, in one step: that step is named, and the state is that before it."""
+    take = Rows.take
+    order: list[bytes] = []
+
+    def spoil(self, index, rng):
+        x = take(self, index, rng)
+        if not isinstance(index, slice):
+            key = index.tobytes()
+            if key not in order:
+                order.append(key)
+            if order.index(key) == at:
+                x = x.copy()
+                x[4 % len(x) :, 2] = wrong
+        return x
+
+    monkeypatch.setattr(Rows, "take", spoil)
+    model = mv.VAE(**SMALL, likelihood="gaussian_fixed")
+    message = failure(model)
+    assert "the data batch x, shape" in message
+    count = 16 if (at + 1) % 6 else 2  # the last batch of an epoch has three rows
+    assert f"{count} {'NaN' if np.isnan(wrong) else 'infinite'}, the rest from" in message
+    assert f"in epoch {at // 6 + 1}, at step {at + 1};" in message
+    assert "impute" in message
+    assert np.isfinite(model.parameters_.values).all()
+    monkeypatch.undo()
+    expected = mv.VAE(**SMALL, likelihood="gaussian_fixed")
+    kept = {}
+
+    def keep(trainer):
+        kept[trainer.step] = trainer.model.parameters_.values.copy()
+
+    expected.fit(X, on_step=keep, on_start=keep)
+    np.testing.assert_array_equal(model.parameters_.values, kept[at])
+
+
+@pytest.mark.parametrize("name", ["encoder.0.weight", "encoder.2.bias", "decoder.1.weight", "decoder.2.bias"])
+@pytest.mark.parametrize("at", [0, 1, 49, 73])
+def test_weight_that_goes_bad_between_two_steps(name, at):
+    def spoil(trainer):
+        if trainer.step == at:
+            trainer.model.parameters_.parameters[name].data.reshape(-1)[1] = np.nan
+
+    model = mv.VAE(**SMALL)
+    message = failure(model, on_start=spoil, on_step=spoil)
+    shape = model.parameters_.parameters[name].shape
+    assert f"the parameter {name}, shape {shape} with 1 NaN" in message or (at and "the parameter encoder.0.weight" in message)
+    if at:  # a good state is at most so many steps old
+        assert np.isfinite(model.parameters_.values).all()
+    assert "in epoch" in message
+
+
+RATES = {
+    "adam": ({"learning_rate": 1e30}, ("after the step of the optimiser", "the output of", "the gradient of")),
+    "sgd": ({"learning_rate": 1e8, "optimizer": "sgd"}, ("the output of", "the gradient of", "after the step")),
+    "sgd, largest": ({"learning_rate": 1e38, "optimizer": "sgd"}, ("after the step", "the output of")),
+    "float64": ({"learning_rate": 1e200, "dtype": "float64"}, ("the output of", "the gradient of", "after the step")),
+}
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "gaussian_shared"])
+@pytest.mark.parametrize("case", RATES)
+def test_learning_rate_that_is_too_high(case, likelihood):
+    settings, places = RATES[case]
+    model = mv.VAE(**SMALL | settings, likelihood=likelihood)
+    message = failure(model)
+    assert any(place in message for place in places)
+    assert "lower learning_rate" in message
+    assert "clip_norm" in message
+    assert np.isfinite(model.parameters_.values).all()
+
+
+def test_op_and_layer_are_named():
+    """A weight so large that the product overflows: in the second layer of the encoder, and nowhere before."""
+
+    def enlarge(trainer):
+        trainer.model.parameters_.parameters["encoder.1.weight"].data[...] = 3e38
+
+    message = failure(mv.VAE(**SMALL), on_start=enlarge)
+    assert "the output of dense in encoder.1, shape (20, 5) with" in message
+    assert "at step 1" in message
+
+
+@pytest.mark.parametrize("name", mv.MODELS)
+def test_every_model_says_what_was_first(name):
+    def spoil(trainer):
+        if trainer.step == 13:
+            trainer.optimizer.learning_rate = 1e38
+
+    model = mv.MODELS[name](**SMALL)
+    message = complaint(NonFiniteError, model.fit, X, np.arange(103) % 3, on_step=spoil)
+    assert "in epoch 3" in message
+    assert np.isfinite(model.parameters_.values).all()
+
+
+@pytest.mark.parametrize("at", [1, CHECK_EVERY - 1, CHECK_EVERY, 170])
+def test_it_is_noticed_soon(at):
+    seen = []
+
+    def spoil(trainer):
+        seen.append(trainer.step)
+        if trainer.step == at:
+            trainer.model.parameters_.values[0] = np.nan
+
+    failure(mv.VAE(**SMALL), on_step=spoil)
+    assert at <= seen[-1] <= at + CHECK_EVERY
+
+
+def test_last_good_state_stays_in_the_file(tmp_path):
+    keeper = Keeper(tmp_path / "file", "2")
+
+    def spoil(trainer):
+        keeper.on_step(trainer)
+        if trainer.step == 50:
+            trainer.model.parameters_.values[:] = np.nan
+
+    failure(mv.VAE(**SMALL), on_start=keeper.on_start, on_step=spoil, on_epoch=keeper.on_epoch)
+    loaded = mv.load(tmp_path / "file")
+    assert np.isfinite(loaded.parameters_.values).all()
+    assert len(loaded.history_["epoch"]) == 8
+    whole = mv.VAE(**SMALL | {"epochs": 30}).fit(X)
+    keeper = Keeper(tmp_path / "file")
+    again = mv.VAE(**SMALL).fit(X, on_start=keeper.on_start)
+    assert again.parameters_.values.tobytes() == whole.parameters_.values.tobytes()
+
+
+def test_looking_costs_no_step_its_numbers():
+    """The copies that are kept of the state change nothing, with noise of either kind."""
+    for noise in ("generator", "counter"):
+        first = mv.VAE(**SMALL | {"noise": noise, "epochs": 20}).fit(X)
+        second = mv.VAE(**SMALL | {"noise": noise, "epochs": 20})
+        second.fit(X, on_step=lambda trainer: trainer.state())
+        assert first.parameters_.values.tobytes() == second.parameters_.values.tobytes()
