@@ -1,0 +1,56 @@
+"""What the commands on a run share: they open it, and they say where they wrote what they made."""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minivae.backend import to_numpy
+from minivae.checks import reject
+from minivae.command.console import Terminal
+from minivae.datasets import Dataset
+from minivae.pictures import plots
+from minivae.runs.run import Run
+from minivae.training.checkpoint import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def opened(args: argparse.Namespace, ability: str = "decode") -> tuple[Run, Any, Dataset]:
+    """Return the run, its model (which must be able to do ``ability``) and its test set."""
+    run = Run(args.run, args.runs_dir)
+    model = run.model(args.device)
+    if not hasattr(model, ability):
+        reject("RUN", f"a model that can {ability}", type(model).__name__, "choose another run")
+    return run, model, run.data(args.data, args.data_dir)[1]
+
+
+def deliver(args: argparse.Namespace, terminal: Terminal, run: Run, x: Any, draw: Callable[[], Figure]) -> None:
+    """Write a command's result, as a picture or as numbers, and say where."""
+    out = args.out or run.path / f"{args.command}.png"
+    if out.suffix == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, to_numpy(x))
+        write_whole(out, buffer.getvalue())
+    else:
+        plots.save(draw(), out)
+    tell_where(terminal, run, out)
+
+
+def deliver_page(args: argparse.Namespace, terminal: Terminal, make: Callable[[Run, Any, Dataset], str]) -> None:
+    """Write a web page of a run, and say where."""
+    run, model, test = opened(args)
+    out = args.out or run.path / f"{args.command}.html"
+    write_whole(out, make(run, model, test).encode())
+    tell_where(terminal, run, out)
+
+
+def tell_where(terminal: Terminal, run: Run, out: Path) -> None:
+    terminal.line(str(out))
+    terminal.result({"run": str(run.path), "file": str(out)})

@@ -1,0 +1,90 @@
+"""The commands that use a trained model: score the test set, and make pictures or numbers from the latent space."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from minivae.checks import check_int, reject
+from minivae.command.console import Terminal
+from minivae.command.delivery import deliver, opened
+from minivae.command.fitting import gallery
+from minivae.pictures import plots
+from minivae.runs.scores import score
+from minivae.runs.selection import choose, code_of, some_classes
+from minivae.runs.tables import figure_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def evaluate(args: argparse.Namespace, terminal: Terminal) -> None:
+    run, model, test = opened(args)
+    started = time.perf_counter()
+    figures = score(model, test, args.n_samples, args.n_examples)
+    figures["evaluation_seconds"] = time.perf_counter() - started
+    terminal.table(f"{run.path.name} on {test.name}, nats per example", figure_rows(figures))
+    terminal.result(figures | {"run": str(run.path)})
+
+
+def sample(args: argparse.Namespace, terminal: Terminal) -> None:
+    run, model, test = opened(args, "sample")
+    x = model.sample(check_int("-n", args.n, 1), args.seed, args.pixels, y=some_classes(test, args.n))
+    what = "E[x|z]" if args.pixels == "mean" else "a draw of x from p(x|z)"
+    deliver(args, terminal, run, x, lambda: gallery(model, test, x, f"Prior samples: {what} for z ~ N(0, I)"))
+
+
+def reconstruct(args: argparse.Namespace, terminal: Terminal) -> None:
+    run, model, test = opened(args, "reconstruct")
+    shown = test.subset(choose(test, check_int("-n", args.n, 1)))
+    temperatures = (0.0, *args.temperature)
+    rows = [shown.x, *(model.reconstruct(shown.x, tau, args.seed, shown.y) for tau in temperatures)]
+    labels = ["original", *(f"τ = {tau:g}" for tau in temperatures)]
+    title = "Around test examples: decodings of μ + τ σ ε"
+    deliver(args, terminal, run, np.stack(rows), lambda: plots.cells(rows, test.image_shape, title, labels))
+
+
+def interpolate(args: argparse.Namespace, terminal: Terminal) -> None:
+    run, model, test = opened(args)
+    i = check_int("--from", args.start, 0, len(test) - 1)
+    j = args.end
+    if j is None:  # by default to the next example, of another class if there are classes
+        j = next((k for k in range(len(test)) if k != i and (test.y is None or test.y[k] != test.y[i])), i)
+    check_int("--to", j, 0, len(test) - 1)
+    a, b = test.subset(np.array([i, j])).x
+    path = model.interpolate(a, b, args.n, args.path, None if test.y is None else test.y[i])
+    labels = [f"test {i}", *(f"t = {plots.number(t)}" for t in np.linspace(0, 1, args.n)), f"test {j}"]
+    title = f"From test example {i} to {j} on a {args.path} path through the latent space"
+    deliver(args, terminal, run, path, lambda: plots.cells([[a, *path, b]], test.image_shape, title, (), labels))
+
+
+def traverse(args: argparse.Namespace, terminal: Terminal) -> None:
+    run, model, test = opened(args)
+    i = check_int("--example", args.example, 0, len(test) - 1)
+    x = test.subset(np.array([i])).x[0]
+    code = code_of(model, test.values, test.y)
+    strongest = code.order[: check_int("--dims", args.dims, 1)]
+    y = None if test.y is None else test.y[i]
+    rows = np.stack([model.traverse(x, int(dim), args.n, args.span, y) for dim in strongest])
+    labels = [f"{plots.latent(dim)}  ({code.strength[dim]:.2f})" for dim in strongest]
+    columns = [plots.number(z) for z in np.linspace(-args.span, args.span, args.n)]
+    title = f"Test example {i}, one latent dimension moved at a time ({code.measure})"
+    deliver(args, terminal, run, rows, lambda: plots.cells(rows, test.image_shape, title, labels, columns))
+
+
+def transform(args: argparse.Namespace, terminal: Terminal) -> None:
+    run, model, test = opened(args, "transform")
+    code = code_of(model, test.values, test.y)
+
+    def draw() -> Figure:
+        if model.latent_dim < 2:
+            reject("RUN", "at least two latent dimensions to draw", model.latent_dim, "write the features to an --out FILE.npy")
+        centred = test.x - test.x.mean(axis=0)
+        components = np.linalg.svd(centred, full_matrices=False)[2][:2]
+        panels = {"two strongest dimensions of μ(x)": code.mean[:, code.order[:2]], "PCA": centred @ components.T}  # (G.6)
+        return plots.beside(panels, test.y, f"The {len(test)} test examples as features")
+
+    deliver(args, terminal, run, code.mean, draw)
