@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minivae.datasets.arrays import read_npz
 from minivae.datasets.dataset import Dataset
 
 
@@ -22,8 +23,8 @@ def load() -> tuple[Dataset, Dataset]:
     one, and no random stream that could change decides.  Both parts keep the file's order.  (Every fifth example of the file
     itself would not do: stretches of it repeat the digits 0 … 9, and five divides ten.)  Writers occur in both parts.
     """
-    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as archive:
-        counts, labels = archive["x"], archive["y"]
+    arrays = read_npz(Path(__file__).with_name("digits.npz"), ("x", "y"))
+    counts, labels = arrays["x"], arrays["y"]
     digits = Dataset(counts / np.float32(16), labels.astype(np.int64), (8, 8), "digits")
     is_test = np.zeros(len(digits), dtype=bool)
     is_test[np.argsort(labels, kind="stable")[::5]] = True

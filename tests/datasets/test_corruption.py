@@ -15,7 +15,7 @@ import random
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +127,60 @@ KINDS: dict[str, tuple[Read, str, Callable[[], bytes], tuple]] = {
 def test_damaged_data_files(kind, tmp_path):
     read, name, content, errors = KINDS[kind]
     print(kind, in_child(lambda: fuzz(read, tmp_path / name, content(), errors)))
+
+
+def flipped(content: bytes, places: Iterable[int]) -> Iterator[bytes]:
+    """Yield a copy for every single bit at the places that differs from the content in that bit alone."""
+    for at in places:
+        for bit in range(8):
+            copy = bytearray(content)
+            copy[at] ^= 1 << bit
+            yield bytes(copy)
+
+
+def examples(loaded: tuple) -> list[tuple]:
+    return [(p.values.shape, p.values.dtype, p.values.tobytes(), None if p.y is None else p.y.tolist()) for p in loaded]
+
+
+WIDE = np.random.default_rng(0).random((9600, 6)).astype(np.float32)
+ARCHIVES: dict[str, tuple[Callable, dict, Callable[[bytes], range]]] = {
+    "array header": (np.savez, {"x": WIDE}, lambda content: range(200)),
+    "directory": (np.savez, {"x": X, "y": np.arange(40), "other": X[:1]}, lambda content: range(len(content) - 250, len(content))),
+    "compressed": (np.savez_compressed, {"x": X[:9], "x_test": X[:2]}, lambda content: range(0, len(content), 3)),
+}
+
+
+@pytest.mark.parametrize("case", ARCHIVES)
+def test_one_flipped_bit_in_an_archive_is_refused_or_changes_nothing(case, tmp_path):
+    """Every bit of the places: dates, versions and the like may change, but no other data is read without a word."""
+    save, arrays, places = ARCHIVES[case]
+    buffer, path = io.BytesIO(), tmp_path / "it.npz"
+    save(buffer, **arrays)
+    path.write_bytes(buffer.getvalue())
+    sound = examples(mv.datasets.load(path))
+    tried = refusals = 0
+    for copy in flipped(buffer.getvalue(), places(buffer.getvalue())):
+        tried += 1
+        if refused(mv.datasets.load, path, copy, (DataFileError, InputError)):
+            refusals += 1
+        else:
+            assert examples(mv.datasets.load(path)) == sound
+    print(f"{case}: {tried} flipped bits tried, {refusals} refused, {tried - refusals} without effect, none read as other data")
+    assert refusals > tried // 4
+
+
+def test_npy_of_another_size_than_its_header_says_is_refused(tmp_path):
+    """The format has no checksum; what a flipped bit in the shape can be told by is that bytes are left over, or missing."""
+    path, header = tmp_path / "it.npy", npy(X)[:128]
+    tried = other = 0
+    for copy in flipped(npy(X), range(len(header))):
+        tried += 1
+        if not refused(mv.datasets.load, path, copy, (DataFileError, InputError)):
+            train, test = mv.datasets.load(path)
+            assert (len(train) + len(test)) * train.values.shape[1] * train.values.itemsize == X.nbytes
+            other += len(train) + len(test) != len(X)
+    print(f"{tried} flipped bits of a .npy header tried, {other} leave another shape of the same size")
+    assert other < 5
 
 
 @pytest.mark.parametrize("read", [mv.load, resume], ids=["model", "resume"])
