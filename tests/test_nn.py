@@ -12,7 +12,7 @@ from support.helpers import complaint
 from minivae.autodiff import Tensor, backward
 from minivae.backend import to_device, to_numpy
 from minivae.checks import InputError
-from minivae.nn import ACTIVATIONS, INITIALISERS, MLP, Dense, Parameter, ParameterVector
+from minivae.nn import ACTIVATIONS, INITIALISERS, MLP, Blank, Dense, Parameter, ParameterVector
 from minivae.ops import mean, square
 
 IN, OUT = 307, 211
@@ -177,3 +177,18 @@ def test_parameter_is_a_leaf():
     assert isinstance(parameter, Tensor)
     assert parameter.node is None
     assert "w" in repr(parameter)
+
+
+def test_gradients_are_zero_before_the_first_pass_and_after_a_move():
+    """An optimiser that is asked for a step too early must not move the weights by leftovers."""
+    _, vector = build()
+    assert not vector.gradients.any()
+    assert all(not p.grad.any() for p in vector.parameters.values())
+
+
+def test_room_for_weights_from_a_file_is_used_to_the_last_number():
+    """A file may hold exactly the weights that its settings ask for; one number more is refused before it is made."""
+    room = Blank(2 * 3 + 4)
+    assert not room.standard_normal((2, 3)).any()
+    assert room.uniform(-1, 1, (2, 2)).shape == (2, 2)
+    assert "which is too many" in complaint(InputError, room.standard_normal, (1, 1))

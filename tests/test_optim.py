@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.helpers import complaint
 
+from minivae import optim
 from minivae.backend import to_device, to_numpy
 from minivae.checks import InputError
-from minivae.optim import BLOCK, FLUSH_EVERY, OPTIMIZERS, SGD, Adam, clip_by_norm
+from minivae.optim import BLOCK, FLUSH_EVERY, OPTIMIZERS, SGD, Adam, clip_by_norm, make_optimizer
 
 
 class PaperAdam:
@@ -225,3 +226,14 @@ def test_clipping_keeps_the_dtype_and_shows_what_is_not_finite(xp):
     g = to_device(xp, np.zeros(3))
     clip_by_norm(xp, g, 1.0)
     np.testing.assert_array_equal(to_numpy(g), 0)
+
+
+def test_only_adam_in_float32_has_a_kernel(monkeypatch):
+    """With a device there, who asks for SGD gets SGD, and float64 is not computed in float32."""
+    monkeypatch.setattr(optim, "usable", lambda xp: True)
+    monkeypatch.setattr(optim, "FusedAdam", lambda size, xp, learning_rate: "the kernel")
+    assert make_optimizer("adam", 3, np, np.dtype("float32"), 0.1) == "the kernel"
+    assert isinstance(make_optimizer("sgd", 3, np, np.dtype("float32"), 0.1), SGD)
+    assert isinstance(make_optimizer("adam", 3, np, np.dtype("float64"), 0.1), Adam)
+    monkeypatch.setattr(optim, "usable", lambda xp: False)
+    assert isinstance(make_optimizer("adam", 3, np, np.dtype("float32"), 0.1), Adam)

@@ -79,7 +79,7 @@ def statistics(array: Array) -> str:
     nan = int(np.isnan(numbers).sum())
     parts = [f"{count} {kind}" for count, kind in ((nan, "NaN"), (numbers.size - finite.size - nan, "infinite")) if count]
     rest = f"the rest from {finite.min():.3g} to {finite.max():.3g}" if finite.size else "no finite number"
-    return f"shape {numbers.shape} with {' and '.join(parts) or 'all finite'}, {rest}"
+    return f"shape {numbers.shape} with {' and '.join(parts)}, {rest}"
 
 
 def _of_next_step(trainer: Trainer, good: Snapshot) -> Iterator[Finding]:

@@ -61,3 +61,10 @@ def test_threshold_is_one_of_the_scores_or_infinite():
 )
 def test_what_cannot_be_ranked_is_refused(call, words):
     assert words in complaint(InputError, call)
+
+
+def test_scores_may_be_a_column_of_python_numbers():
+    """As a data frame of mixed columns gives them: an array of objects."""
+    scores = np.array([0.1, 0.4, 3, 0.2], dtype=object)
+    assert auroc(scores, np.array([0, 0, 1, 0])) == 1.0
+    assert threshold(scores, 0.4) == 0.4

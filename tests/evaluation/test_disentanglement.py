@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from support.helpers import complaint
 
 import minivae as mv
 from minivae.checks import InputError
+from minivae.evaluation import disentanglement
 from minivae.evaluation.disentanglement import entropy, higgins_score, mutual_information, mutual_information_gap
 
 RNG = np.random.default_rng(0)
@@ -108,3 +111,26 @@ def test_what_cannot_be_scored_is_refused(score):
     if score is mutual_information_gap:
         assert "codes: expected at least two dimensions" in complaint(InputError, score, NOISE[:, :1], FACTORS)
         assert "n_bins: expected" in complaint(InputError, score, NOISE, FACTORS, 1)
+
+
+def test_two_dimensions_have_a_gap_between_them():
+    assert mutual_information_gap(PERFECT[:, :2], FACTORS[:, [2, 0]]) == pytest.approx(1)
+
+
+def test_a_point_of_higgins_score_is_a_mean_of_distances_in_standard_deviations(monkeypatch):
+    """What the classifier gets to see, whatever the number of pairs: 2/√π where codes are independent, 0 where they are fixed."""
+    seen = {}
+
+    def watch(network, features, one_hot, weight_decay=0.0):
+        seen.update(features=features, fixed=one_hot.argmax(axis=1))
+
+    monkeypatch.setattr(disentanglement, "fit_classifier", watch)
+    codes = np.hstack([FACTORS[:, :1], 7.0 * NOISE[:, :1]])
+    for n_pairs in (8, 512):
+        higgins_score(codes, FACTORS, n_points=300, n_pairs=n_pairs)
+        points, fixed = seen["features"], seen["fixed"]
+        assert (points[fixed == 0, 0] == 0).all()
+        assert (points[fixed != 0, 0] > 0).all()
+        # |z − z'| of two standard normals has mean 2/√π and variance 2 − 4/π
+        error = math.sqrt((2 - 4 / math.pi) / n_pairs / len(points))
+        assert points[:, 1].mean() == pytest.approx(2 / math.sqrt(math.pi), abs=5 * error + 0.02)  # of 1800 codes, not of all

@@ -173,3 +173,10 @@ def test_active_units_count_the_dimensions_whose_posterior_mean_moves(xp):
     mean = (mean - mean.mean(axis=0)) / mean.std(axis=0) * deviations + np.array([3.0, 0, 0, 0, 0])
     assert active_units(to_device(xp, mean, "float32")) == 2
     assert type(active_units(mean)) is int
+
+
+def test_a_variance_at_the_threshold_is_not_above_it(monkeypatch):
+    """"Exceeds": a dimension exactly at Burda's threshold is not counted, or the same code would give one more active unit."""
+    monkeypatch.setattr(estimators, "ACTIVE_VARIANCE", 0.25)
+    at, above = np.array([[-0.5], [0.5]]), np.array([[-0.51], [0.51]])
+    assert (active_units(at), active_units(above), active_units(np.hstack([at, above]))) == (0, 1, 1)

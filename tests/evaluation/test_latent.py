@@ -104,3 +104,12 @@ def test_traversal_sweeps_one_dimension_and_holds_the_others(xp):  # (G.4)
 )
 def test_bad_paths(call, words):
     assert words in complaint(InputError, call, np.zeros(4))
+
+
+def test_two_points_and_a_narrow_span_are_a_path(xp):
+    """The least that can be asked for: both ends of a sweep, and one that hardly leaves the origin."""
+    points = to_numpy(traverse(xp, to_device(xp, np.ones(3)), 1, 2, 0.5))
+    np.testing.assert_array_equal(points, [[1, -0.5, 1], [1, 0.5, 1]])
+    assert to_numpy(traverse(xp, to_device(xp, np.ones(3)), 1, 2, 0.0))[:, 1].tolist() == [0, 0]
+    for path in PATHS:
+        np.testing.assert_allclose(interpolate(np, *np.eye(2), 2, path), np.eye(2), atol=1e-15)

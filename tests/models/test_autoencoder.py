@@ -351,3 +351,34 @@ def test_amounts_at_their_limits_are_taken():
     for corruption, amount in itertools.product(("masking", "salt_and_pepper"), (0.0, 1.0)):
         blank(DENOISING, corruption=corruption, amount=amount)
     blank(DENOISING, corruption="gaussian", amount=1.5)
+
+
+class Drawn:
+    """A generator whose uniform numbers are given."""
+
+    def __init__(self, *numbers: float) -> None:
+        self.numbers = numbers
+
+    def random(self, shape, dtype):
+        return np.broadcast_to(np.array(self.numbers, dtype), shape)
+
+
+def test_features_are_hit_below_the_amount_and_kept_from_it_on():  # (A.4)
+    """Uniform numbers can be 0 and are never 1: at the edges an amount of 0 must spare all, and one of 1 must hit all."""
+    x, u = np.full((1, 4), 0.5), Drawn(0.0, 0.25, 0.4375, 0.5)
+    for amount, masked, spoiled in (
+        (0.5, [0, 0, 0, 0.5], [1, 0, 0, 0.5]),  # of those that are hit, the lower half turns white
+        (0.0, [0.5] * 4, [0.5] * 4),
+        (1.0, [0] * 4, [1, 1, 1, 0]),
+    ):
+        for corruption, expected in (("masking", masked), ("salt_and_pepper", spoiled)):
+            model = DENOISING(corruption=corruption, amount=amount)
+            np.testing.assert_array_equal(model.encoder_input(x, u), [expected])
+
+
+def test_the_slope_of_a_rectifier_at_its_kink_is_the_one_that_training_uses():  # (A.5)
+    """Units that are exactly 0 are common with zero biases: the penalty must not count them in and training leave them out."""
+    for op in (ACTIVATIONS["relu"], ACTIVATIONS["leaky_relu"]):
+        at_the_kink = Tensor(np.array([[0.0, -1.0, 2.0]]), requires_grad=True)
+        backward(sum_(op(at_the_kink)))
+        np.testing.assert_allclose(SLOPES[op](at_the_kink), at_the_kink.grad)

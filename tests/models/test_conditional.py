@@ -208,3 +208,10 @@ def test_a_failed_fit_leaves_the_fitted_model_alone():
     for x, y, options in ((X, NAMES, {}), (X[:, :-1] * np.nan, NAMES[Y], {}), (X, NAMES[Y], {"x_test": X, "y_test": Y})):
         complaint(InputError, model.fit, x, y, **options)
         np.testing.assert_array_equal(model.encode(X, Y), before)
+
+
+def test_under_a_new_condition_what_z_tells_stays():
+    model = blank(mv.ConditionalVAE, Y)
+    new = (Y + 1) % 5
+    np.testing.assert_array_equal(model.change_condition(X, Y, new), model.decode(model.encode(X, Y)[0], new))
+    assert (model.change_condition(X, Y, new) != model.reconstruct(X, y=Y)).any()

@@ -8,11 +8,13 @@ import json
 import numpy as np
 import pytest
 from support.family import TINY, D, K, X, Y, blank
-from support.helpers import needs_mnist
+from support.helpers import complaint, needs_mnist
 
 import minivae as mv
 from minivae.backend import to_device, to_numpy
-from minivae.models import MODELS
+from minivae.checks import InputError
+from minivae.models import MODELS, Model
+from minivae.models.classifying import Classifier
 
 every_model = pytest.mark.parametrize("kind", MODELS.values(), ids=list(MODELS))
 
@@ -137,3 +139,51 @@ def test_every_model_trains_on_mnist(kind):
     model = kind(**settings, device="cpu").fit(x, y, test.values[:300], test.y[:300])
     assert model.history_["test_reconstruction"][-1] < 195  # that of the mean image, where they all begin, is 206
     assert all(a > b for a, b in itertools.pairwise(model.history_["train_loss"]))
+
+
+@every_model
+def test_settings_are_given_by_name(kind):
+    """``VAE(20)`` would set whatever setting happens to come first, and another one after the next release."""
+    with pytest.raises(TypeError, match="positional"):
+        kind(20)
+
+
+@every_model
+def test_a_model_is_equal_to_itself_alone_and_can_be_a_key(kind):
+    """Equality by settings would take a trained model for a blank one, and take away its hash."""
+    first, second = kind(), kind()
+    assert first != second
+    assert len({first, second}) == 2
+
+
+@every_model
+def test_one_is_the_least_of_every_count(kind):
+    counts = dict.fromkeys(("latent_dim", "batch_size", "epochs", "patience", "processes"), 1)
+    kind(**counts | {"hidden_dims": (1,), "device": "cpu"}).fit(X[:6], Y[:6])
+
+
+@every_model
+def test_estimates_take_at_least_one_sample(kind):
+    model = blank(kind, Y)
+    for use in (model.elbo, model.log_likelihood, model.importance_estimate):
+        assert "n_samples: expected a whole number of at least 1, got 0" in complaint(InputError, use, X, n_samples=0, y=Y)
+        use(X, n_samples=1, y=Y)
+
+
+@every_model
+def test_history_holds_plain_numbers(kind):
+    """JSON writes Python's own numbers; of NumPy's only some pass for them."""
+    for name, values in blank(kind, Y).history_.items():
+        for value in values:
+            numbers = value if isinstance(value, list) else [value]
+            assert {type(number) for number in numbers} <= {int, float}, name
+
+
+@pytest.mark.parametrize("base", [Model, Classifier], ids=lambda base: base.__name__)
+def test_a_new_kind_of_model_is_told_what_it_has_not_said(base):
+    """A method that returned None would fail somewhere else, in words about something else."""
+    unsaid = [("_code_width",), ("posterior", X), ("terms", X, None), ("loss", {})]
+    unsaid += [("class_log_probabilities", X)] if base is Classifier else []
+    for name, *arguments in unsaid:
+        with pytest.raises(NotImplementedError):
+            getattr(base(), name)(*arguments)

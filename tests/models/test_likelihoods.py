@@ -132,3 +132,10 @@ def test_shared_variance_is_stationary_at_the_mean_squared_error():
         backward(mean(kind.nll(x, Tensor(m))))
         expected = 0.5 * 7 * (1 - np.exp(-offset))  # ½ Σ_j (1 − r²/σ²), averaged over rows
         np.testing.assert_allclose(log_var.grad, expected, atol=1e-13)
+
+
+def test_standard_deviation_stays_above_its_floor_however_low_the_raw_number():
+    """Without the absolute value in the exponent a feature that the decoder is sure of would have σ = ∞ and its draws be noise."""
+    raw = np.array([-1e4, -800.0, np.log(FLOOR), 0.0, 600.0])
+    std = likelihood("gaussian").std(np, np.concatenate([np.zeros(5), raw]))
+    np.testing.assert_allclose(std, np.sqrt(FLOOR + np.exp(raw)), rtol=1e-12)

@@ -18,6 +18,7 @@ from minivae.models.objectives import (
     l2_norm_squared,
     negative_elbo,
     penalized,
+    semi_supervised_loss,
     warm_up,
 )
 from minivae.proof.gradcheck import gradcheck
@@ -113,3 +114,11 @@ def test_reports_stay_those_of_the_bound():
         history = blank(mv.VAE, **settings).history_
         assert history["train_elbo"][0] == pytest.approx(-history["train_reconstruction"][0] - history["train_kl"][0])
         assert len(history["kl_per_dimension"][0]) == K
+
+
+def test_the_semi_supervised_loss_weighs_one_term_by_beta_and_one_by_alpha():  # (G.8)
+    """β on the reconstruction, or a classification without the bound, would train another model under the same name."""
+    labels, classification = RNG.uniform(0, 1, 13), 0.7
+    terms = {"reconstruction": RECONSTRUCTION, "kl": KL, "label_kl": labels, "classification": np.array(classification)}
+    loss = semi_supervised_loss({name: Tensor(value) for name, value in terms.items()}, 4.0, 10.0)
+    assert loss.item() == pytest.approx(RECONSTRUCTION.mean() + labels.mean() + 4 * KL.mean() + 10 * classification)

@@ -14,6 +14,7 @@ from minivae.autodiff import backward
 from minivae.backend import to_device, to_numpy
 from minivae.checks import DataFileError, DeviceError, InputError, NotFittedError
 from minivae.models.likelihoods import LIKELIHOODS
+from minivae.training import checkpoint
 from minivae.training.batches import CHUNK_ROWS
 
 D, K = 7, 3
@@ -548,3 +549,42 @@ def test_fit_and_use_on_each_device(device):
     assert type(there.sample(3)) is type(there.sample(3, pixels="draw")) is np.ndarray
     elbo = here.elbo(np.repeat(X, 50, axis=0)).mean()
     assert there.elbo(np.repeat(X, 50, axis=0)).mean() == pytest.approx(elbo, abs=0.2)
+
+
+def rewritten(path, change):
+    """Change the record of a saved model, and give the file the checksum that goes with it."""
+    arrays, record = checkpoint.load(path)
+    change(record)
+    checkpoint.save(path, arrays, record)
+    return path
+
+
+RECORDS = {
+    "KeyError: 'n_features'": lambda record: record.pop("n_features"),
+    "AttributeError: ": lambda record: record.update(params=7),
+    "epochs: expected a whole number of at least 1, got 0": lambda record: record["params"].update(epochs=0),
+    "n_features: expected a whole number of at least 1, got 0": lambda record: record.update(n_features=0),
+    "model: expected one of": lambda record: record.update(model="GAN"),
+    "settings: expected layers for the weights that are kept": lambda record: record["params"].update(hidden_dims=[10**5, 10**5]),
+}
+
+
+@pytest.mark.parametrize("words", RECORDS)
+def test_a_file_that_is_no_model_says_what_is_wrong_with_it(tmp_path, words):
+    """Our own complaints as they are, others with their kind, since "'n_features'" alone tells nobody anything; and before the
+    memory is taken that the settings ask for, here 80 GB."""
+    path = tmp_path / "vae.safetensors"
+    blank_vae(X).save(path)
+    message = complaint(DataFileError, mv.load, rewritten(path, RECORDS[words]), device="cpu")
+    assert message.startswith(f"{path}: expected a model, got {words}")
+
+
+def test_a_device_is_chosen_by_the_user_and_not_by_the_file(tmp_path, monkeypatch):
+    """What is wrong with the device is not wrong with the file: nobody should save the model anew for it."""
+    path = tmp_path / "vae.safetensors"
+    blank_vae(X).save(path)
+    assert "device: expected one of" in complaint(InputError, mv.load, path, device="gpu")
+    monkeypatch.setattr("minivae.backend.probe_cuda", lambda: (False, "no driver"))
+    message = complaint(DeviceError, mv.load, path, device="cuda")
+    assert "no driver" in message
+    assert str(path) not in message

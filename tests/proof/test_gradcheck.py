@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from minivae.nn import Parameter
 from minivae.op import Op
 from minivae.ops import add, dense, exp, log, logsumexp, mean, relu, square, sum_, tanh
 from minivae.ops.examples import EXAMPLES, Example
-from minivae.proof.finite_differences import central_difference
+from minivae.proof.finite_differences import away_from_zero, central_difference
 from minivae.proof.gradcheck import gradcheck
 
 RNG = np.random.default_rng(0)
@@ -214,3 +214,37 @@ def test_the_central_difference_is_of_fourth_order_and_its_estimate_holds() -> N
     assert 14 < errors[0] / errors[1] < 18
     assert 14 < errors[1] / errors[2] < 18
     assert central_difference(abs, 0.01) == pytest.approx((0, 2))  # the slope jumps by 2 at the kink
+
+
+def test_a_flat_cotangent_of_two_numbers_is_refused_and_one_with_a_zero_is_not() -> None:
+    """Of two numbers errors can cancel already; a zero among others only leaves one entry unasked."""
+    rows = X[:2]
+    with pytest.raises(BlindCheckError, match="cotangent: expected entries that differ"):
+        gradcheck(lambda x: sum_(x, axis=1), [rows], cotangent=np.ones(2))
+    gradcheck(lambda x: sum_(x, axis=1), [rows], cotangent=np.array([0.0, 2.0]))
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6, 1e9, 1e12])
+@pytest.mark.parametrize("n", [1, 4000])
+def test_a_right_gradient_is_never_called_wrong_because_its_values_are_rounded(offset: float, n: int) -> None:
+    """Large values hide small slopes, the more so the more of them are added up and the smaller the step.  That is a check that
+    cannot tell ("blind") and no proof of a mistake: whoever is told "wrong" looks for one in a backward that is right."""
+    for seed in range(10):
+        report = gradcheck(lambda x: x + offset, [np.linspace(0.5, 1, n)], seed=seed, raise_exception=False)
+        assert report.arguments[0].verdict in ("pass", "blind")
+        assert all(probe.difference <= probe.uncertainty for probe in report.arguments[0].probes)
+
+
+def test_no_number_that_is_drawn_hides_among_the_others() -> None:
+    """Cotangents and directions: of either sign, and the least of them a third of the largest."""
+    drawn = away_from_zero(np.random.default_rng(0), (2000,))
+    assert 0.5 <= np.abs(drawn).min() < 0.51
+    assert 1.49 < np.abs(drawn).max() <= 1.5
+    assert 0.45 < (drawn > 0).mean() < 0.55
+
+
+def test_a_report_cannot_be_changed_after_the_fact() -> None:
+    report = gradcheck(tanh, [X])
+    for record in (report, report.arguments[0], report.arguments[0].probes[0]):
+        with pytest.raises(FrozenInstanceError):
+            record.seed = record.tolerance = record.numeric = 0.0

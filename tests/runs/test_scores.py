@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -161,3 +162,32 @@ def test_accuracy_of_a_classifier():
 @pytest.mark.parametrize("arguments", [{"n_samples": 0}, {"n_examples": 0}])
 def test_counts_are_checked(arguments):
     assert next(iter(arguments)) in complaint(InputError, score, SimpleNamespace(), numbered(3), **arguments)
+
+
+def test_factors_are_scored_where_there_are_two_dimensions_to_tell_apart():
+    """One dimension has no gap to a second: without this look the whole report of such a model would end in a complaint."""
+    x, factors = np.random.default_rng(0).random((60, 4)), np.arange(60)[:, None] % [2, 3]
+    data = Dataset(x, None, None, "x", factors=factors, factor_sizes=(2, 3))
+    scored = {k: score(blank_vae(x, latent_dim=k), data, n_samples=2) for k in (1, 2)}
+    assert not {"mig", "higgins"} & scored[1].keys()
+    assert {"mig", "higgins"} <= scored[2].keys()
+
+
+def test_entropy_is_a_floor_only_of_grey_pixels_under_a_bernoulli():
+    """Binarised pixels have none, and the floor of another likelihood is another: the report would compare with a wrong number."""
+    x = np.random.default_rng(0).random((20, 4))
+    for settings, floor in (
+        ({}, True),
+        ({"binarize": "dynamic"}, False),
+        ({"binarize": "fixed"}, False),
+        ({"likelihood": "gaussian_fixed"}, False),
+        ({"likelihood": "gaussian_fixed", "binarize": "dynamic"}, False),
+    ):
+        assert ("entropy_floor" in score(blank_vae(x, **settings), Dataset(x, None, None, "x"))) == floor
+
+
+def test_figures_are_plain_numbers():
+    """They go into JSON, which knows none of NumPy's: and float32 errors make float32 figures unless someone takes care."""
+    figures = score(Scored(np.arange(5.0, dtype="float32"), np.ones(5, "float32")), numbered(5))
+    assert {type(value) for value in figures.values()} <= {int, float, bool}
+    assert json.loads(json.dumps(figures)) == figures

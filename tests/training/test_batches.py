@@ -13,6 +13,7 @@ from support.helpers import complaint
 
 from minivae.backend import array_module, generator, to_device, to_numpy
 from minivae.checks import InputError
+from minivae.training import batches
 from minivae.training.batches import CHUNK_ROWS, Rows, chunks
 
 GREY = np.random.default_rng(0).random((2003, 13)).astype(np.float32)
@@ -154,3 +155,38 @@ def test_pixels_out_of_range_are_refused_wherever_they_are():
 def test_unknown_binarisation():
     assert "none, fixed, dynamic" in complaint(InputError, Rows, GREY, np, "float32", "sometimes")
     assert "13" in complaint(InputError, lambda: Rows(GREY, np, "float32", n_features=12))
+
+
+class Constant:
+    """A generator whose uniform numbers are all one number."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def random(self, shape, dtype):
+        return np.full(shape, self.value, dtype)
+
+
+def test_a_black_pixel_stays_black_even_when_zero_is_drawn():
+    """Uniform float32 numbers are 0 once in 16 million: in an epoch of MNIST three times."""
+    x = np.array([[0.0, 1e-9, 1.0]], np.float32)
+    np.testing.assert_array_equal(Rows(x, np, "float32", "dynamic").take(ALL, Constant(0.0)), [[0, 1, 1]])
+    almost_one = float(np.nextafter(np.float32(1), np.float32(0)))
+    np.testing.assert_array_equal(Rows(x, np, "float32", "dynamic").take(ALL, Constant(almost_one)), [[0, 0, 1]])
+
+
+def test_rows_that_were_checked_at_once_are_not_checked_again(monkeypatch):
+    """It would cost each step another pass over its batch; of a large mapped file that is the price of not reading it twice."""
+    looks = []
+    monkeypatch.setattr(batches, "check_values", lambda *_: looks.append(1))
+    rows = Rows(GREY, np, "float32", unit_interval=True)
+    at_once = len(looks)
+    rows.take(np.array([3, 1]), None)
+    assert len(looks) == at_once == math.ceil(len(GREY) / CHUNK_ROWS)
+
+
+def test_pixels_are_gathered_by_a_kernel_where_there_is_one(fused):
+    pixels = np.random.default_rng(0).integers(0, 256, (11, 5), dtype=np.uint8)
+    index = fused.asarray([10, 0, 10])
+    taken = Rows(to_device(fused, pixels), fused, "float32").take(index, None)
+    np.testing.assert_array_equal(to_numpy(taken), pixels[[10, 0, 10]].astype(np.float32) / np.float32(255))

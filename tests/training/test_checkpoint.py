@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from support.helpers import complaint
 
 from minivae.checks import DataFileError
 from minivae.training import checkpoint
+from minivae.training.keeper import clear_leftovers
 
 ARRAYS = {
     "matrix": np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32),
@@ -167,3 +169,44 @@ def test_file_of_another_kind(tmp_path, content, words):
 def test_missing_file_and_folder(tmp_path):
     for path in (tmp_path / "absent", tmp_path):
         assert str(path) in complaint(DataFileError, checkpoint.load, path)
+
+
+def test_bytes_are_on_the_disk_before_the_file_takes_its_name(tmp_path, monkeypatch):
+    """Else a crash after the rename leaves an empty file where the old one was."""
+    synced, fsync = [], os.fsync
+
+    def look(descriptor):
+        status = os.fstat(descriptor)
+        synced.append((stat.S_ISDIR(status.st_mode), status.st_size, (tmp_path / "file").exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
+    checkpoint.write_whole(tmp_path / "file", b"x" * 100)
+    (first, second) = synced
+    assert first == (False, 100, False)  # all of the content, and then
+    assert (second[0], second[2]) == (True, True)  # the folder, with the new name in it
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system cannot be told to forget a file's pages")
+def test_what_is_read_back_comes_from_the_disk(tmp_path, monkeypatch):
+    """Read from memory, a file that the disk has lost would be found in order; what is not read back stays there."""
+    advice = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda *arguments: advice.append(arguments[1:]))
+    checkpoint.save(tmp_path / "file", ARRAYS, RECORD)
+    assert advice == [(0, 0, os.POSIX_FADV_DONTNEED)]
+    checkpoint.write_whole(tmp_path / "page", b"content")
+    assert len(advice) == 1
+    monkeypatch.delattr(os, "posix_fadvise")
+    checkpoint.save(tmp_path / "file", ARRAYS, RECORD)
+
+
+def test_leftovers_of_a_killed_save_are_known_by_their_name(tmp_path, monkeypatch):
+    """What a process leaves that is killed before the rename is cleared away later, and nothing else is."""
+    (tmp_path / ".hidden").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: None)
+        patch.setattr(Path, "unlink", lambda *_: None)
+        checkpoint.write_whole(tmp_path / "file", b"content")
+    assert len(os.listdir(tmp_path)) == 2
+    clear_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == [".hidden"]

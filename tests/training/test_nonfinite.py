@@ -8,9 +8,11 @@ from support.helpers import complaint
 
 import minivae as mv
 from minivae.checks import NonFiniteError
+from minivae.op import Op
+from minivae.ops import mean
 from minivae.training.batches import Rows
 from minivae.training.keeper import Keeper
-from minivae.training.trainer import CHECK_EVERY
+from minivae.training.trainer import CHECK_EVERY, Trainer
 
 X = np.random.default_rng(0).random((103, 7)).astype(np.float32)
 SMALL = {"latent_dim": 3, "hidden_dims": (11, 5), "epochs": 30, "batch_size": 20, "device": "cpu"}
@@ -157,3 +159,40 @@ def test_looking_costs_no_step_its_numbers():
         second = mv.VAE(**SMALL | {"noise": noise, "epochs": 20})
         second.fit(X, on_step=lambda trainer: trainer.state())
         assert first.parameters_.values.tobytes() == second.parameters_.values.tobytes()
+
+
+def steep(at: int) -> type[mv.VAE]:
+    """A VAE of which one term has an infinite slope at a finite value from step ``at`` on, in a parameter that is idle before."""
+
+    def backward(xp, saved, g, needs):
+        return (xp.full(saved[0], np.inf),)
+
+    cliff = Op("cliff", lambda xp, x: (x * 0, (x.shape,)), backward, args=("x",))
+
+    class Steep(mv.VAE):
+        def loss(self, terms, epochs_done=np.inf):
+            encoder_alone = mean(terms["kl"])
+            if epochs_done == np.inf or epochs_done * 6 < at - 0.5:
+                return encoder_alone
+            return encoder_alone + mean(cliff(self.parameters_.parameters["decoder.0.bias"]))
+
+    return Steep
+
+
+@pytest.mark.parametrize("at", [0, 4])
+def test_a_gradient_may_be_the_first_that_is_not_finite(at):
+    """Every value is finite, the slope of one is not.  The failed pass leaves it in the vector of gradients: steps before, which
+    have no part in that parameter, must not be blamed for it when they are made again."""
+    message = failure(steep(at)(**SMALL))
+    assert f"the gradient of decoder.0.bias, shape (5,) with 5 infinite, no finite number, in epoch 1, at step {at + 1};" in message
+    assert "set clip_norm" in message
+
+
+def test_an_epoch_that_nobody_watches_looks_at_nothing():
+    """A follower's steps are watched by its leader: it must neither stop nor go back on its own."""
+    model = mv.VAE(**SMALL | {"epochs": 1}).fit(X)
+    trainer = Trainer(model, Rows(X, np, "float32"))
+    model.parameters_.values[0] = np.nan
+    trainer.make_epoch(watch=False)
+    assert trainer.epoch == 1
+    assert np.isnan(trainer.running["loss"])

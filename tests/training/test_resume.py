@@ -15,8 +15,10 @@ import minivae as mv
 from minivae.checks import DataFileError, InputError
 from minivae.command.cli import main
 from minivae.training import checkpoint
+from minivae.training.batches import Rows
 from minivae.training.interruption import Interruption, Latch
-from minivae.training.keeper import PREFIX, Keeper, interval
+from minivae.training.keeper import PREFIX, Keeper, interval, parameters_of
+from minivae.training.trainer import Trainer
 
 X = np.random.default_rng(0).random((103, 7)).astype(np.float32)
 Y = np.arange(103) % 3
@@ -272,3 +274,57 @@ def test_resume_takes_nothing_but_epochs(stopped, capsys):
     assert "finished" in capsys.readouterr().err
     assert main(["train", "--resume", "yours"]) == 2
     assert "'yours'" in capsys.readouterr().err
+
+
+def test_keeper_knows_how_far_the_file_is_that_it_goes_on_from(tmp_path):
+    """A message that says which step is kept must not say "none" until the next save."""
+    with pytest.raises(Interruption):
+        fit(mv.VAE(**SMALL), tmp_path / "file", 9)
+    keeper, seen = Keeper(tmp_path / "file", "1000"), []
+
+    def on_start(trainer):
+        seen.append(keeper.saved_step)
+        keeper.on_start(trainer)
+        seen.append(keeper.saved_step)
+
+    mv.VAE(**SMALL).fit(X, Y, X[:31], Y[:31], on_start=on_start)
+    assert seen == [None, 9]
+
+
+def test_history_that_is_taken_up_replaces_the_one_that_was_there():
+    """Figures of another training, left among those of this one, would make columns of different lengths."""
+    state = {}
+    watched = mv.VAE(**SMALL).fit(X, x_test=X[:31])
+    mv.VAE(**SMALL | {"epochs": 1}).fit(X, on_epoch=lambda trainer: state.update(zip(("arrays", "numbers"), trainer.state())))
+    trainer = Trainer(watched, Rows(X, np, "float32"))
+    trainer.history.update(watched.history_)
+    trainer.restore(state["arrays"], state["numbers"])
+    assert trainer.history == state["numbers"]["history"]
+
+
+POSITIONS = {
+    "rows that are missing": lambda state, numbers: state.update(order=state["order"][1:]),
+    "a row that is not there": lambda state, numbers: state.update(order=np.where(state["order"] == 7, 103, state["order"])),
+    "steps without their rows": lambda state, numbers: (numbers.pop("in_epoch"), state.pop("order")),
+    "fewer steps than epochs": lambda state, numbers: (numbers.pop("in_epoch"), state.pop("order"), numbers.update(epoch=1)),
+}
+
+
+@pytest.mark.parametrize("case", POSITIONS)
+def test_position_that_no_training_can_have_led_to_is_refused(case, tmp_path):
+    """Taken up, it would train on some rows twice and on others not at all, or stop with a traceback in the middle."""
+    path = tmp_path / "file"
+    with pytest.raises(Interruption):
+        fit(mv.VAE(**SMALL), path, 3)
+    arrays, record = checkpoint.load(path)
+    state = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
+    POSITIONS[case](state, record["training"])
+    checkpoint.save(path, parameters_of(arrays) | {PREFIX + name: array for name, array in state.items()}, record)
+    message = complaint(DataFileError, mv.VAE(**SMALL).fit, X, Y, X[:31], Y[:31], on_start=Keeper(path).on_start)
+    assert "the state of a training" in message
+    assert "order" in message or "position" in message
+
+
+def test_interval_is_a_number_of_at_most_nineteen_signs():
+    assert interval("0" * 18 + "2") == (0.0, 2)
+    complaint(InputError, interval, "0" * 19 + "2")

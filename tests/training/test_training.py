@@ -359,3 +359,12 @@ def test_error_in_a_hook_passes_through():
 
     with pytest.raises(Stop):
         model().fit(X, on_step=stop)
+
+
+def test_a_single_step_returns_its_loss():
+    """Who writes a loop of his own has nothing else to plot."""
+    vae = model(epochs=1).fit(X)
+    trainer = Trainer(vae, Rows(X, np, "float32"))
+    expected = vae.loss(vae.terms(X[:20], generator(np, 5, "noise")), 0.0).item()
+    assert trainer.train_step(X[:20], generator(np, 5, "noise")).item() == expected
+    assert trainer.step == 1
