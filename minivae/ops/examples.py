@@ -6,6 +6,7 @@ The lengths are different primes, because a transposed or wrongly broadcast grad
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,11 +27,16 @@ def _drawn(sample: Callable[[np.random.Generator, tuple[int, ...]], Any]) -> Cal
     return lambda axes: lambda rng, sizes: np.asarray(sample(rng, tuple(sizes.get(axis, 1) for axis in axes)))
 
 
+def both_signs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Return 1 and −1 in equal numbers, in any order: on one side of its kink alone a rectifier is constant."""
+    return rng.permutation(np.resize([1.0, -1.0], math.prod(shape))).reshape(shape)
+
+
 normal = _drawn(lambda rng, shape: rng.standard_normal(shape))
 positive = _drawn(lambda rng, shape: rng.uniform(0.5, 2.0, shape))
 unit = _drawn(lambda rng, shape: rng.uniform(0.0, 1.0, shape))
 within_one = _drawn(lambda rng, shape: rng.uniform(-1.0, 1.0, shape))
-off_zero = _drawn(lambda rng, shape: rng.uniform(0.2, 2.0, shape) * rng.choice([-1.0, 1.0], shape))  # away from a kink or a pole
+off_zero = _drawn(lambda rng, shape: rng.uniform(0.2, 2.0, shape) * both_signs(rng, shape))  # away from a kink or a pole
 
 
 @dataclass(frozen=True)
@@ -112,9 +118,16 @@ EXAMPLES: tuple[Example, ...] = (
     Example(ops.kl_standard_normal, {"mean": normal("nd"), "log_var": normal("nd")}),
     Example(ops.kl_standard_normal, {"mean": normal("nd"), "log_var": normal("d")}, variant="shared variance"),
     Example(ops.kl_standard_normal, {"mean": normal("d"), "log_var": normal("nd")}, variant="shared mean"),
+    Example(ops.kl_standard_normal, {"mean": normal("n1"), "log_var": normal("nd")}, variant="one mean for all"),
+    Example(ops.kl_standard_normal, {"mean": normal("nd"), "log_var": normal("n1")}, variant="one variance for all"),
     Example(
         ops.kl_normal,
         {"mean": normal("nd"), "log_var": normal("nd"), "prior_mean": normal("nd"), "prior_log_var": normal("nd")},
+    ),
+    Example(
+        ops.kl_normal,
+        {"mean": normal("n1"), "log_var": normal("nd"), "prior_mean": normal("1"), "prior_log_var": normal("n1")},
+        variant="one mean for all",
     ),
     Example(
         ops.kl_normal,
@@ -129,10 +142,13 @@ EXAMPLES: tuple[Example, ...] = (
     Example(ops.bernoulli_nll, {"x": unit("nd"), "logits": normal("nd")}),
     Example(ops.bernoulli_nll, {"x": unit("nd"), "logits": normal("snd")}, variant="samples"),
     Example(ops.bernoulli_nll, {"x": unit("snd"), "logits": normal("nd")}, variant="shared logits"),
+    Example(ops.bernoulli_nll, {"x": unit("nd"), "logits": normal("n1")}, variant="one logit for all"),
+    Example(ops.bernoulli_nll, {"x": unit("n1"), "logits": normal("nd")}, variant="one pixel for all"),
     Example(ops.gaussian_nll, {"x": normal("nd"), "mean": normal("nd"), "log_var": normal("nd")}),
     Example(ops.gaussian_nll, {"x": normal("nd"), "mean": normal("nd"), "log_var": normal("")}, variant="one variance"),
     Example(ops.gaussian_nll, {"x": normal("nd"), "mean": normal("snd"), "log_var": normal("d")}, variant="samples"),
     Example(ops.gaussian_nll, {"x": normal("snd"), "mean": normal("d"), "log_var": normal("nd")}, variant="shared mean"),
+    Example(ops.gaussian_nll, {"x": normal("nd"), "mean": normal("n1"), "log_var": normal("n1")}, variant="one Gaussian for all"),
     Example(ops.absolute, OFF_ZERO),
     Example(ops.sparsity_kl, {"logits": normal("nd")}),
     Example(ops.sparsity_kl, {"logits": normal("nd")}, {"target": 0.3}, "target 0.3"),

@@ -9,7 +9,7 @@ meets its prior.
 from __future__ import annotations
 
 from minivae.op import Op
-from minivae.ops.broadcast import unbroadcast
+from minivae.ops.broadcast import over_terms, unbroadcast
 
 
 def kl_standard_normal_forward(xp, mean, log_var):
@@ -31,7 +31,7 @@ def kl_standard_normal_forward(xp, mean, log_var):
 
 def kl_standard_normal_backward(xp, saved, g, needs):
     mean, log_var = saved
-    g = g[..., None]
+    g = over_terms(xp, g, mean.shape, log_var.shape)
     return (
         unbroadcast(g * mean, mean.shape) if needs[0] else None,
         unbroadcast(0.5 * g * xp.expm1(log_var), log_var.shape) if needs[1] else None,  # (K.2)
@@ -63,7 +63,7 @@ def kl_normal_forward(xp, mean, log_var, prior_mean, prior_log_var):
 
 def kl_normal_backward(xp, saved, g, needs):
     pull, spread, ratio, dtype, shapes = saved
-    g = g[..., None]
+    g = over_terms(xp, g, *shapes)
     excess = xp.expm1(ratio)  # σ²/τ² − 1
     gradients = (
         lambda: g * pull,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from minivae.op import Op
-from minivae.ops.broadcast import unbroadcast
+from minivae.ops.broadcast import over_terms, unbroadcast
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -37,7 +37,7 @@ def bernoulli_nll_forward(xp, x, logits):
 
 def bernoulli_nll_backward(xp, saved, g, needs):
     x, logits, u = saved
-    g = g[..., None]
+    g = over_terms(xp, g, x.shape, logits.shape)
     dx = unbroadcast(-g * logits, x.shape) if needs[0] else None
     if not needs[1]:
         return dx, None
@@ -80,7 +80,7 @@ def gaussian_nll_forward(xp, x, mean, log_var):
 
 def gaussian_nll_backward(xp, saved, g, needs):
     scaled, slope, (x_shape, mean_shape, log_var_shape) = saved
-    g = g[..., None]
+    g = over_terms(xp, g, x_shape, mean_shape, log_var_shape)
     return (
         unbroadcast(g * scaled, x_shape) if needs[0] else None,
         unbroadcast(-g * scaled, mean_shape) if needs[1] else None,
