@@ -106,7 +106,7 @@ def to_numpy(array: Any) -> np.ndarray:
     return np.asarray(array.get() if hasattr(array, "get") and hasattr(array, "dtype") else array)
 
 
-STREAMS = ("init", "order", "noise", "binarize", "evaluate", "sample")
+STREAMS = ("init", "order", "noise", "binarize", "evaluate", "sample", "certificate")
 
 
 def generator(xp: ModuleType, seed: int, stream: str, *path: int) -> Any:

@@ -87,6 +87,9 @@ def build_parser() -> Parser:
     text = "at most so many test examples for log p(x), evenly spread (default: 1000)"
     new.add_argument("--n-examples", type=whole, default=1000, metavar="N", help=text)
 
+    text = "enclose log p(x) of examples that the model makes between two bounds, and say whether the estimate lies inside"
+    new.add_argument("--certificate", action="store_true", help=text)
+
     new = on_run("sample", "draw new examples from the prior")
     new.add_argument("-n", type=whole, default=64, metavar="N", help="how many (default: 64)")
     new.add_argument("--pixels", default="mean", choices=("mean", "draw"), help="the mean of p(x|z) or a draw (default: mean)")

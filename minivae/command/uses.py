@@ -13,7 +13,7 @@ from minivae.command.console import Terminal
 from minivae.command.delivery import deliver, opened
 from minivae.command.fitting import gallery
 from minivae.pictures import plots
-from minivae.runs.scores import score
+from minivae.runs.scores import certify, score
 from minivae.runs.selection import choose, code_of, some_classes
 from minivae.runs.tables import figure_rows
 
@@ -25,6 +25,10 @@ def evaluate(args: argparse.Namespace, terminal: Terminal) -> None:
     run, model, test = opened(args)
     started = time.perf_counter()
     figures = score(model, test, args.n_samples, args.n_examples)
+    if args.certificate:
+        if not hasattr(model, "certificate"):
+            reject("--certificate", "a model with a density p(x)", type(model).__name__, "leave it out")
+        figures |= certify(model, test, args.n_samples)
     figures["evaluation_seconds"] = time.perf_counter() - started
     terminal.table(f"{run.path.name} on {test.name}, nats per example", figure_rows(figures))
     terminal.result(figures | {"run": str(run.path)})

@@ -6,13 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from minivae.autodiff import Tensor
+from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array, standard_normal
 from minivae.checks import check_int, check_real, reject
+from minivae.evaluation.annealing import Certificate, bidirectional
 from minivae.evaluation.estimators import kl_per_dimension
 from minivae.models.generative import Generative
 from minivae.models.objectives import capacity_loss, free_bits_kl, negative_elbo, warm_up
 from minivae.ops import kl_standard_normal, mean, reparameterize
+from minivae.training.batches import Rows
 
 
 class Variational(Generative):
@@ -25,6 +27,29 @@ class Variational(Generative):
         """Return mean and log-variance of q(z|x), two (n, latent_dim) tensors: one product for both heads, then two halves."""
         heads = self.encoder(x, condition)
         return heads[:, : self.latent_dim], heads[:, self.latent_dim :]
+
+    def certificate(
+        self, n: int = 16, n_chains: int = 8, n_steps: int = 500, seed: int | None = None, y: Any = None
+    ) -> tuple[Array, Certificate]:
+        """Return ``n`` examples that the model has made, (n, d), and bounds that enclose log p(x) of each (M.7, M.8).
+
+        This needs no test data, and it says how far an importance-weighted estimate (M.6) of such examples can be trusted.
+
+        Parameters
+        ----------
+        n_chains, n_steps : chains for each example and direction, and temperatures of each; more of them narrow the gap.
+        y : the condition of a conditional model, one for each example: the bounds are then on log p(x|y).
+        """
+        for name, value in (("n", n), ("n_chains", n_chains), ("n_steps", n_steps)):
+            check_int(name, value, 1)
+        rng = self._generator("certificate", seed)
+        rows = Rows(standard_normal(rng, (n, self.latent_dim), self.dtype), self.xp_, self.dtype, argument="z")
+        rows.attach(self._condition(y, n))
+        z, condition = rows.take(slice(None), rng), rows.condition(slice(None))
+        with no_grad():
+            x = self.likelihood_.draw(self.xp_, self.decoder(z, condition).data, rng)
+        bounds = bidirectional(self.xp_, lambda z: self.likelihood_.nll(x, self.decoder(z, condition)), z, n_chains, n_steps, rng)
+        return x, bounds
 
     def code_statistics(self, mean: Array, log_var: Array) -> dict[str, Any]:
         per_dimension = [float(kl) for kl in kl_per_dimension(mean, log_var)]

@@ -56,6 +56,32 @@ def score(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 100
     return figures | _decoder_spread(model, part)
 
 
+def certify(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 16) -> dict[str, Any]:
+    """Return name → figure: how well log p(x) of examples that ``model`` has made is enclosed, and where the estimate lies (M.8).
+
+    ``certificate_verdict`` is "inside" unless the importance-weighted estimate is on average, by more than two standard errors of
+    the difference, below the lower or above the upper bound.
+    """
+    y = test.subset(spread(len(test), n_examples)).y if model._condition_width() else None
+    x, bounds = model.certificate(n_examples if y is None else len(y), y=y)
+    lower, upper = to_numpy(bounds.lower), to_numpy(bounds.upper)
+    estimate = to_numpy(model.importance_estimate(x, n_samples, y=y).log_likelihood)
+    verdict = "inside"
+    for outside, words in ((lower - estimate, "below the lower bound"), (estimate - upper, "above the upper bound")):
+        if outside.mean() > 2 * outside.std(ddof=1) / math.sqrt(len(x)):
+            verdict = f"{outside.mean():.2f} nats {words}"
+    return {
+        "certificate_lower": float(lower.mean()),
+        "certificate_upper": float(upper.mean()),
+        "certificate_gap": float((upper - lower).mean()),
+        "certificate_gap_error": float((upper - lower).std(ddof=1)) / math.sqrt(len(x)),
+        "certificate_estimate": float(estimate.mean()),
+        "certificate_acceptance": bounds.acceptance,
+        "certificate_verdict": verdict,
+        "n_certified": len(x),
+    }
+
+
 def _disentanglement(model: Any, test: Dataset) -> dict[str, float]:
     """Return how far single latent dimensions stand for single factors (G.7): by samples of the posterior, if there is one."""
     mean, log_var = (to_numpy(part) for part in model.encode(test.values, test.y))

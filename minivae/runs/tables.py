@@ -30,6 +30,12 @@ FIGURES = {
         "{n_evaluated} examples, {n_samples} importance samples each",
     ),
     "monte_carlo_error": ("  Monte Carlo", "± {monte_carlo_error:.1g}", "its share in that standard error of the mean"),
+    "certificate_gap": (
+        "log p({of}) enclosed",
+        "{certificate_lower:.2f} … {certificate_upper:.2f}",
+        "{n_certified} examples that the model made; the gap is {certificate_gap:.2f} ± {certificate_gap_error:.2f}",
+    ),
+    "certificate_estimate": ("  estimate", "{certificate_estimate:.2f}", "{n_samples} samples each: {certificate_verdict}"),
     "accuracy": ("accuracy", "{accuracy:.2%}", "classes of the {n_test} examples"),
     "active_units": ("active units", "{active_units} of {latent_dim}", "posterior means that vary"),
     "mig": ("MIG", "{mig:.3f}", "gap between the two dimensions that tell most of a factor, of 1"),

@@ -132,6 +132,8 @@ PATH: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("G.6", "few numbers instead of many", "pytest tests/models/test_sklearn.py -k features"),
         ("G.7", "does a dimension stand for one thing", "pytest tests/evaluation/test_disentanglement.py"),
         ("M.6", "how good it is: closer to log p(x) than the bound", "minivae evaluate RUN"),
+        ("M.7", "how good is that estimate: another one, by annealing", "pytest tests/evaluation/test_annealing.py -k linear"),
+        ("M.8", "the same backwards: a bound from above, so that log p(x) is enclosed", "minivae evaluate RUN --certificate"),
     ),
     "Noise that every device draws alike": (
         ("N.1", "random bits, looked up by position", "pytest tests/kernels/test_counter_noise.py -k published"),

@@ -14,8 +14,9 @@ from support.helpers import blank_vae, complaint
 import minivae as mv
 from minivae.checks import InputError
 from minivae.datasets import Dataset
+from minivae.evaluation.annealing import Certificate
 from minivae.evaluation.estimators import ImportanceEstimate
-from minivae.runs.scores import entropy_floor, score
+from minivae.runs.scores import certify, entropy_floor, score
 from minivae.runs.tables import figure_rows
 
 
@@ -191,3 +192,15 @@ def test_figures_are_plain_numbers():
     figures = score(Scored(np.arange(5.0, dtype="float32"), np.ones(5, "float32")), numbered(5))
     assert {type(value) for value in figures.values()} <= {int, float, bool}
     assert json.loads(json.dumps(figures)) == figures
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"), [(0.0, "inside"), (-3.0, "3.00 nats below the lower bound"), (5.0, "4.00 nats above the upper bound")]
+)
+def test_an_estimate_outside_the_certificate_is_called_so(vae, digits, monkeypatch, shift, verdict):
+    x, estimate = digits[1][:16], vae.log_likelihood(digits[1][:16], n_samples=7)
+    bounds = Certificate(estimate - shift, estimate - shift + float(shift > 0), 0.7)
+    monkeypatch.setattr(vae, "certificate", lambda n, y: (x, bounds), raising=False)
+    figures = certify(vae, Dataset(x, None, None, "digits"), n_samples=7)
+    assert figures["certificate_verdict"] == verdict
+    assert figures["certificate_gap"] == float(shift > 0)

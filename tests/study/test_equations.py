@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EQUATIONS = {"M": 6, "R": 3, "K": 4, "L": 5, "A": 9, "G": 8}  # M.1 to M.6, and so on
+EQUATIONS = {"M": 8, "R": 3, "K": 4, "L": 5, "A": 9, "G": 8}  # M.1 to M.6, and so on
 TAGS = [f"{letter}.{number}" for letter, last in EQUATIONS.items() for number in range(1, last + 1)]
 TAG = re.compile(r"\b([MRKLAG])\.(\d)\b")
 READING = ("guide.py",)
