@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     from minivae.autodiff import Tensor, backward, no_grad
     from minivae.evaluation import disentanglement
     from minivae.models import (
+        DIPVAE,
         IWAE,
         MODELS,
         VAE,
         Autoencoder,
+        BetaTCVAE,
         ConditionalVAE,
         ContractiveAutoencoder,
         DenoisingAutoencoder,
+        InfoVAE,
         Model,
         QuantizedAutoencoder,
         SemiSupervisedVAE,
@@ -41,15 +44,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DIPVAE",
     "IWAE",
     "MODELS",
     "VAE",
     "Autoencoder",
+    "BetaTCVAE",
     "ConditionalVAE",
     "ContractiveAutoencoder",
     "DataFileError",
     "DenoisingAutoencoder",
     "DeviceError",
+    "InfoVAE",
     "InputError",
     "MinivaeError",
     "Model",

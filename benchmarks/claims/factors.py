@@ -11,6 +11,7 @@ from benchmarks.claims.pictures import curve, panels, points
 from benchmarks.claims.record import Claim, Measured, above
 from minivae.evaluation.disentanglement import higgins_score, mutual_information_gap
 from minivae.models import VAE, Autoencoder, QuantizedAutoencoder
+from minivae.models.vae import Variational
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +30,7 @@ def disentanglement(lab: Lab, model: Any) -> dict[str, float]:
     x, factors = np.concatenate([train.x, test.x]), np.concatenate([train.factors, test.factors])
     mean, log_var = model.encode(x)
     codes = mean
-    if isinstance(model, VAE):
+    if isinstance(model, Variational):
         codes = mean + np.exp(0.5 * log_var) * lab.rng().standard_normal(mean.shape, dtype="float32")  # (R.1)
     return {"MIG": mutual_information_gap(codes, factors), "Higgins' score": higgins_score(codes, factors, seed=lab.seed)}
 

@@ -6,9 +6,11 @@ from minivae.backend import DEVICES
 from minivae.checks import DataFileError, DeviceError, MinivaeError, check_choice, reject
 from minivae.models.autoencoder import Autoencoder, DenoisingAutoencoder, QuantizedAutoencoder, SparseAutoencoder
 from minivae.models.base import Model
+from minivae.models.beta_tc import BetaTCVAE
 from minivae.models.conditional import ConditionalVAE
 from minivae.models.contractive import ContractiveAutoencoder
 from minivae.models.iwae import IWAE
+from minivae.models.matching import DIPVAE, InfoVAE
 from minivae.models.semisupervised import SemiSupervisedVAE, VAEClassifier
 from minivae.models.settings import from_json
 from minivae.models.vae import VAE
@@ -19,7 +21,7 @@ MODELS: dict[str, type[Model]] = {
     model.__name__: model
     for model in (
         *(Autoencoder, SparseAutoencoder, DenoisingAutoencoder, ContractiveAutoencoder, QuantizedAutoencoder),
-        *(VAE, IWAE, ConditionalVAE, VAEClassifier, SemiSupervisedVAE),
+        *(VAE, IWAE, BetaTCVAE, InfoVAE, DIPVAE, ConditionalVAE, VAEClassifier, SemiSupervisedVAE),
     )
 }
 
@@ -45,13 +47,16 @@ def load(path: Any, device: str = "auto") -> Model:
 
 
 __all__ = [
+    "DIPVAE",
     "IWAE",
     "MODELS",
     "VAE",
     "Autoencoder",
+    "BetaTCVAE",
     "ConditionalVAE",
     "ContractiveAutoencoder",
     "DenoisingAutoencoder",
+    "InfoVAE",
     "Model",
     "QuantizedAutoencoder",
     "SemiSupervisedVAE",

@@ -24,7 +24,7 @@ from minivae.training.trainer import Hook, Trainer
 Self = TypeVar("Self", bound="Model")
 
 
-LEARNED = ("classes_", "condition_width_")  # what a file may set
+LEARNED = ("classes_", "condition_width_", "n_data_")  # what a file may set
 
 
 class Model(Settings):
@@ -114,6 +114,7 @@ class Model(Settings):
         except Exception:
             self.__dict__ = before
             raise
+        self.n_data_ = len(train)
         self._build(train.n_features, train.mean() if self.output_bias == "data" else None)
         trainer = Trainer(self, train, test)
         self.history_ = trainer.history

@@ -82,6 +82,4 @@ class IWAE(Variational):
         return mean(terms["negative_bound"])  # (M.6)
 
     def summarize(self, terms: dict[str, float]) -> dict[str, float]:
-        reconstruction, kl = terms["reconstruction"], terms["kl"]
-        report = {"reconstruction": reconstruction, "kl": kl, "elbo": -(reconstruction + kl)}
-        return report | {"iw_bound": -terms["negative_bound"], "loss": terms["loss"]}
+        return super().summarize(terms) | {"iw_bound": -terms["negative_bound"]}

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from minivae.autodiff import Tensor
+from minivae.backend import array_module
 from minivae.ops import absolute, logsumexp, mean, relu, square, sum_
 
 
@@ -59,6 +60,28 @@ def free_bits_kl(kl_per_dimension: Tensor, free_bits: float) -> Tensor:
 def importance_weighted_bound(log_weights: Tensor) -> Tensor:
     """Return log (1/s) Σ_i w_i from log w (s, n): (n,), a bound on log p(x), tighter the more samples (M.6)."""
     return logsumexp(log_weights, axis=0) - math.log(log_weights.shape[0])  # (M.6)
+
+
+def total_correlation_loss(terms: Mapping[str, Tensor], alpha: float, beta: float, gamma: float) -> Tensor:
+    """Return the loss of the β-TC-VAE, averaged over the batch.
+
+    (T.6)  loss = reconstruction + α I + β TC + γ DW = reconstruction + α KL + (β − α) TC + (γ − α) DW
+
+    Why: by T.1 the mutual information is I = KL − TC − DW, DW being the dimension-wise KL.  The KL is known by K.1 and needs no
+    estimate, so what a batch cannot tell of q(z) only enters by as much as the weights differ: for α = β = γ it is M.5.
+    """
+    total_correlation, dimension_wise = terms["batch_total_correlation"], terms["batch_dimension_wise_kl"]
+    weighted = alpha * terms["kl"] + (beta - alpha) * total_correlation + (gamma - alpha) * dimension_wise
+    return mean(terms["reconstruction"] + weighted)  # (T.6)
+
+
+def covariance_penalty(covariance: Tensor, off_diagonal: float, diagonal: float) -> Tensor:
+    """Return how far a covariance (k, k) is from the prior's, the identity: a number.
+
+    (D.3)  λ_od Σ_{a≠b} C_ab² + λ_d Σ_a (C_aa − 1)²
+    """
+    eye = array_module(covariance.data).eye(len(covariance.data), dtype=covariance.dtype)
+    return sum_((off_diagonal * (1 - eye) + diagonal * eye) * square(covariance - eye))  # (D.3)
 
 
 def semi_supervised_loss(terms: Mapping[str, Tensor], beta: float, classification_weight: float) -> Tensor:

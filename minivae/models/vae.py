@@ -51,6 +51,22 @@ class Variational(Generative):
         bounds = bidirectional(self.xp_, lambda z: self.likelihood_.nll(x, self.decoder(z, condition)), z, n_chains, n_steps, rng)
         return x, bounds
 
+    def bound_terms(self, x: Array, rng: Any, condition: Array | None, n_samples: int = 1) -> tuple[dict[str, Tensor], Any]:
+        """Return the terms of the bound (M.4), and (μ, log σ², z) that they were made of.
+
+        The terms are −log p(x|z) at z ~ q(z|x), the mean over ``n_samples`` of them, and KL(q(z|x) ‖ p(z)), each (n,) in nats.
+        """
+        mu, log_var = self.posterior(x, condition)
+        samples = (n_samples,) if n_samples > 1 else ()
+        z = reparameterize(mu, log_var, standard_normal(rng, (*samples, *mu.shape), mu.dtype))  # (R.1), (n, k) or (s, n, k)
+        nll = self.likelihood_.nll(x, self.decoder(z, condition))
+        terms = {"reconstruction": mean(nll, axis=0) if samples else nll, "kl": kl_standard_normal(mu, log_var)}  # (K.1)
+        return terms, (mu, log_var, z)
+
+    def summarize(self, terms: dict[str, float]) -> dict[str, float]:
+        reconstruction, kl = terms["reconstruction"], terms["kl"]
+        return {"reconstruction": reconstruction, "kl": kl, "elbo": -(reconstruction + kl), "loss": terms["loss"]}
+
     def code_statistics(self, mean: Array, log_var: Array) -> dict[str, Any]:
         per_dimension = [float(kl) for kl in kl_per_dimension(mean, log_var)]
         return super().code_statistics(mean, log_var) | {"kl_per_dimension": per_dimension}
@@ -104,12 +120,7 @@ class VAE(Variational):
             reject("free_bits", "0 where capacity is set", self.free_bits, "choose one of the two")
 
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
-        """Return −log p(x|z) at z ~ q(z|x), the mean over ``n_samples`` of them, and KL(q(z|x) ‖ p(z)), each (n,) in nats."""
-        mu, log_var = self.posterior(x, condition)
-        samples = (self.n_samples,) if self.n_samples > 1 else ()
-        z = reparameterize(mu, log_var, standard_normal(rng, (*samples, *mu.shape), mu.dtype))  # (R.1), (n, k) or (s, n, k)
-        nll = self.likelihood_.nll(x, self.decoder(z, condition))
-        terms = {"reconstruction": mean(nll, axis=0) if samples else nll, "kl": kl_standard_normal(mu, log_var)}  # (K.1)
+        terms, (mu, log_var, _) = self.bound_terms(x, rng, condition, self.n_samples)
         if self.free_bits:
             terms["free_bits_kl"] = free_bits_kl(kl_standard_normal(mu[..., None], log_var[..., None]), self.free_bits)
         return terms
@@ -120,7 +131,3 @@ class VAE(Variational):
         if self.capacity:
             return capacity_loss(reconstruction, kl, self.beta, share * self.capacity)
         return negative_elbo(reconstruction, terms.get("free_bits_kl", kl), share * self.beta)  # (M.5)
-
-    def summarize(self, terms: dict[str, float]) -> dict[str, float]:
-        reconstruction, kl = terms["reconstruction"], terms["kl"]
-        return {"reconstruction": reconstruction, "kl": kl, "elbo": -(reconstruction + kl), "loss": terms["loss"]}

@@ -6,6 +6,8 @@ from minivae.ops.arithmetic import add, div, exp, log, mul, neg, square, sub
 from minivae.ops.dense import dense
 from minivae.ops.kl import kl_normal, kl_standard_normal
 from minivae.ops.likelihood import bernoulli_nll, gaussian_nll
+from minivae.ops.matching import covariance, mmd
+from minivae.ops.mixture import log_mixture
 from minivae.ops.penalty import absolute, quantize, scale_gradient, sparsity_kl
 from minivae.ops.reduce import logsumexp, mean, sum_
 from minivae.ops.sampling import reparameterize, reparameterize_variance
@@ -18,6 +20,7 @@ ALL_OPS: dict[str, Op] = {
         *(add, sub, mul, div, neg, exp, log, square),
         *(sum_, mean, logsumexp, concat, slice_, reshape, repeat),
         *(reparameterize, reparameterize_variance, kl_standard_normal, kl_normal, bernoulli_nll, gaussian_nll),
+        *(log_mixture, mmd, covariance),
         *(absolute, sparsity_kl),
     )
 }
@@ -32,6 +35,7 @@ __all__ = [
     "add",
     "bernoulli_nll",
     "concat",
+    "covariance",
     "dense",
     "div",
     "elu",
@@ -42,8 +46,10 @@ __all__ = [
     "kl_standard_normal",
     "leaky_relu",
     "log",
+    "log_mixture",
     "logsumexp",
     "mean",
+    "mmd",
     "mul",
     "neg",
     "quantize",

@@ -71,6 +71,8 @@ def _binary(op: Op) -> tuple[Example, ...]:
 X = {"x": normal("nd")}
 OFF_ZERO = {"x": off_zero("nd")}
 CUBE = {"x": normal("snd")}
+MIXTURE = {"z": normal("nd"), "mean": normal("md"), "log_var": normal("md")}
+SAMPLES = {"x": normal("nd"), "y": normal("md")}
 
 EXAMPLES: tuple[Example, ...] = (
     Example(ops.dense, {"x": normal("nd"), "weight": normal("dm"), "bias": normal("m")}),
@@ -149,6 +151,16 @@ EXAMPLES: tuple[Example, ...] = (
     Example(ops.gaussian_nll, {"x": normal("nd"), "mean": normal("snd"), "log_var": normal("d")}, variant="samples"),
     Example(ops.gaussian_nll, {"x": normal("snd"), "mean": normal("d"), "log_var": normal("nd")}, variant="shared mean"),
     Example(ops.gaussian_nll, {"x": normal("nd"), "mean": normal("n1"), "log_var": normal("n1")}, variant="one Gaussian for all"),
+    Example(ops.log_mixture, MIXTURE | {"log_weights": normal("nm")}),
+    Example(ops.log_mixture, MIXTURE | {"log_weights": normal("m")}, variant="shared weights"),
+    Example(
+        ops.log_mixture,
+        {"z": normal("nd1"), "mean": normal("md1"), "log_var": normal("md1"), "log_weights": normal("nm")},
+        variant="marginals",
+    ),
+    Example(ops.mmd, SAMPLES, {"scale": 2.0}),
+    Example(ops.mmd, SAMPLES, {"kernel": "inverse_multiquadratic", "scale": 2.0}, "inverse multiquadratic"),
+    Example(ops.covariance, X),
     Example(ops.absolute, OFF_ZERO),
     Example(ops.sparsity_kl, {"logits": normal("nd")}),
     Example(ops.sparsity_kl, {"logits": normal("nd")}, {"target": 0.3}, "target 0.3"),

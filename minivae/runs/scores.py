@@ -12,6 +12,7 @@ from minivae.checks import check_int
 from minivae.datasets import Dataset
 from minivae.evaluation.disentanglement import higgins_score, mutual_information_gap
 from minivae.models.likelihoods import Gaussian, GaussianShared
+from minivae.models.vae import VAE
 from minivae.runs.selection import spread
 from minivae.training.batches import chunks
 
@@ -95,7 +96,7 @@ def _decoder_spread(model: Any, test: Dataset) -> dict[str, Any]:
     likelihood = model.likelihood_
     if isinstance(likelihood, GaussianShared):
         variance = math.exp(float(likelihood.log_var.data))
-        weight = {"effective_beta": model.beta * variance} if hasattr(model, "beta") else {}
+        weight = {"effective_beta": model.beta * variance} if isinstance(model, VAE) else {}
         return {"variance": variance, "sigma": math.sqrt(variance), **weight}
     if not isinstance(likelihood, Gaussian):
         return {}

@@ -15,7 +15,9 @@ from minivae.backend import Array
 from minivae.checks import reject
 
 # Settings whose term of the loss is of a whole batch: the mean of the shares' terms would be another objective.
+# The value is one with which there is no such term, or None where there is none.
 OF_THE_BATCH = {"free_bits": 0.0, "capacity": 0.0, "penalty": "l1", "classification_weight": 0.0}
+OF_THE_BATCH |= {"estimator": None, "mmd_weight": 0.0, "off_diagonal": 0.0, "diagonal": 0.0}
 
 
 class Peers:
@@ -60,8 +62,11 @@ def check_is_a_mean_over_examples(argument: str, model: Any) -> None:
     for name, harmless in OF_THE_BATCH.items():
         value = getattr(model, name, harmless)
         if value != harmless:
-            mend = "train with one process"
-            reject(argument, f"a loss that is a mean over examples, {name} = {harmless!r}", repr(value), mend)
+            if harmless is None:
+                expected, got = "a loss that is a mean over examples", f"one with an {name}, {value!r}, of the whole batch"
+            else:
+                expected, got = f"a loss that is a mean over examples, {name} = {harmless!r}", repr(value)
+            reject(argument, expected, got, "train with one process")
 
 
 class Share:

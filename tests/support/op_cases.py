@@ -167,6 +167,41 @@ def repeat(x: np.ndarray, repeats: int, axis: int = 0) -> list[Any]:
     return [[value for value in row for _ in range(repeats)] for row in x.tolist()]
 
 
+# Distributions of whole batches, point by point.
+
+
+def log_mixture(z: np.ndarray, mean: np.ndarray, log_var: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
+    """log Σ_m w_im Π_j N(z_ij; μ_mj, σ²_mj), with the density of each normal from mpmath."""
+    out = np.empty(z.shape[:-1])
+    log_weights = np.broadcast_to(log_weights, (len(z), len(mean)))
+    for i, *place in np.ndindex(out.shape):
+        density = mp.mpf(0)
+        for m in range(len(mean)):
+            parts = zip(*(a[(row, *place)].tolist() for a, row in ((z, i), (mean, m), (log_var, m))), strict=True)
+            density += mp.exp(log_weights[i, m]) * mp.fprod(mp.npdf(a, b, mp.exp(s / 2)) for a, b, s in map(mpfs, parts))
+        out[(i, *place)] = mp.log(density)
+    return out
+
+
+def mpfs(numbers: Any) -> list[Any]:
+    return [mp.mpf(number) for number in numbers]
+
+
+def mmd(x: np.ndarray, y: np.ndarray, kernel: str = "gaussian", scale: float = 1.0) -> float:
+    """E k(x, x') + E k(y, y') − 2 E k(x, y) over all pairs of different draws."""
+
+    def k(a: np.ndarray, b: np.ndarray) -> float:
+        u = math.fsum((p - q) ** 2 for p, q in zip(a.tolist(), b.tolist(), strict=True)) / (2 * scale)
+        return math.exp(-u) if kernel == "gaussian" else 1 / (1 + u)
+
+    def average(pairs: Any) -> float:
+        values = [k(a, b) for a, b in pairs]
+        return math.fsum(values) / max(1, len(values))
+
+    within = [average(itertools.permutations(sample, 2)) for sample in (x, y)]
+    return math.fsum(within) - 2 * average(itertools.product(x, y))
+
+
 PAIRS = tuple(itertools.product((1.0, -3.0, 1e4, -1e4, 1e-40), (1.0, -7.0, 1e4, -1e-4)))
 LOG_VARS = (0.0, 1e-12, 9e-4, -1e-3, 0.7, -1.3, math.log(1e-30), math.log(1e30))
 
@@ -262,6 +297,30 @@ CASES: dict[str, OpCase] = {
         double=True,
         slope_error=1.0,  # 1 − (x − m)²/s²
         refusals=mismatched((5, 7), (5, 3), (5, 7)),
+    ),
+    "log_mixture": OpCase(  # (T.5)
+        log_mixture,
+        double=True,
+        refusals=(
+            refuse("shapes fit together", (5, 7), (3, 7), (3, 6), (5, 3)),
+            refuse("shapes fit together", (5, 7), (0, 7), (0, 7), (5, 0)),
+            refuse("shapes fit together", (5, 7), (3, 7), (3, 7), (5, 4)),
+        ),
+    ),
+    "mmd": OpCase(  # (D.2)
+        mmd,
+        double=True,
+        refusals=(
+            refuse("mmd: expected two samples", (5, 7), (3, 6)),
+            refuse("of at least one row, got shapes (0, 7) and (3, 7)", (0, 7), (3, 7)),
+            refuse("scale: expected a finite number above 0, got 0", (5, 7), (3, 7), scale=0),
+            refuse("kernel: expected", (5, 7), (3, 7), kernel="linear"),
+        ),
+    ),
+    "covariance": OpCase(  # (D.4)
+        lambda x: np.atleast_2d(np.cov(x, rowvar=False, bias=True)),
+        double=True,
+        refusals=(refuse("covariance: expected a matrix (n, k) with at least one row", (0, 7)),),
     ),
     "absolute": elementwise(abs, EVERYWHERE[1:]),  # 0 is the kink: see test_penalty.py
     "sparsity_kl": OpCase(

@@ -1,0 +1,81 @@
+"""The β-TC-VAE (Chen, Li, Grosse & Duvenaud 2018): a VAE that may weigh the parts of its KL one by one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from minivae.autodiff import Tensor
+from minivae.backend import Array
+from minivae.checks import check_choice, check_real
+from minivae.evaluation.aggregate import ESTIMATORS, log_weights
+from minivae.models.objectives import total_correlation_loss
+from minivae.models.vae import Variational
+from minivae.ops import concat, gaussian_nll, log_mixture, sum_
+from minivae.training.batches import chunks
+
+
+@dataclass(kw_only=True, eq=False)
+class BetaTCVAE(Variational):
+    """VAE whose KL is taken apart (T.1): mutual information, total correlation and dimension-wise KL have weights of their own.
+
+    (T.6)  loss = reconstruction + α I + β TC + γ DW        α = β = γ = 1 is the bound, α = β = γ the β-VAE
+
+    A β-VAE that presses the KL down presses all three: also what z tells of x.  Here β presses the dependence between the
+    dimensions of z alone.  For TC and DW it takes q(z), which is made of all N examples, and each batch estimates it (T.3, T.4).
+    Such an estimate is biased, the more the smaller the batch: "stratified" gives a TC that is too low and can be negative.
+    Trained with it, and judged by ``evaluate``, which takes all posteriors of a data set.
+
+    Parameters
+    ----------
+    alpha : weight of the mutual information.  beta : of the total correlation.  gamma : of the dimension-wise KL.
+    estimator : how a batch stands for all N examples, "stratified" (T.4) or "weighted" (T.3), see
+        ``minivae.evaluation.aggregate.log_weights``.
+
+    All other parameters are those of ``minivae.models.settings.Settings``.
+
+    Attributes
+    ----------
+    history_ : as the VAE's, and train_ and test_ ``batch_total_correlation`` and ``batch_dimension_wise_kl``, as the batches
+        estimate them.
+    n_data_ : N, the number of training examples.
+    encoder_, decoder_, likelihood_, parameters_ : the network.
+    """
+
+    alpha: float = 1.0
+    beta: float = 6.0
+    gamma: float = 1.0
+    estimator: str = "stratified"
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        for name in ("alpha", "beta", "gamma"):
+            check_real(name, getattr(self, name), 0)
+        check_choice("estimator", self.estimator, ESTIMATORS)
+
+    def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
+        """Return the terms of the bound, and what the batch tells of total correlation and dimension-wise KL, each (n,) in nats.
+
+        More rows than ``batch_size`` are compared in groups of that size, so that the estimate means the same in training and test.
+        """
+        terms, codes = self.bound_terms(x, rng, condition)
+        groups = [self._log_densities(*(code[part] for code in codes)) for part in chunks(len(x), self.batch_size)]
+        joint, product, prior = (concat(*densities, axis=0) for densities in zip(*groups, strict=True))
+        return terms | {"batch_total_correlation": joint - product, "batch_dimension_wise_kl": product - prior}
+
+    def _log_densities(self, mu: Tensor, log_var: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return log q(z), Σ_j log q(z_j) and log p(z), each (n,)."""
+        weights = log_weights(self.xp_, len(z.data), self.n_data_, self.estimator)
+        joint = log_mixture(z, mu, log_var, weights)  # (T.5)
+        each = log_mixture(z[..., None], mu[..., None], log_var[..., None], weights)
+        return joint, sum_(each, axis=-1), -gaussian_nll(z, self.xp_.zeros_like(z.data), 0.0)
+
+    def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
+        return total_correlation_loss(terms, self.alpha, self.beta, self.gamma)  # (T.6)
+
+    def summarize(self, terms: dict[str, float]) -> dict[str, float]:
+        return super().summarize(terms) | {name: terms[name] for name in ("batch_total_correlation", "batch_dimension_wise_kl")}
+
+    def _learned(self) -> dict[str, Any]:
+        return super()._learned() | {"n_data_": self.n_data_}

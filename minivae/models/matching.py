@@ -1,0 +1,120 @@
+"""VAEs that draw the codes of a whole batch to the prior: by a discrepancy (InfoVAE, WAE-MMD), or by their covariance (DIP-VAE)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from minivae.autodiff import Tensor
+from minivae.backend import Array, standard_normal
+from minivae.checks import check_choice, check_real
+from minivae.models.objectives import covariance_penalty, negative_elbo
+from minivae.models.vae import Variational
+from minivae.ops import covariance, exp, mean, mmd
+from minivae.ops.matching import KERNELS
+from minivae.training.batches import chunks
+
+MOMENTS = ("means", "samples")
+
+
+@dataclass(kw_only=True, eq=False)
+class InfoVAE(Variational):
+    """VAE that matches the aggregate posterior q(z), not only each q(z|x), to the prior (Zhao, Song & Ermon 2019).
+
+    (D.1)  loss = reconstruction + w_KL KL + w_MMD MMD²(q(z), p(z))
+           w_KL = 1, w_MMD = 0        the bound
+           w_KL = 0                   WAE-MMD (Tolstikhin et al. 2018), with a posterior that has a width
+
+    The KL of each posterior from the prior charges for what z tells of x: mutual information is a part of it (T.1).
+    The discrepancy of q(z) from p(z) does not.  In the paper's letters w_KL = 1 − α and w_MMD = α + λ − 1.  MMD² (D.2) compares
+    the codes of a batch with as many draws of N(0, I); it has no bias, so it is negative now and then.
+
+    Parameters
+    ----------
+    kl_weight : w_KL.  mmd_weight : w_MMD.
+    kernel : "inverse_multiquadratic", WAE's, which also pulls at codes far out, or "gaussian".  Both have the scale ``latent_dim``:
+        two draws of the prior are at a squared distance of 2 · ``latent_dim`` in the mean.
+
+    All other parameters are those of ``minivae.models.settings.Settings``.
+
+    Attributes
+    ----------
+    history_ : as the VAE's, and train_ and test_ ``mmd``, MMD² before it is weighted.
+    encoder_, decoder_, likelihood_, parameters_ : the network.
+    """
+
+    kl_weight: float = 0.1
+    mmd_weight: float = 100.0
+    kernel: str = "inverse_multiquadratic"
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        check_real("kl_weight", self.kl_weight, 0)
+        check_real("mmd_weight", self.mmd_weight, 0)
+        check_choice("kernel", self.kernel, KERNELS)
+
+    def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
+        """Return the terms of the bound, each (n,), and MMD², (): of more rows than ``batch_size`` the mean over groups."""
+        terms, (_, _, z) = self.bound_terms(x, rng, condition)
+        prior = standard_normal(rng, z.shape, z.dtype)
+        discrepancy: Any = 0.0
+        for part in chunks(len(x), self.batch_size):
+            share = len(prior[part]) / len(x)
+            discrepancy = share * mmd(z[part], prior[part], kernel=self.kernel, scale=self.latent_dim) + discrepancy  # (D.2)
+        return terms | {"mmd": discrepancy}
+
+    def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
+        return negative_elbo(terms["reconstruction"], terms["kl"], self.kl_weight) + self.mmd_weight * terms["mmd"]  # (D.1)
+
+    def summarize(self, terms: dict[str, float]) -> dict[str, float]:
+        return super().summarize(terms) | {"mmd": terms["mmd"]}
+
+
+@dataclass(kw_only=True, eq=False)
+class DIPVAE(Variational):
+    """VAE whose codes are drawn to the covariance of the prior, the identity (Kumar, Sattigeri & Balakrishnan 2018).
+
+    (D.3)  loss = reconstruction + KL + λ_od Σ_{a≠b} C_ab² + λ_d Σ_a (C_aa − 1)²
+           C = Cov[μ(x)]                        of the means: DIP-VAE-I
+           C = Cov[μ(x)] + E[σ²(x)]             of q(z): DIP-VAE-II, by the law of total covariance, since q(z|x) is diagonal
+
+    No correlation is less than no total correlation (T.1): it is the same for a Gaussian q(z).  In return nothing is estimated but
+    second moments (D.4), if squared from a batch, which adds about 1/n to each square.
+
+    Parameters
+    ----------
+    moments : "means" (I) or "samples" (II).
+    off_diagonal, diagonal : λ_od and λ_d.  The paper takes λ_d = 10 λ_od for I and λ_d = λ_od for II.
+
+    All other parameters are those of ``minivae.models.settings.Settings``.
+
+    Attributes
+    ----------
+    history_ : as the VAE's, and train_ and test_ ``covariance_penalty``, weighted.
+    encoder_, decoder_, likelihood_, parameters_ : the network.
+    """
+
+    moments: str = "samples"
+    off_diagonal: float = 10.0
+    diagonal: float = 10.0
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        check_choice("moments", self.moments, MOMENTS)
+        check_real("off_diagonal", self.off_diagonal, 0)
+        check_real("diagonal", self.diagonal, 0)
+
+    def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
+        """Return the terms of the bound, each (n,), and the penalty, ()."""
+        terms, (mu, log_var, _) = self.bound_terms(x, rng, condition)
+        moments = covariance(mu)  # (D.4)
+        if self.moments == "samples":
+            moments = moments + self.xp_.eye(self.latent_dim, dtype=mu.dtype) * mean(exp(log_var), axis=0)
+        return terms | {"covariance_penalty": covariance_penalty(moments, self.off_diagonal, self.diagonal)}  # (D.3)
+
+    def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
+        return negative_elbo(terms["reconstruction"], terms["kl"]) + terms["covariance_penalty"]  # (D.3)
+
+    def summarize(self, terms: dict[str, float]) -> dict[str, float]:
+        return super().summarize(terms) | {"covariance_penalty": terms["covariance_penalty"]}
