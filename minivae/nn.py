@@ -101,7 +101,7 @@ class MLP:
     def __call__(self, x: Tensor | Array) -> Tensor:
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))
-        return self.layers[-1](x)
+        return self.layers[-1](x)  # (A.9): without hidden layers, this alone
 
     def mirror(self, other: MLP) -> None:
         """Share the weights of ``other``, transposed and in reverse order (A.8); the biases stay this network's own."""

@@ -22,6 +22,7 @@ from minivae.command.delivery import deliver_page
 from minivae.command.environment import environment
 from minivae.command.fitting import train
 from minivae.command.parser import build_parser, completion_script
+from minivae.command.reading import book
 from minivae.command.uses import evaluate, interpolate, reconstruct, sample, transform, traverse
 from minivae.pages.explore import explorer
 from minivae.pages.report import report as report_page
@@ -127,6 +128,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Terminal], int | None]] = {
     command.__name__: command
     for command in (
         *(train, evaluate, sample, reconstruct, interpolate, traverse, transform, anomaly, report, explore),
-        *(gradcheck, explain, data, completion, info),
+        *(gradcheck, explain, book, data, completion, info),
     )
 }

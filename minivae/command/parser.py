@@ -137,6 +137,9 @@ def build_parser() -> Parser:
     new.add_argument("op", nargs="?", metavar="OP", help=", ".join(ALL_OPS))
     new.add_argument("--trace", action="store_true", help="one training step of a tiny VAE, every number of it")
 
+    new = command("book", "make the annotated VAE, a page for every equation: web pages that need no network")
+    new.add_argument("--out", default="book", metavar="DIR", help="the folder to write it into (default: book)")
+
     command("completion", 'print a shell function that completes these commands: eval "$(minivae completion)" in bash or zsh')
     command("info", "versions, BLAS, processors, device")
     return parser

@@ -42,7 +42,7 @@ def log_weights(xp: ModuleType, x: Array, mean: Array, log_var: Array, noise: Ar
     """
     z = mean + xp.exp(0.5 * log_var) * noise  # (R.1)
     prior_to_posterior = 0.5 * (noise * noise + log_var - z * z).sum(axis=-1, dtype="float64")
-    return prior_to_posterior - nll(x, z)
+    return prior_to_posterior - nll(x, z)  # (M.2)
 
 
 def importance_weighted(
@@ -81,7 +81,7 @@ def importance_weighted(
         total = total * shrink + w.sum(axis=0)
         squares = squares * shrink**2 + (w * w).sum(axis=0)
         top = new_top
-    mean_w = total / n_samples
+    mean_w = total / n_samples  # (M.1)
     variance = xp.maximum(squares / n_samples - mean_w**2, 0) / (n_samples - 1 or xp.nan)  # of the mean weight
     return ImportanceEstimate(top + xp.log(mean_w), xp.sqrt(variance) / mean_w, total**2 / squares, n_samples)  # (M.6)
 

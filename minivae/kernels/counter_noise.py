@@ -76,14 +76,14 @@ def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Ar
     key0, key1 = key
     for _ in range(10):
         p, q = 0xD2511F53 * a, 0xCD9E8D57 * c
-        a, b, c, d = (q >> 32) ^ b ^ key0, q & WORD, (p >> 32) ^ d ^ key1, p & WORD
+        a, b, c, d = (q >> 32) ^ b ^ key0, q & WORD, (p >> 32) ^ d ^ key1, p & WORD  # (N.1)
         key0, key1 = (key0 + 0x9E3779B9) & WORD, (key1 + 0xBB67AE85) & WORD
     return a, b, c, d
 
 
 def uniform(xp: ModuleType, words: tuple[Array, ...]) -> list[Array]:
     """Return a number in [0, 1) for each word (N.2), in float64."""
-    return [(word >> 8) * 2.0**-24 for word in words]
+    return [(word >> 8) * 2.0**-24 for word in words]  # (N.2)
 
 
 def box_muller(xp: ModuleType, words: tuple[Array, ...]) -> list[Array]:

@@ -83,7 +83,7 @@ def _h(xp, s):
     Above |s| = 1e-3 the subtraction loses three digits of sixteen at most; below, the first dropped term is under 1e-14.
     """
     series = s * s * (1 / 2 + s * (1 / 6 + s * (1 / 24 + s / 120)))
-    return xp.where(xp.abs(s) < 1e-3, series, xp.expm1(s) - s)
+    return xp.where(xp.abs(s) < 1e-3, series, xp.expm1(s) - s)  # (K.4)
 
 
 kl_standard_normal = Op("kl_standard_normal", kl_standard_normal_forward, kl_standard_normal_backward, args=("mean", "log_var"))

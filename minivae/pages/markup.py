@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 WEB = Path(__file__).parent / "web"
-VOID = ("img", "meta")
+VOID = ("img", "meta", "input")
 # A page may run what is written in it and show the pictures it carries, and nothing else: no request leaves it.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 

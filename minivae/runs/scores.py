@@ -96,7 +96,7 @@ def _decoder_spread(model: Any, test: Dataset) -> dict[str, Any]:
     likelihood = model.likelihood_
     if isinstance(likelihood, GaussianShared):
         variance = math.exp(float(likelihood.log_var.data))
-        weight = {"effective_beta": model.beta * variance} if isinstance(model, VAE) else {}
+        weight = {"effective_beta": model.beta * variance} if isinstance(model, VAE) else {}  # (L.5)
         return {"variance": variance, "sigma": math.sqrt(variance), **weight}
     if not isinstance(likelihood, Gaussian):
         return {}

@@ -30,6 +30,7 @@ def words(text: str) -> list[int]:
 
 @answers
 def test_philox_gives_the_published_answers(counter, key, output, xp):
+    """(N.1), against the answers that its authors published."""
     counter = tuple(xp.asarray(np.array([word], np.uint64)) for word in words(counter))
     assert [int(to_numpy(word)[0]) for word in philox(counter, tuple(words(key)))] == words(output)
 
@@ -64,7 +65,7 @@ def test_every_device_draws_the_same_without_kernels(xp):
 
 def test_numbers_are_normal():
     """Their distribution by Kolmogorov and Smirnov's test, tails by counting; 2⁻³² is the finest step of the radius's uniform."""
-    draws = CounterGenerator(np, 1, "noise").standard_normal((200_000,))
+    draws = CounterGenerator(np, 1, "noise").standard_normal((200_000,))  # (N.3)
     assert stats.kstest(draws, "norm").pvalue > 0.01
     for beyond in (2.0, 3.0, 4.0):
         expected = len(draws) * 2 * stats.norm.sf(beyond)
@@ -75,7 +76,7 @@ def test_numbers_are_normal():
 
 
 def test_uniform_numbers_are_uniform_and_below_one():
-    draws = CounterGenerator(np, 2, "noise").random((200_000,), "float32")
+    draws = CounterGenerator(np, 2, "noise").random((200_000,), "float32")  # (N.2)
     assert stats.kstest(draws, "uniform").pvalue > 0.01
     assert 0 <= draws.min() < draws.max() < 1
     np.testing.assert_array_equal(draws * 2**24, np.floor(draws * 2.0**24))  # exact in float32: no rounding up to 1

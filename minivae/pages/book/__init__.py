@@ -1,0 +1,1 @@
+"""The annotated VAE: a book that is made from the source, page by page."""

@@ -1,0 +1,85 @@
+"""What was checked while the book was made: gradients against finite differences, and the tests that prove an equation."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+from minivae.proof import verify
+from minivae.proof.verify import Row
+from minivae.study import guide, source
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one test function, all its cases together."""
+
+    passed: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The rows of ``minivae gradcheck``, and test → outcome of those that were run."""
+
+    rows: tuple[Row, ...] = ()
+    tests: dict[str, Outcome] = field(default_factory=dict)
+    why_no_tests: str = ""
+
+    def of(self, name: str) -> list[Row]:
+        """Return the rows of an op, or of a model under every likelihood."""
+        return [row for row in self.rows if row.name == name or row.name.startswith(f"{name}, ")]
+
+
+def gather() -> Evidence:
+    """Run every gradient check, and beside them the tests that the guided path gives as the proof of an equation."""
+    missing = [name for name in ("pytest", "hypothesis", "scipy", "mpmath") if not importlib.util.find_spec(name)]
+    why = f"the tests need {', '.join(missing)} (pip install 'minivae[test]')" if missing else ""
+    if not source.TESTS.is_dir():
+        why = "the package was installed without its tests"
+    nodes = sorted({node for step in guide.reading_order() for node in proving_tests(step.tag, step.command)})
+    with ThreadPoolExecutor(1) as beside:
+        running = beside.submit(run_tests, [] if why else nodes)
+        rows = (*verify.check_ops(), *verify.check_models())
+        return Evidence(rows, running.result(), why)
+
+
+def proving_tests(tag: str, command: str) -> list[str]:
+    """Return the test functions that a command such as ``pytest tests/a.py -k word`` runs; if some carry the tag, those alone."""
+    program, *arguments = shlex.split(command)
+    if program != "pytest":
+        return []
+    file, word = arguments[0], arguments[2] if len(arguments) > 2 else ""
+    chosen = [test.node for test in source.all_tests() if test.node.startswith(f"{file}::") and word in test.node]
+    carrying = {test.node for test in source.tests_of(tag)}
+    return [node for node in chosen if node in carrying] or chosen
+
+
+def run_tests(nodes: list[str]) -> dict[str, Outcome]:
+    """Run test functions in a process of their own and return how each came out."""
+    found: dict[str, Outcome] = {}
+    if not nodes:
+        return found
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "tests.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider"]
+        command += [f"--junitxml={report}", "-o", "junit_family=xunit1", *nodes]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        subprocess.run(command, cwd=source.ROOT, env=environment, capture_output=True, check=False)
+        for case in ElementTree.parse(report).iter("testcase") if report.is_file() else ():
+            node = f"{case.get('file')}::{(case.get('name') or '').partition('[')[0]}"
+            failed = any(case.find(kind) is not None for kind in ("failure", "error"))
+            passed = not failed and case.find("skipped") is None
+            so_far = found.get(node, Outcome())
+            seconds = so_far.seconds + float(case.get("time") or 0)
+            found[node] = Outcome(so_far.passed + passed, so_far.failed + failed, seconds)
+    return found

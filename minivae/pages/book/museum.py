@@ -1,0 +1,154 @@
+"""Bugs: the exhibits of the museum, which lives in the tests, and what its kill matrix says of them."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import importlib
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from minivae.pages.book import code
+from minivae.pages.markup import Markup, join, table, tag
+from minivae.study import source
+
+KINDS = ("finite differences", "distribution", "oracle", "invariant")
+RESULTS = source.ROOT / "benchmarks" / "results"
+ABSENT = "The museum of bugs lives in the tests, and this package was installed without them: work from a checkout to see it here."
+WHY_THEY_PASS = """ The backward is right, for the wrong function; or what is wrong is never differentiated.  That a gradient
+agrees with finite differences proves that forward and backward belong together, and nothing more.  What is drawn, what it is
+worth, and what must hold whatever the numbers are: these need checks of their own."""
+MARKS = {"yes": "sees it", "no": "blind", "": "does not look here"}
+
+
+@functools.cache
+def exhibits() -> tuple[Any, ...]:
+    """Return the bugs of the museum; none without the tests."""
+    return tuple(_module("museum.exhibits").BUGS) if (source.TESTS / "museum").is_dir() else ()
+
+
+@functools.cache
+def mutations() -> tuple[Any, ...]:
+    """Return every small mistake that the museum makes in the ops."""
+    return tuple(_module("museum.systematic").all_mutants()) if (source.TESTS / "museum").is_dir() else ()
+
+
+def _module(name: str) -> Any:
+    tests = str(source.TESTS)
+    sys.path.insert(0, tests)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(tests)
+
+
+@functools.cache
+def matrix(file: str = "museum.csv") -> tuple[dict[str, str], ...]:
+    """Return a committed table of the museum, row by row; empty where there is none."""
+    path = RESULTS / file
+    if not path.is_file():
+        return ()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return tuple(csv.DictReader(line for line in lines if not line.startswith("# ")))
+
+
+def seen_by(bug: str) -> dict[str, str]:
+    """Return kind of check → "yes", "no" or "" for a bug, from the kill matrix."""
+    row = next((row for row in matrix() if row["bug"] == bug), {})
+    return {kind: row.get(kind) or "" for kind in KINDS} if row else {}
+
+
+def functions_of(bug: Any) -> set[tuple[str, str]]:
+    """Return (file, function) of every place that a bug changes."""
+    file = f"minivae/{bug.file}"
+    text = (source.ROOT / file).read_text(encoding="utf-8")
+    starts = (text.find(old) for old, _ in bug.edits)
+    numbers = (text.count("\n", 0, start + len(old) - len(old.lstrip())) + 1 for start, (old, _) in zip(starts, bug.edits))
+    return {(file, source.owner_of(f"{file}:{number}")) for number in numbers}
+
+
+def bugs_of(places: Iterable[str]) -> Iterator[Markup]:
+    """Yield the exhibits and the small mistakes of the functions in which these lines are."""
+    if not exhibits():
+        yield tag("p", ABSENT, class_="note")
+        return
+    functions = [(place.rpartition(":")[0], source.owner_of(place)) for place in places]
+    here = set(functions)
+    bugs = sorted(
+        (bug for bug in exhibits() if functions_of(bug) & here),
+        key=lambda bug: min(functions.index(function) for function in functions_of(bug) & here),  # the page's own line first
+    )
+    if not bugs:
+        yield tag("p", "No exhibit of the museum is in these functions.")
+    for bug in bugs:
+        yield exhibit(bug)
+    yield from _small_mistakes({(file, name) for file, name in here if name})
+
+
+def exhibit(bug: Any) -> Markup:
+    """Return a bug as an article: where it is at home, the difference, what it does, who sees it."""
+    sight = seen_by(bug.name)
+    chips = (tag("li", kind, ": ", MARKS[answer], class_=f"chip {answer or 'none'}") for kind, answer in sight.items())
+    edits = (code.difference(old, new) for old, new in bug.edits)
+    facts = (
+        tag("p", tag("b", "What it does. "), bug.effect),
+        tag("p", tag("b", "Who is blind to it. "), bug.blind),
+        tag("p", "At home in ", bug.seen, "; here in ", tag("code", f"minivae/{bug.file}"), class_="note"),
+    )
+    title = tag("h3", bug.name[0].upper() + bug.name[1:])
+    return tag("article", title, edits, facts, tag("ul", chips, class_="chips"), class_="exhibit")
+
+
+def _small_mistakes(here: set[tuple[str, str]]) -> Iterator[Markup]:
+    counts = {(f"minivae/{row['file']}", row["function"]): row for row in matrix("museum_mutations.csv")}
+    rows = [(key, counts[key]) for key in sorted(here) if key in counts]
+    if not rows:
+        return
+    yield tag("h3", "Small mistakes, one at a time")
+    text = "A sign, a factor, a dropped term, a wrong operand or axis: each was written into the function, and all checks were run."
+    yield tag("p", text)
+    header = ("function", "mistakes", *(f"seen by {kind}" for kind in KINDS), "change nothing")
+    cells = ((tag("code", key[1]), row["mutations"], *(row[k] or "–" for k in KINDS), row["equivalent"]) for key, row in rows)
+    yield table(header, cells)
+    names = [m.name for m in mutations() if (f"minivae/{m.file}", m.function) in here]
+    listed = tag("ul", (tag("li", tag("code", name)) for name in names), class_="plain")
+    yield tag("details", tag("summary", f"All {len(names)} of them"), listed)
+
+
+def page_body() -> Markup:
+    """Return the wall: every exhibit, and the kill matrix as a figure."""
+    if not exhibits():
+        return tag("p", ABSENT, class_="note")
+    rows = [seen_by(bug.name) for bug in exhibits()]
+    alone = sum(bug.passes_gradcheck for bug in exhibits())
+    lead = tag("p", tag("b", f"{alone} of these {len(exhibits())} bugs pass every gradient check."), WHY_THEY_PASS)
+    figure = _figure(rows) if matrix() else None
+    groups: dict[int, list[Any]] = {}
+    for bug in exhibits():
+        groups.setdefault(bug.group, []).append(bug)
+    wall = (tag("section", tag("h2", f"Group {group}"), map(exhibit, bugs)) for group, bugs in groups.items())
+    return join((lead, figure, wall))
+
+
+def _figure(rows: list[dict[str, str]]) -> Markup:
+    """Return the kill matrix: a row for each bug, a column for each kind of check."""
+    dots = {"yes": ("●", "sees it"), "no": ("○", "blind"), "": ("·", "does not look")}
+    body = (
+        (
+            bug.name,
+            *(
+                tag(
+                    "span",
+                    dots[row.get(kind, "")][0],
+                    class_=f"dot-{row.get(kind) or 'none'}",
+                    role="img",
+                    aria_label=dots[row.get(kind, "")][1],
+                )
+                for kind in KINDS
+            ),
+        )
+        for bug, row in zip(exhibits(), rows)
+    )
+    legend = tag("p", "● sees it   ○ looks, and is blind   · does not look at this place", class_="note")
+    return tag("figure", tag("figcaption", "Who sees what"), table(("bug", *KINDS), body, "matrix"), legend)
