@@ -12,7 +12,8 @@ from minivae.pages.book.equation import equation_page
 from minivae.pages.book.evidence import Evidence, gather
 from minivae.pages.book.frame import Page, bind
 from minivae.pages.markup import Markup, join, tag
-from minivae.study import guide
+from minivae.study import guide, source
+from minivae.study.guide import Step
 from minivae.training.checkpoint import write_whole
 
 ABOUT = """The variational autoencoder from the chain rule up, an equation to a page: what it says, why it holds, the line that
@@ -31,11 +32,24 @@ def make(out: Path, evidence: Evidence | None = None) -> list[Path]:
 
 def pages(evidence: Evidence) -> list[Page]:
     """Return all pages, in the order of the guided path."""
-    equations = [equation_page(step, evidence) for step in guide.reading_order() if step.tag]
+    equations = [equation_page(step, evidence) for step in steps()]
     ops = [reference.op_page(name, evidence) for name in ALL_OPS | SURROGATE_GRADIENTS]
     models = [reference.model_page(name, evidence) for name in MODELS]
     wall = Page("museum", "The museum of bugs", "Bugs that public code has had", museum.page_body(), words="mutants kill matrix")
     return [*equations, wall, *ops, *models]
+
+
+def steps() -> list[Step]:
+    """Return a step for every equation: those of the path, then those that the path does not have."""
+    path = [step for step in guide.reading_order() if step.tag]
+    others = guide.equations().keys() - {step.tag for step in path}
+    return path + [_step_aside(name) for name in sorted(others)]
+
+
+def _step_aside(name: str) -> Step:
+    equation, stated = guide.equations()[name], source.statements().get(name, [])
+    title = stated[0].doc.split("\n\n")[0].rstrip(".") if stated else equation.text
+    return Step("Beside the path", name, " ".join(title.split()), equation.text, equation.place, "")
 
 
 def _preface() -> Markup:
