@@ -14,7 +14,17 @@ The names in ``__all__`` are the public face, which is kept stable; everything e
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from minivae.checks import DataFileError, DeviceError, InputError, MinivaeError, NonFiniteError, NotFittedError
+from minivae.checks import (
+    BlindCheckError,
+    DataFileError,
+    DeviceError,
+    GradcheckError,
+    InputError,
+    MinivaeError,
+    NonFiniteError,
+    NotFittedError,
+    WrongGradientError,
+)
 
 if TYPE_CHECKING:
     from minivae import datasets, ops
@@ -38,25 +48,34 @@ if TYPE_CHECKING:
         VAEClassifier,
         load,
     )
+    from minivae.models.likelihoods import LIKELIHOODS, Likelihood
+    from minivae.nn import ACTIVATIONS
     from minivae.op import Op
     from minivae.proof.gradcheck import gradcheck
+    from minivae.training.keeper import Keeper
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ACTIVATIONS",
     "DIPVAE",
     "IWAE",
+    "LIKELIHOODS",
     "MODELS",
     "VAE",
     "Autoencoder",
     "BetaTCVAE",
+    "BlindCheckError",
     "ConditionalVAE",
     "ContractiveAutoencoder",
     "DataFileError",
     "DenoisingAutoencoder",
     "DeviceError",
+    "GradcheckError",
     "InfoVAE",
     "InputError",
+    "Keeper",
+    "Likelihood",
     "MinivaeError",
     "Model",
     "NonFiniteError",
@@ -67,6 +86,7 @@ __all__ = [
     "SparseAutoencoder",
     "Tensor",
     "VAEClassifier",
+    "WrongGradientError",
     "backward",
     "datasets",
     "disentanglement",
@@ -77,17 +97,21 @@ __all__ = [
 ]
 
 _MODULES = {"datasets": "minivae.datasets", "disentanglement": "minivae.evaluation.disentanglement", "ops": "minivae.ops"}
-_HOMES = {"gradcheck": "minivae.proof.gradcheck", "Op": "minivae.op"}
+_HOMES = {"ACTIVATIONS": "minivae.nn", "Keeper": "minivae.training.keeper", "Op": "minivae.op"}
+_HOMES |= {"gradcheck": "minivae.proof.gradcheck"}
+_HOMES |= dict.fromkeys(("LIKELIHOODS", "Likelihood"), "minivae.models.likelihoods")
 _HOMES |= dict.fromkeys(("Tensor", "backward", "no_grad"), "minivae.autodiff")
 
 
-def __getattr__(name: str) -> Any:
-    """Load what is asked for when it is asked for (PEP 562): ``import minivae`` then costs little more than NumPy does."""
-    if name not in __all__:
-        raise AttributeError(f"module 'minivae' has no attribute {name!r}")
-    if name in _MODULES:
-        return importlib.import_module(_MODULES[name])
-    return getattr(importlib.import_module(_HOMES.get(name, "minivae.models")), name)
+if not TYPE_CHECKING:  # to a type checker, a module with __getattr__ has every name, misspelt ones too
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used (PEP 562), so that ``import minivae`` costs little more than NumPy does."""
+        if name not in __all__:
+            raise AttributeError(f"module 'minivae' has no attribute {name!r}")
+        if name in _MODULES:
+            return importlib.import_module(_MODULES[name])
+        return getattr(importlib.import_module(_HOMES.get(name, "minivae.models")), name)
 
 
 def __dir__() -> list[str]:

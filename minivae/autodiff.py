@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
 from minivae.backend import Array, array_module
-from minivae.checks import InputError, reject
+from minivae.checks import InputError, WrongGradientError, reject
 from minivae.kernels import fused
 from minivae.op import Op
 
@@ -67,6 +67,7 @@ class Tensor:
         return self.data.item()
 
     def backward(self, cotangent: Array | None = None) -> None:
+        """Leave in ``grad`` of every leaf the gradient of Σ self · cotangent; see ``minivae.autodiff.backward``."""
         backward(self, cotangent)
 
     def __repr__(self) -> str:
@@ -116,13 +117,17 @@ def apply(op: Op, *inputs: Any, **options: Any) -> Tensor:
     xp = array_module(*arrays)
     op = op if xp is np else fused(op, xp, arrays, options)
     try:
-        data, saved = op.forward(xp, *arrays, **options)
+        returned = op.forward(xp, *arrays, **options)
     except InputError:
         raise
     except ValueError as error:  # the array library's own complaint; checking shapes beforehand would cost every call
         names = (*op.args, *op.args[-1:] * len(arrays))  # the last one serves for all further parts of ``concat``
         shapes = ", ".join(f"{name} {getattr(a, 'shape', a)}" for name, a in zip(names, arrays, strict=False))
         reject(op.name, "arguments whose shapes fit together", f"{shapes} ({error})")
+    if type(returned) is not tuple or len(returned) != 2:
+        mend = "return (out, saved), with saved = () if backward needs nothing"
+        reject(f"{op.name}: forward", "the result and the tuple of what backward will read", _kind(returned), mend)
+    data, saved = returned
     result = Tensor(data)
     if _mode.recording:
         parents = [t if isinstance(t, Tensor) and t.requires_grad else None for t in inputs]
@@ -169,8 +174,14 @@ def backward(output: Tensor, cotangent: Array | None = None, leaves: Iterable[Te
             partials = node.op.backward(node.xp, node.saved, g, needs, into)
         else:
             partials = node.op.backward(node.xp, node.saved, g, needs)
-        for parent, partial in zip(node.inputs, partials, strict=False):
+        if type(partials) not in (tuple, list) or len(partials) != len(node.inputs):
+            expected = f"{len(node.inputs)} gradients in a tuple, one for each argument"
+            mend = "return None where no gradient is needed"
+            reject(f"{node.op.name}: backward", expected, _kind(partials), mend, WrongGradientError)
+        for parent, partial in zip(node.inputs, partials):
             if parent is not None:
+                if getattr(partial, "shape", None) != parent.data.shape:
+                    _reject_partial(node, partials)
                 # Never in place: a partial may be g itself, or a view that another tensor's gradient shares.
                 gradients[parent] = gradients[parent] + partial if parent in gradients else partial
     reached = set(order)
@@ -186,6 +197,20 @@ def _keep(leaf: Tensor, g: Array) -> None:
     if g is not leaf.buffer:
         leaf.buffer[...] = g
     leaf.grad = leaf.buffer
+
+
+def _kind(value: Any) -> str:
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else f"{type(value).__name__} alone"
+
+
+def _reject_partial(node: Node, partials: Iterable[Any]) -> NoReturn:
+    """Say which argument's gradient has another shape than the argument: adding it up would broadcast it without a word."""
+    names = (*node.op.args, *node.op.args[-1:] * len(node.inputs))  # the last one serves for all further parts of ``concat``
+    wrong = ((n, t, p) for n, t, p in zip(names, node.inputs, partials) if t is not None and getattr(p, "shape", None) != t.shape)
+    name, tensor, partial = next(wrong)
+    place, got = f"{node.op.name}: backward: gradient with respect to {name}", getattr(partial, "shape", partial)
+    mend = "sum over the axes along which forward broadcast the argument (minivae.ops.broadcast.unbroadcast)"
+    reject(place, f"an array of shape {tensor.shape}", f"{got}", mend, WrongGradientError)
 
 
 def topological_order(output: Tensor) -> list[Tensor]:

@@ -20,6 +20,7 @@ from minivae.checks import check_choice, reject
 from minivae.op import Op
 from minivae.ops import dense, elu, identity, leaky_relu, relu, sigmoid, softplus, tanh
 
+# The choices of the setting ``activation``.  ``ACTIVATIONS["swish"] = swish`` names an op of your own.
 ACTIVATIONS: dict[str, Op] = {op.name: op for op in (relu, leaky_relu, elu, tanh, sigmoid, softplus, identity)}
 
 

@@ -177,12 +177,12 @@ def draw_all(model: Any, test: Dataset, floor: float | None, folder: Path) -> No
         plots.save(means, folder / "latent_map.png")
     if model.latent_dim == 2 and generative:
         y = None if test.y is None else test.y.min()
-        note = f", class {y}" if model._condition_width() else ""
+        note = f", class {y}" if model.condition_width() else ""
         decoded = model.decode(plots.prior_grid(GRID).astype(model.dtype), y)
         plots.save(plots.manifold(decoded, test.image_shape, note), folder / "manifold.png")
 
 
 def gallery(model: Any, test: Dataset, x: Any, title: str) -> Figure:
     """Return the picture of new examples; those of a conditional model have a column for each class."""
-    columns = len(np.unique(test.y)) if test.y is not None and model._condition_width() else None
+    columns = len(np.unique(test.y)) if test.y is not None and model.condition_width() else None
     return plots.gallery(x, test.image_shape, title, columns)

@@ -9,6 +9,7 @@ from minivae.models.base import Model
 from minivae.models.beta_tc import BetaTCVAE
 from minivae.models.conditional import ConditionalVAE
 from minivae.models.contractive import ContractiveAutoencoder
+from minivae.models.generative import Generative
 from minivae.models.iwae import IWAE
 from minivae.models.matching import DIPVAE, InfoVAE
 from minivae.models.semisupervised import SemiSupervisedVAE, VAEClassifier
@@ -17,7 +18,7 @@ from minivae.models.vae import VAE
 from minivae.training import checkpoint
 from minivae.training.keeper import parameters_of
 
-MODELS: dict[str, type[Model]] = {
+MODELS: dict[str, type[Generative]] = {
     model.__name__: model
     for model in (
         *(Autoencoder, SparseAutoencoder, DenoisingAutoencoder, ContractiveAutoencoder, QuantizedAutoencoder),
@@ -26,24 +27,42 @@ MODELS: dict[str, type[Model]] = {
 }
 
 
-def load(path: Any, device: str = "auto") -> Model:
-    """Return the model that ``Model.save`` wrote to ``path``, on ``device``; or the one of a training's state
-    (``minivae.training.keeper``).
+def load(path: Any, device: str = "auto") -> Generative:
+    """Return the model that ``save`` wrote to ``path``, on ``device``; a training's checkpoint is read as the model it was then.
+
+    The class is found by its name: one of ``MODELS``, or a subclass of your own that is defined (or imported) by now.  Of several
+    with the same name it is the one defined last.
 
     Raises ``DataFileError`` when the file is missing, damaged or not a model.
     """
     check_choice("device", device, DEVICES)
     arrays, record = checkpoint.load(path)
+    kinds = MODELS | _own(Generative)
+    name = record.get("model")
+    if not isinstance(name, str) or name not in kinds:
+        mend = "import the module that defines the class, and load again"
+        reject(str(path), f"one of the models {', '.join(kinds)}", repr(name), mend, DataFileError)
+    kind = kinds[name]
     try:
-        kind = MODELS[check_choice("model", record["model"], MODELS)]
         model = kind(**(from_json(record["params"]) | {"device": device}))
         model._restore(parameters_of(arrays), record)
     except DeviceError:
         raise
     except Exception as error:  # what the file says may be anything at all
         cause = str(error) if isinstance(error, MinivaeError) else f"{type(error).__name__}: {error}"
-        reject(str(path), "a model", cause, "save the model anew", DataFileError)
+        mend = "give names of your own to likelihoods and activations before you load, or save the model anew"
+        reject(str(path), f"a model of kind {name}", cause, mend, DataFileError)
     return model
+
+
+def _own(kind: type[Generative]) -> dict[str, type[Generative]]:
+    """Return the subclasses of ``kind``, at any depth, that are defined outside this package, by name."""
+    found: dict[str, type[Generative]] = {}
+    for subclass in kind.__subclasses__():
+        if not subclass.__module__.startswith(f"{__name__}."):
+            found[subclass.__name__] = subclass
+        found |= _own(subclass)
+    return found
 
 
 __all__ = [

@@ -15,6 +15,7 @@ from minivae.autodiff import Tensor
 from minivae.backend import Array, standard_normal
 from minivae.checks import check_choice, check_int, check_real, reject
 from minivae.models.generative import Generative
+from minivae.models.likelihoods import LIKELIHOODS
 from minivae.models.objectives import l1_norm, l2_norm_squared, penalized
 from minivae.nn import ACTIVATIONS, MLP
 from minivae.ops import absolute, quantize, sparsity_kl, sum_
@@ -56,21 +57,21 @@ class Autoencoder(Generative):
     l2: float = 0.0
     posterior_std: float = 0.1
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_choice("code_activation", self.code_activation, ACTIVATIONS)
-        if self.tied and self.likelihood == "gaussian":
+        if self.tied and LIKELIHOODS[self.likelihood].outputs_per_feature > 1:
             mend = "choose gaussian_shared or gaussian_fixed"
             reject("likelihood", "one decoder output per feature for tied weights", repr(self.likelihood), mend)
         check_real("l1", self.l1, 0)
         check_real("l2", self.l2, 0)
         check_real("posterior_std", self.posterior_std, 0, open_low=True)
 
-    def _code_width(self) -> int:
+    def code_width(self) -> int:
         return self.latent_dim
 
-    def _make_layers(self, rng: np.random.Generator) -> tuple[MLP, ...]:
-        networks = super()._make_layers(rng)
+    def make_layers(self, rng: np.random.Generator) -> tuple[MLP, ...]:
+        networks = super().make_layers(rng)
         if self.tied:
             self.decoder_.mirror(self.encoder_)  # (A.8)
         return networks
@@ -139,8 +140,8 @@ class SparseAutoencoder(Autoencoder):
     sparsity: float = 1.0
     target: float = 0.05
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_choice("penalty", self.penalty, ("l1", "kl"))
         check_real("sparsity", self.sparsity, 0)
         check_real("target", self.target, 0, 1, open_low=True)
@@ -148,6 +149,9 @@ class SparseAutoencoder(Autoencoder):
             reject("target", "a number below 1", self.target)
         if self.penalty == "kl" and self.code_activation != "sigmoid":
             reject("code_activation", "sigmoid for the penalty 'kl'", repr(self.code_activation))
+
+    def couples_examples(self) -> str:
+        return "penalty" if self.penalty == "kl" else ""
 
     def penalties(self, x: Array, outputs: Tensor, code: Tensor) -> dict[str, Tensor]:
         l1 = self.penalty == "l1"
@@ -184,8 +188,8 @@ class DenoisingAutoencoder(Autoencoder):
     corruption: str = "masking"
     amount: float = 0.3
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_choice("corruption", self.corruption, CORRUPTIONS)
         check_real("amount", self.amount, 0, math.inf if self.corruption == "gaussian" else 1)
 
@@ -219,8 +223,8 @@ class QuantizedAutoencoder(Autoencoder):
     code_activation: str = "tanh"
     levels: int = 5
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_int("levels", self.levels, 2)
         if self.code_activation != "tanh":
             reject("code_activation", "tanh, whose range the levels divide", repr(self.code_activation))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from minivae.backend import Array, generator, resolve_device, to_numpy
 from minivae.checks import NotFittedError, check_choice, check_int, reject
 from minivae.evaluation.estimators import active_units
 from minivae.kernels.counter_noise import noise_source
-from minivae.models.likelihoods import make_likelihood
+from minivae.models.likelihoods import LIKELIHOODS
 from minivae.models.settings import Settings
 from minivae.nn import MLP, Blank, ParameterVector
 from minivae.ops import concat, reshape
@@ -24,15 +24,17 @@ from minivae.training.trainer import Hook, Trainer
 Self = TypeVar("Self", bound="Model")
 
 
-LEARNED = ("classes_", "condition_width_", "n_data_")  # what a file may set
-
-
 class Model(Settings):
-    """Behaviour that all models share.  What ``fit`` learns ends in an underscore."""
+    """Behaviour that all models share.  The name of everything that ``fit`` learns ends in an underscore.
 
-    # What a kind of model has to say ------------------------------------------------------------------------------------------
+    A model of your own overrides methods of the first section below, most often ``terms`` and ``loss`` of an existing model.
+    """
 
-    def _code_width(self) -> int:
+    learned: ClassVar[tuple[str, ...]] = ()  # attributes that ``fit`` learns beside the parameters, and that a file has to keep
+
+    # What a kind of model decides: to be overridden ---------------------------------------------------------------------------
+
+    def code_width(self) -> int:
         """Return how many numbers per example the encoder puts out."""
         raise NotImplementedError
 
@@ -59,21 +61,26 @@ class Model(Settings):
         """Return what to report of the posteriors (n, latent_dim) of a data set."""
         return {"active_units": active_units(mean)}
 
-    def _learn_condition(self, y: Any) -> None:
-        """Take note, at the start of ``fit``, of what goes with each example; nothing unless the model has a use for ``y``."""
+    def couples_examples(self) -> str:
+        """Return the name of a setting through which the loss of an example depends on the others in its batch, or ""."""
+        return ""
 
-    def _condition(self, y: Any, n: int, argument: str = "y") -> np.ndarray | None:
-        """Return what goes with each of ``n`` examples as an (n, c) array; a model without condition ignores ``y``."""
+    def learn_condition(self, y: Any) -> None:
+        """Learn, at the start of ``fit``, what kinds of ``y`` there are; a model that does not use ``y`` learns nothing."""
+
+    def encode_condition(self, y: Any, n: int, argument: str = "y") -> np.ndarray | None:
+        """Return ``y``, labels or numbers, as the (n, c) array that goes with ``n`` examples; None if the model ignores ``y``."""
         return None
 
-    def _condition_width(self) -> int:
+    def condition_width(self) -> int:
+        """Return how many numbers go with each example into the encoder and the decoder."""
         return 0
 
-    def _make_layers(self, rng: np.random.Generator) -> tuple[MLP, ...]:
-        """Make the networks with their first weights and return them: ``encoder_``, ``decoder_`` and what else a model needs."""
-        hidden, c = tuple(self.hidden_dims), self._condition_width()
+    def make_layers(self, rng: np.random.Generator) -> tuple[MLP, ...]:
+        """Make ``encoder_``, ``decoder_`` and what other networks the model needs, with initial weights, and return them all."""
+        hidden, c = tuple(self.hidden_dims), self.condition_width()
         n_inputs, n_outputs = self.n_features_in_ + c, self.likelihood_.outputs_per_feature * self.n_features_in_
-        self.encoder_ = MLP("encoder", (n_inputs, *hidden, self._code_width()), self.activation, self.init, rng)
+        self.encoder_ = MLP("encoder", (n_inputs, *hidden, self.code_width()), self.activation, self.init, rng)
         self.decoder_ = MLP("decoder", (self.latent_dim + c, *hidden[::-1], n_outputs), self.activation, self.init, rng)
         return self.encoder_, self.decoder_
 
@@ -105,8 +112,8 @@ class Model(Settings):
         """
         before = vars(self).copy()
         try:
-            self._check_settings()
-            self._learn_condition(y)
+            self.check_settings()
+            self.learn_condition(y)
             train = self._rows(x, y)
             test = None if x_test is None else self._rows(x_test, y_test, "x_test", train.n_features)
             if self.batch_size > len(train):
@@ -128,8 +135,8 @@ class Model(Settings):
         """Make the layers on the device, with their first weights from ``rng`` or, by default, from the seed."""
         self.xp_ = resolve_device(self.device)
         self.n_features_in_ = n_features  # scikit-learn's name
-        self.likelihood_ = make_likelihood(self.likelihood, self.variance, self.variance_floor, self.xp_, self.dtype)
-        networks = self._make_layers(rng or generator(np, self.seed, "init"))
+        self.likelihood_ = LIKELIHOODS[self.likelihood](self.variance, self.variance_floor, self.xp_, self.dtype)
+        networks = self.make_layers(rng or generator(np, self.seed, "init"))
         if data_mean is not None:
             self.decoder_.layers[-1].bias.data = self.likelihood_.output_bias(data_mean)
         parameters = [parameter for network in networks for parameter in network.parameters()]
@@ -137,9 +144,9 @@ class Model(Settings):
 
     def _rows(self, x: Any, y: Any = None, argument: str = "x", n_features: int | None = None) -> Rows:
         """Return data to be learned from or scored: on the device, checked, and binarised as the settings say."""
-        unit_interval = self.likelihood == "bernoulli"
+        unit_interval = LIKELIHOODS[self.likelihood].unit_interval
         rows = Rows(x, resolve_device(self.device), self.dtype, self.binarize, unit_interval, self.seed, n_features, argument)
-        rows.attach(self._condition(y, len(rows), argument.replace("x", "y")))
+        rows.attach(self.encode_condition(y, len(rows), argument.replace("x", "y")))
         return rows
 
     def encoder(self, x: Array | Tensor, condition: Array | None) -> Tensor:
@@ -193,21 +200,14 @@ class Model(Settings):
             "model": type(self).__name__,
             "params": self.get_params(),
             "n_features": self.n_features_in_,
-            "learned": self._learned(),
+            "learned": {name: _plain(getattr(self, name)) for name in self.learned},
             "history": self.history_,
         }
 
-    def _learned(self) -> dict[str, Any]:
-        """Return the learned attributes, other than parameters, that a saved model needs: names and JSON-able values.
-
-        A list comes back as an array.
-        """
-        return {}
-
     def _restore(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
-        self._check_settings()
+        self.check_settings()
         for name, value in record["learned"].items():
-            check_choice("learned attribute", name, LEARNED)
+            check_choice("learned attribute", name, self.learned)
             setattr(self, name, np.asarray(value) if isinstance(value, list) else value)
         self._build(check_int("n_features", record["n_features"], 1), rng=Blank(2 * sum(array.size for array in arrays.values())))
         self.parameters_.load_state(arrays, self.xp_)
@@ -215,3 +215,8 @@ class Model(Settings):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "parameters_")
+
+
+def _plain(value: Any) -> Any:
+    """Return a learned attribute as JSON knows it: an array becomes a list, which ``_restore`` makes an array again."""
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from minivae.autodiff import Tensor
 from minivae.backend import Array
@@ -43,16 +43,21 @@ class BetaTCVAE(Variational):
     encoder_, decoder_, likelihood_, parameters_ : the network.
     """
 
+    learned: ClassVar[tuple[str, ...]] = ("n_data_",)
+
     alpha: float = 1.0
     beta: float = 6.0
     gamma: float = 1.0
     estimator: str = "stratified"
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         for name in ("alpha", "beta", "gamma"):
             check_real(name, getattr(self, name), 0)
         check_choice("estimator", self.estimator, ESTIMATORS)
+
+    def couples_examples(self) -> str:
+        return "estimator"
 
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
         """Return the terms of the bound, and what the batch tells of total correlation and dimension-wise KL, each (n,) in nats.
@@ -73,9 +78,3 @@ class BetaTCVAE(Variational):
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
         return total_correlation_loss(terms, self.alpha, self.beta, self.gamma)  # (T.6)
-
-    def summarize(self, terms: dict[str, float]) -> dict[str, float]:
-        return super().summarize(terms) | {name: terms[name] for name in ("batch_total_correlation", "batch_dimension_wise_kl")}
-
-    def _learned(self) -> dict[str, Any]:
-        return super()._learned() | {"n_data_": self.n_data_}

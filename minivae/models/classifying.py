@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ class Classifier(Generative):
     Labels are whole numbers or strings; -1 stands for an example without one.
     """
 
+    learned: ClassVar[tuple[str, ...]] = ("classes_",)
     classes_: np.ndarray
 
     def class_log_probabilities(self, x: Array) -> Tensor:
@@ -50,11 +51,8 @@ class Classifier(Generative):
             reject("y", "a label for at least one row", "none")
         return float((self.predict(x) == self.classes_[truth.argmax(axis=1)])[labelled].mean())
 
-    def _learn_condition(self, y: Any) -> None:
+    def learn_condition(self, y: Any) -> None:
         self.classes_ = classes_of(y, partial=True)
-
-    def _learned(self) -> dict[str, Any]:
-        return {"classes_": self.classes_.tolist()}
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags  # only scikit-learn asks, so it is there

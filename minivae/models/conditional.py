@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class ConditionalVAE(VAE):
     All other attributes are those of ``VAE``.
     """
 
+    learned: ClassVar[tuple[str, ...]] = ("classes_", "condition_width_")
+
     def change_condition(self, x: Any, y: Any, new_y: Any) -> Array:
         """Return the examples (n, d) as they would be under another condition: what z tells, the style, stays.
 
@@ -40,18 +42,15 @@ class ConditionalVAE(VAE):
         """
         return self.decode(self.transform(x, y), new_y)
 
-    def _learn_condition(self, y: Any) -> None:
+    def learn_condition(self, y: Any) -> None:
         vectors = np.ndim(y) == 2
         self.classes_ = np.empty(0) if vectors else classes_of(y)
         self.condition_width_ = np.shape(y)[1] if vectors else len(self.classes_)
 
-    def _condition(self, y: Any, n: int, argument: str = "y") -> np.ndarray | None:
+    def encode_condition(self, y: Any, n: int, argument: str = "y") -> np.ndarray | None:
         if len(self.classes_):
             return one_hot(y, self.classes_, n, argument)
         return as_vectors(y, self.condition_width_, n, argument)
 
-    def _condition_width(self) -> int:
+    def condition_width(self) -> int:
         return self.condition_width_
-
-    def _learned(self) -> dict[str, Any]:
-        return {"classes_": self.classes_.tolist(), "condition_width_": self.condition_width_}

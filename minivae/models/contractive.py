@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from minivae.autodiff import Tensor
 from minivae.backend import Array, array_module
-from minivae.checks import check_real
+from minivae.checks import check_real, reject
 from minivae.models.autoencoder import Autoencoder
 from minivae.nn import ACTIVATIONS, Dense
 from minivae.op import Op
@@ -74,9 +74,13 @@ class ContractiveAutoencoder(Autoencoder):
     code_activation: str = "sigmoid"
     contraction: float = 0.1
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_real("contraction", self.contraction, 0)
+        for setting in ("activation", "code_activation"):
+            name = getattr(self, setting)
+            if ACTIVATIONS[name] not in SLOPES:
+                reject(setting, "an activation whose slope is known", repr(name), "add it to minivae.models.contractive.SLOPES")
 
     def penalties(self, x: Array, outputs: Tensor, code: Tensor) -> dict[str, Tensor]:
         encoder = self.encoder_

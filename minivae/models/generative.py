@@ -175,7 +175,7 @@ class Generative(Model):
         """Apply ``function(rows, condition)`` chunk by chunk, without recording, to numbers taken as they are."""
         self._require_fit()
         rows = Rows(x, self.xp_, self.dtype, n_features=width, argument=argument)
-        rows.attach(self._condition(y, len(rows)))
+        rows.attach(self.encode_condition(y, len(rows)))
         return self._over(function, rows, None, x)
 
     def _score(self, function: Callable[[Array, Array | None], Array], x: Any, y: Any, rng: Any) -> Array:

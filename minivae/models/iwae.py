@@ -51,8 +51,8 @@ class IWAE(Variational):
     n_importance_samples: int = 5
     gradient: str = "standard"
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_int("n_importance_samples", self.n_importance_samples, 1)
         check_choice("gradient", self.gradient, GRADIENTS)
 
@@ -82,4 +82,5 @@ class IWAE(Variational):
         return mean(terms["negative_bound"])  # (M.6)
 
     def summarize(self, terms: dict[str, float]) -> dict[str, float]:
-        return super().summarize(terms) | {"iw_bound": -terms["negative_bound"]}
+        rest = {name: value for name, value in super().summarize(terms).items() if name != "negative_bound"}
+        return rest | {"iw_bound": -terms["negative_bound"]}

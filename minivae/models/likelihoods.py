@@ -1,14 +1,14 @@
-"""What the numbers of a decoder mean: the likelihood p(x|z) as a small object.
+"""The likelihood p(x|z): what the numbers that a decoder puts out mean.
 
-Each likelihood knows how many numbers per feature it wants from the decoder, how to score data under them (in nats, one value
-per example), and how to turn them into a picture: the mean of p(x|z), or a draw from it.
+A likelihood knows how many numbers per feature it needs from the decoder, how to score data under them (in nats, one value per
+example), and how to turn them into features again: into the mean of p(x|z), or into a draw from it.
 """
 
 from __future__ import annotations
 
 import math
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,32 +18,64 @@ from minivae.nn import Parameter
 from minivae.ops import bernoulli_nll, gaussian_nll, softplus
 
 
-class Bernoulli:
-    """Binary features, or grey ones in [0, 1] scored by their cross-entropy (L.1).  The decoder gives logits."""
+class Likelihood:
+    """What all likelihoods share.  One of your own inherits from this class and gets its name by an entry in ``LIKELIHOODS``.
 
-    outputs_per_feature = 1
-    unit_interval = True
+    Unless a subclass says otherwise, the decoder puts out one number per feature, which is the mean of that feature.
+
+    Attributes
+    ----------
+    outputs_per_feature : how many numbers the decoder puts out for each feature.
+    unit_interval : whether data outside [0, 1] are refused.
+    parameters : what is trained beside the networks.
+
+    The constructor takes the model's settings ``variance`` and ``variance_floor``, the array module and the dtype.
+    """
+
+    outputs_per_feature: ClassVar[int] = 1
+    unit_interval: ClassVar[bool] = False
     parameters: tuple[Parameter, ...] = ()
 
+    def __init__(self, variance: float = 1.0, variance_floor: float = 1e-4, xp: ModuleType = np, dtype: Any = "float32") -> None:
+        pass
+
     def nll(self, x: Array, outputs: Tensor) -> Tensor:
-        """Return −log p(x|z) (…,) for data (…, d) and decoder outputs (…, d)."""
+        """Return −log p(x|z), (…,) in nats, summed over the features of data (…, d), from outputs (…, d · outputs_per_feature)."""
+        raise NotImplementedError
+
+    def mean(self, xp: ModuleType, outputs: Array) -> Array:
+        """Return the expected features E[x|z], of the shape of the data."""
+        return outputs
+
+    def draw(self, xp: ModuleType, outputs: Array, rng: Any) -> Array:
+        """Return a sample of the features from p(x|z), of the shape of the data."""
+        raise NotImplementedError
+
+    def output_bias(self, data_mean: np.ndarray) -> np.ndarray:
+        """Return the last bias of the decoder with which an untrained decoder already predicts the mean of the data (d,)."""
+        return data_mean
+
+
+class Bernoulli(Likelihood):
+    """Binary features, or grey ones in [0, 1] scored by their cross-entropy (L.1).  The decoder gives logits."""
+
+    unit_interval = True
+
+    def nll(self, x: Array, outputs: Tensor) -> Tensor:
         return bernoulli_nll(x, outputs)  # (L.1)
 
     def mean(self, xp: ModuleType, outputs: Array) -> Array:
-        """Return the expected features, here the probabilities sigmoid(ℓ), of the shape of the data."""
-        return 0.5 + 0.5 * xp.tanh(0.5 * outputs)
+        return 0.5 + 0.5 * xp.tanh(0.5 * outputs)  # sigmoid(ℓ)
 
     def draw(self, xp: ModuleType, outputs: Array, rng: Any) -> Array:
-        """Return a sample of the features."""
         return (rng.random(outputs.shape, dtype=outputs.dtype) < self.mean(xp, outputs)).astype(outputs.dtype)
 
     def output_bias(self, data_mean: np.ndarray) -> np.ndarray:
-        """Return the decoder's last bias for which a blank decoder already predicts the data's mean."""
         p = np.clip(data_mean, 0.001, 0.999)  # an always-black pixel would ask for −∞
         return np.log(p) - np.log1p(-p)
 
 
-class Gaussian:
+class Gaussian(Likelihood):
     """Real features with a variance per example and feature (L.2).  The decoder gives means, then raw log-variances.
 
     The log-variance is  floor + softplus(raw − floor),  which is raw where that is well above the floor.  Without a floor a feature
@@ -51,10 +83,8 @@ class Gaussian:
     """
 
     outputs_per_feature = 2
-    unit_interval = False
-    parameters: tuple[Parameter, ...] = ()
 
-    def __init__(self, variance_floor: float) -> None:
+    def __init__(self, variance: float = 1.0, variance_floor: float = 1e-4, xp: ModuleType = np, dtype: Any = "float32") -> None:
         self.floor = math.log(variance_floor)
 
     def nll(self, x: Array, outputs: Tensor) -> Tensor:
@@ -78,42 +108,35 @@ class Gaussian:
         return np.concatenate([data_mean, np.zeros_like(data_mean)])
 
 
-class GaussianShared:
-    """Real features with one variance for the whole data set: fixed (L.3), or learned as a parameter (L.4).
+class GaussianFixed(Likelihood):
+    """Real features with one fixed variance for the whole data set (L.3).  The decoder gives means.
 
     With σ² fixed at v, −log p(x|z) is ‖x − m‖²/(2 v) plus a constant.  So a loss "mean squared error over d features + β KL" is
     this one at the hidden variance v = d/2: measured against unit variance, its effective β is β d/2 (L.5).
     """
 
-    outputs_per_feature = 1
-    unit_interval = False
-
-    def __init__(self, variance: float, learned: bool, xp: ModuleType, dtype: Any) -> None:
-        log_var = xp.asarray(math.log(variance), dtype=dtype)
-        self.log_var = Parameter(log_var, "likelihood.log_var") if learned else Tensor(log_var)
-        self.parameters = (self.log_var,) if isinstance(self.log_var, Parameter) else ()
+    def __init__(self, variance: float = 1.0, variance_floor: float = 1e-4, xp: ModuleType = np, dtype: Any = "float32") -> None:
+        self.log_var = Tensor(xp.asarray(math.log(variance), dtype=dtype))
 
     def nll(self, x: Array, outputs: Tensor) -> Tensor:
         return gaussian_nll(x, outputs, self.log_var)  # (L.3), (L.4)
 
-    def mean(self, xp: ModuleType, outputs: Array) -> Array:
-        return outputs
-
     def draw(self, xp: ModuleType, outputs: Array, rng: Any) -> Array:
         return outputs + xp.exp(0.5 * self.log_var.data) * standard_normal(rng, outputs.shape, outputs.dtype)
 
-    def output_bias(self, data_mean: np.ndarray) -> np.ndarray:
-        return data_mean
+
+class GaussianShared(GaussianFixed):
+    """Real features with one variance for the whole data set, which is learned (L.4).  The decoder gives means."""
+
+    def __init__(self, variance: float = 1.0, variance_floor: float = 1e-4, xp: ModuleType = np, dtype: Any = "float32") -> None:
+        self.log_var = Parameter(xp.asarray(math.log(variance), dtype=dtype), "likelihood.log_var")
+        self.parameters = (self.log_var,)
 
 
-Likelihood = Bernoulli | Gaussian | GaussianShared
-LIKELIHOODS = ("bernoulli", "gaussian", "gaussian_shared", "gaussian_fixed")
-
-
-def make_likelihood(name: str, variance: float, variance_floor: float, xp: ModuleType, dtype: Any) -> Likelihood:
-    """Return the likelihood of a name in ``LIKELIHOODS``; ``variance`` is the fixed σ², or where the learned one begins."""
-    if name == "bernoulli":
-        return Bernoulli()
-    if name == "gaussian":
-        return Gaussian(variance_floor)
-    return GaussianShared(variance, name == "gaussian_shared", xp, dtype)
+# The choices of the setting ``likelihood``.  ``LIKELIHOODS["laplace"] = Laplace`` names one of your own.
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "bernoulli": Bernoulli,
+    "gaussian": Gaussian,
+    "gaussian_shared": GaussianShared,
+    "gaussian_fixed": GaussianFixed,
+}

@@ -48,11 +48,14 @@ class InfoVAE(Variational):
     mmd_weight: float = 100.0
     kernel: str = "inverse_multiquadratic"
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_real("kl_weight", self.kl_weight, 0)
         check_real("mmd_weight", self.mmd_weight, 0)
         check_choice("kernel", self.kernel, KERNELS)
+
+    def couples_examples(self) -> str:
+        return "mmd_weight" if self.mmd_weight else ""
 
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
         """Return the terms of the bound, each (n,), and MMD², (): of more rows than ``batch_size`` the mean over groups."""
@@ -66,9 +69,6 @@ class InfoVAE(Variational):
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
         return negative_elbo(terms["reconstruction"], terms["kl"], self.kl_weight) + self.mmd_weight * terms["mmd"]  # (D.1)
-
-    def summarize(self, terms: dict[str, float]) -> dict[str, float]:
-        return super().summarize(terms) | {"mmd": terms["mmd"]}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -99,11 +99,14 @@ class DIPVAE(Variational):
     off_diagonal: float = 10.0
     diagonal: float = 10.0
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_choice("moments", self.moments, MOMENTS)
         check_real("off_diagonal", self.off_diagonal, 0)
         check_real("diagonal", self.diagonal, 0)
+
+    def couples_examples(self) -> str:
+        return "off_diagonal" if self.off_diagonal else "diagonal" if self.diagonal else ""
 
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
         """Return the terms of the bound, each (n,), and the penalty, ()."""
@@ -115,6 +118,3 @@ class DIPVAE(Variational):
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
         return negative_elbo(terms["reconstruction"], terms["kl"]) + terms["covariance_penalty"]  # (D.3)
-
-    def summarize(self, terms: dict[str, float]) -> dict[str, float]:
-        return super().summarize(terms) | {"covariance_penalty": terms["covariance_penalty"]}

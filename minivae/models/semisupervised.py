@@ -53,18 +53,18 @@ class VAEClassifier(Classifier, VAE):
     classifier_hidden_dims: tuple[int, ...] = ()
     weight_decay: float = 1e-3
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_widths("classifier_hidden_dims", self.classifier_hidden_dims)
         check_real("weight_decay", self.weight_decay, 0)
 
-    def _make_layers(self, rng: np.random.Generator) -> tuple[MLP, ...]:
-        networks = super()._make_layers(rng)
+    def make_layers(self, rng: np.random.Generator) -> tuple[MLP, ...]:
+        networks = super().make_layers(rng)
         sizes = (self.latent_dim, *self.classifier_hidden_dims, len(self.classes_))
         self.classifier_ = MLP("classifier", sizes, self.activation, self.init, rng)
         return (*networks, self.classifier_)
 
-    def _condition(self, y: Any, n: int, argument: str = "y") -> None:
+    def encode_condition(self, y: Any, n: int, argument: str = "y") -> None:
         """Check the labels, which are of no use to the VAE."""
         one_hot(y, self.classes_, n, argument, partial=True)
 
@@ -117,23 +117,26 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
 
     classification_weight: float = 10.0
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_real("classification_weight", self.classification_weight, 0)
         for name, unused in {"free_bits": 0.0, "capacity": 0.0, "n_samples": 1}.items():
             if getattr(self, name) != unused:
                 reject(name, f"{unused}: this objective has no use for it", getattr(self, name), "leave it out")
 
-    def _make_layers(self, rng: np.random.Generator) -> tuple[MLP, ...]:
-        networks = super()._make_layers(rng)
+    def make_layers(self, rng: np.random.Generator) -> tuple[MLP, ...]:
+        networks = super().make_layers(rng)
         sizes = (self.n_features_in_, *self.hidden_dims, len(self.classes_))
         self.classifier_ = MLP("classifier", sizes, self.activation, self.init, rng)
         return (*networks, self.classifier_)
 
-    def _condition(self, y: Any, n: int, argument: str = "y") -> np.ndarray:
+    def couples_examples(self) -> str:
+        return "classification_weight" if self.classification_weight else ""
+
+    def encode_condition(self, y: Any, n: int, argument: str = "y") -> np.ndarray:
         return one_hot(y, self.classes_, n, argument, partial=True)
 
-    def _condition_width(self) -> int:
+    def condition_width(self) -> int:
         return len(self.classes_)
 
     def class_log_probabilities(self, x: Array) -> Tensor:
@@ -174,9 +177,7 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
         return semi_supervised_loss(terms, beta, self.classification_weight)  # (G.8)
 
     def summarize(self, terms: dict[str, float]) -> dict[str, float]:
-        report = super().summarize(terms)
-        more = {name: terms[name] for name in ("label_kl", "classification")}
-        return report | more | {"elbo": report["elbo"] - terms["label_kl"]}
+        return terms | {"elbo": -(terms["reconstruction"] + terms["kl"] + terms["label_kl"])}
 
     def elbo(self, x: Any, n_samples: int = 1, seed: int | None = None, y: Any = None) -> Array:
         """Return the bound on log p(x|y) of each row, or without y that on log p(x), −U(x): (n,) in nats."""

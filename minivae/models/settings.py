@@ -69,7 +69,7 @@ class Settings:
     dtype: str = "float32"
     processes: int = 1
 
-    def _check_settings(self) -> None:
+    def check_settings(self) -> None:
         """Refuse settings that cannot be used; ``fit`` asks before it does anything."""
         check_int("latent_dim", self.latent_dim, 1)
         check_widths("hidden_dims", self.hidden_dims)

@@ -20,7 +20,7 @@ from minivae.training.batches import Rows
 class Variational(Generative):
     """A model whose encoder gives q(z|x) = N(μ(x), σ²(x))."""
 
-    def _code_width(self) -> int:
+    def code_width(self) -> int:
         return 2 * self.latent_dim
 
     def posterior(self, x: Array | Tensor, condition: Array | None = None) -> tuple[Tensor, Tensor]:
@@ -44,7 +44,7 @@ class Variational(Generative):
             check_int(name, value, 1)
         rng = self._generator("certificate", seed)
         rows = Rows(standard_normal(rng, (n, self.latent_dim), self.dtype), self.xp_, self.dtype, argument="z")
-        rows.attach(self._condition(y, n))
+        rows.attach(self.encode_condition(y, n))
         z, condition = rows.take(slice(None), rng), rows.condition(slice(None))
         with no_grad():
             x = self.likelihood_.draw(self.xp_, self.decoder(z, condition).data, rng)
@@ -64,8 +64,7 @@ class Variational(Generative):
         return terms, (mu, log_var, z)
 
     def summarize(self, terms: dict[str, float]) -> dict[str, float]:
-        reconstruction, kl = terms["reconstruction"], terms["kl"]
-        return {"reconstruction": reconstruction, "kl": kl, "elbo": -(reconstruction + kl), "loss": terms["loss"]}
+        return terms | {"elbo": -(terms["reconstruction"] + terms["kl"])}
 
     def code_statistics(self, mean: Array, log_var: Array) -> dict[str, Any]:
         per_dimension = [float(kl) for kl in kl_per_dimension(mean, log_var)]
@@ -109,8 +108,8 @@ class VAE(Variational):
     capacity: float = 0.0
     n_samples: int = 1
 
-    def _check_settings(self) -> None:
-        super()._check_settings()
+    def check_settings(self) -> None:
+        super().check_settings()
         check_real("beta", self.beta, 0)
         check_int("warm_up_epochs", self.warm_up_epochs, 0)
         check_real("free_bits", self.free_bits, 0)
@@ -118,6 +117,9 @@ class VAE(Variational):
         check_int("n_samples", self.n_samples, 1)
         if self.free_bits and self.capacity:
             reject("free_bits", "0 where capacity is set", self.free_bits, "choose one of the two")
+
+    def couples_examples(self) -> str:
+        return "free_bits" if self.free_bits else "capacity" if self.capacity else ""
 
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
         terms, (mu, log_var, _) = self.bound_terms(x, rng, condition, self.n_samples)

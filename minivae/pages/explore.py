@@ -9,7 +9,10 @@ import numpy as np
 
 from minivae.autodiff import no_grad
 from minivae.backend import generator, standard_normal, to_numpy
+from minivae.checks import reject
 from minivae.datasets import Dataset
+from minivae.models.likelihoods import Bernoulli, Gaussian, GaussianFixed, GaussianShared
+from minivae.ops import ALL_OPS
 from minivae.pages.charts import grey, limits
 from minivae.pages.markup import Markup, asset, data_script, join, page
 from minivae.pictures.plots import latent
@@ -19,6 +22,7 @@ from minivae.runs.selection import code_of, spread
 EXAMPLES = 600  # of the test set, that the page carries at most
 DRAWS = 9  # noise vectors for the temperature: those of the seeds 0, 1, …
 PROOFS = 8  # latent vectors that are decoded here too, so that the page can compare
+PORTED = (Bernoulli, Gaussian, GaussianFixed, GaussianShared)  # the likelihoods that web/decoder.js knows
 
 
 def explorer(run: Run, model: Any, test: Dataset) -> str:
@@ -32,7 +36,7 @@ def record_of(run: Run, model: Any, test: Dataset) -> dict[str, Any]:
     """Return everything the page's script needs to know, JSON-able: arrays are the base64 text of their little-endian bytes."""
     shown = test.subset(spread(len(test), EXAMPLES))
     code, scale = code_of(model, shown.x, shown.y), limits(test.x)
-    conditional = model._condition_width() > 0
+    conditional = model.condition_width() > 0
     classes = model.classes_.tolist() if conditional else [] if shown.y is None else np.unique(shown.y).tolist()
     numbers = {label: number for number, label in enumerate(classes)}
     return {
@@ -63,6 +67,11 @@ def record_of(run: Run, model: Any, test: Dataset) -> dict[str, Any]:
 def decoder_of(model: Any) -> dict[str, Any]:
     """Return the decoder's layers in order, its activation, and what turns its outputs into E[x|z]."""
     layers = []
+    drawn = {"activation": model.decoder_.activation in ALL_OPS.values(), "likelihood": type(model.likelihood_) in PORTED}
+    for setting, known in drawn.items():  # the page computes them in JavaScript, which cannot know one of the user's own
+        if not known:
+            name = repr(getattr(model, setting))
+            reject("explore", f"a model whose {setting} is one of minivae's own", name, "use sample and traverse")
     for layer in model.decoder_.layers:
         weight = to_numpy(layer.weight.data)
         layers.append({"weight": floats(weight.T if layer.transpose else weight), "bias": floats(to_numpy(layer.bias.data))})
@@ -77,8 +86,8 @@ def noise(model: Any, seed: int) -> np.ndarray:
 def proof(model: Any) -> dict[str, str]:
     """Return decoder inputs drawn from the prior, a class in turn beside each, and what this package's decoder makes of them."""
     z = standard_normal(generator(np, model.seed, "evaluate"), (PROOFS, model.latent_dim), model.dtype)
-    y = np.resize(model.classes_, PROOFS) if model._condition_width() else None
-    condition = model._condition(y, PROOFS)
+    y = np.resize(model.classes_, PROOFS) if model.condition_width() else None
+    condition = model.encode_condition(y, PROOFS)
     inputs = z if condition is None else np.concatenate([z, condition], axis=1)
     with no_grad():
         return {"inputs": floats(inputs), "means": floats(to_numpy(model.decode(z, y)))}

@@ -49,7 +49,7 @@ class Objective:
 def objective_of(model: Any, test: Dataset) -> Objective:
     """Return the objective of a trained model on a few test examples."""
     twin = type(model)(**(model.get_params() | {"dtype": "float64", "device": "cpu"}))
-    vars(twin).update({name: getattr(model, name) for name in model._learned()})
+    vars(twin).update({name: getattr(model, name) for name in model.learned})
     twin._build(model.n_features_in_)
     twin.parameters_.load_state({name: to_numpy(array) for name, array in model.parameters_.state().items()}, np)
     return Objective(twin, test.subset(spread(len(test), EXAMPLES)))

@@ -11,7 +11,7 @@ from minivae.backend import generator, to_numpy
 from minivae.checks import check_int
 from minivae.datasets import Dataset
 from minivae.evaluation.disentanglement import higgins_score, mutual_information_gap
-from minivae.models.likelihoods import Gaussian, GaussianShared
+from minivae.models.likelihoods import Gaussian, GaussianFixed
 from minivae.models.vae import VAE
 from minivae.runs.selection import spread
 from minivae.training.batches import chunks
@@ -35,7 +35,7 @@ def score(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 100
     loss, elbo = summary.pop("loss"), summary.pop("elbo", None)
     part = test.subset(spread(len(test), n_examples))
     figures: dict[str, Any] = {"test_loss": loss, **summary, **code, "latent_dim": model.latent_dim, "n_test": len(test)}
-    figures["conditional"] = model._condition_width() > 0  # bounds and likelihoods are then of x given y
+    figures["conditional"] = model.condition_width() > 0  # bounds and likelihoods are then of x given y
     if elbo is not None:
         estimate = model.importance_estimate(part.values, n_samples, y=part.y)
         log_p, error, n = to_numpy(estimate.log_likelihood), to_numpy(estimate.standard_error), len(part)
@@ -94,7 +94,7 @@ def _disentanglement(model: Any, test: Dataset) -> dict[str, float]:
 def _decoder_spread(model: Any, test: Dataset) -> dict[str, Any]:
     """Return what a Gaussian p(x|z) means by its σ: the one it has, or the quantiles over features and examples."""
     likelihood = model.likelihood_
-    if isinstance(likelihood, GaussianShared):
+    if isinstance(likelihood, GaussianFixed):
         variance = math.exp(float(likelihood.log_var.data))
         weight = {"effective_beta": model.beta * variance} if isinstance(model, VAE) else {}  # (L.5)
         return {"variance": variance, "sigma": math.sqrt(variance), **weight}

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
 from minivae.autodiff import Tensor, backward, topological_order
 from minivae.backend import Array, to_numpy
 from minivae.checks import NonFiniteError, reject
-
-if TYPE_CHECKING:
-    from minivae.training.trainer import Trainer
+from minivae.training.trainable import Trainable
 
 Finding = tuple[str, Array, str]  # what it is, its numbers, and the mend
 CLEAN = "remove or impute the missing values, and scale large ones"
@@ -25,14 +23,32 @@ SLOWER = "scale the data, lower learning_rate, or set clip_norm"
 ELSEWHERE = "it changed between two steps of training: look at what the hooks do, and at the weights it began with"
 
 
+class Repeatable(Protocol):
+    """A training that can return to an earlier state and make its steps again, one at a time."""
+
+    model: Trainable
+    epoch: int
+    step: int
+    totals: dict[str, Any]
+    peers: Any
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Any]]: ...
+
+    def restore(self, arrays: dict[str, Any], numbers: dict[str, Any]) -> None: ...
+
+    def next_step(self) -> Iterator[tuple[str, Any]]: ...
+
+    def repeat_step(self) -> None: ...
+
+
 class Snapshot:
     """A copy of a trainer's state, to go back to."""
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Repeatable) -> None:
         self._copies: dict[str, Array] = {}
         self.take(trainer)
 
-    def take(self, trainer: Trainer) -> None:
+    def take(self, trainer: Repeatable) -> None:
         """Copy the state; into the old copy's memory where it fits, since this happens while training."""
         arrays, self._numbers = trainer.state()
         self._order = arrays.pop("order", None)  # nobody writes into it
@@ -42,18 +58,18 @@ class Snapshot:
             else:
                 self._copies[name] = array.copy()
 
-    def restore(self, trainer: Trainer) -> None:
+    def restore(self, trainer: Repeatable) -> None:
         """Put the trainer back to where it was."""
         trainer.restore(self._copies | ({} if self._order is None else {"order": self._order}), self._numbers)
 
 
-def is_finite(trainer: Trainer) -> bool:
+def is_finite(trainer: Repeatable) -> bool:
     """Return whether all terms of this epoch and all parameters are finite; a device is waited for once."""
     return math.isfinite(float(sum(trainer.totals.values()) + trainer.model.parameters_.values.sum()))
 
 
 @np.errstate(all="ignore")
-def diagnose(trainer: Trainer, good: Snapshot) -> NoReturn:
+def diagnose(trainer: Repeatable, good: Snapshot) -> NoReturn:
     """Raise ``NonFiniteError`` with the first tensor that is not finite, after going back to the step before."""
     failed, alone = trainer.step, trainer.peers is None or trainer.peers.leave()
     now = next(_parameters(trainer), None)
@@ -82,7 +98,7 @@ def statistics(array: Array) -> str:
     return f"shape {numbers.shape} with {' and '.join(parts)}, {rest}"
 
 
-def _of_next_step(trainer: Trainer, good: Snapshot) -> Iterator[Finding]:
+def _of_next_step(trainer: Repeatable, good: Snapshot) -> Iterator[Finding]:
     """Yield what is not finite in the step to come, in the order of the computation; the trainer ends where it began."""
     step = trainer.next_step()
     for what, (_, array) in zip(("the data batch x", "the condition y"), step):
@@ -114,7 +130,7 @@ def _tensors(loss: Tensor) -> Iterator[Finding]:
             yield f"the output of {tensor.node.op.name} {place} {parts[tensor]}", tensor.data, SLOWER
 
 
-def _parameters(trainer: Trainer, when: str = "", mend: str = ELSEWHERE) -> Iterator[Finding]:
+def _parameters(trainer: Repeatable, when: str = "", mend: str = ELSEWHERE) -> Iterator[Finding]:
     for name, parameter in trainer.model.parameters_.parameters.items():
         if not _all_finite(parameter.data):
             yield f"the parameter {name} {when}".rstrip(), parameter.data, mend

@@ -29,7 +29,7 @@ FREE = ("epochs", "device", "processes")  # settings that may change between two
 class Keeper:
     """Saves a training's state now and then, and takes it up again; use it as the hooks of ``fit``.
 
-        keeper = minivae.Keeper("vae.checkpoint")
+        keeper = mv.Keeper("vae.checkpoint")
         vae.fit(x, on_start=keeper.on_start, on_step=keeper.on_step, on_epoch=keeper.on_epoch)
 
     If the file is there when training starts, training goes on from it: bit for bit as it would have gone on then, on the same kind
@@ -57,6 +57,7 @@ class Keeper:
         self._saved_at = time.monotonic()
 
     def on_start(self, trainer: Trainer) -> None:
+        """Restore the state from the file, if there is one; to be called before the first step."""
         if self.path.exists():
             arrays, record = checkpoint.load(self.path)
             self._check(record, trainer)
@@ -69,6 +70,7 @@ class Keeper:
         self._saved_at = time.monotonic()
 
     def on_step(self, trainer: Trainer) -> None:
+        """Save the state if it is time to, and end the training if a signal has come; to be called after every step."""
         signum = self.latch.signum
         if signum or (self.seconds and time.monotonic() - self._saved_at >= self.seconds):
             self.save(trainer)
@@ -76,6 +78,7 @@ class Keeper:
             raise Interruption(signum)
 
     def on_epoch(self, trainer: Trainer) -> None:
+        """Save the state if it is time to, and at the end of training; to be called after every epoch."""
         if trainer.is_over(trainer.model.epochs) or (self.epochs and trainer.epoch % self.epochs == 0):
             self.save(trainer)
 

@@ -14,11 +14,6 @@ import numpy as np
 from minivae.backend import Array
 from minivae.checks import reject
 
-# Settings whose term of the loss is of a whole batch: the mean of the shares' terms would be another objective.
-# The value is one with which there is no such term, or None where there is none.
-OF_THE_BATCH = {"free_bits": 0.0, "capacity": 0.0, "penalty": "l1", "classification_weight": 0.0}
-OF_THE_BATCH |= {"estimator": None, "mmd_weight": 0.0, "off_diagonal": 0.0, "diagonal": 0.0}
-
 
 class Peers:
     """The processes of one training.
@@ -59,14 +54,9 @@ def check_is_a_mean_over_examples(argument: str, model: Any) -> None:
     """Refuse a device that is not the CPU, and a loss that shares of a batch cannot be averaged to."""
     if model.xp_ is not np:
         reject(argument, "device cpu", "cuda", "leave one of the two out")
-    for name, harmless in OF_THE_BATCH.items():
-        value = getattr(model, name, harmless)
-        if value != harmless:
-            if harmless is None:
-                expected, got = "a loss that is a mean over examples", f"one with an {name}, {value!r}, of the whole batch"
-            else:
-                expected, got = f"a loss that is a mean over examples, {name} = {harmless!r}", repr(value)
-            reject(argument, expected, got, "train with one process")
+    if setting := model.couples_examples():  # the mean of the shares' losses would be another objective
+        got = f"{setting} = {getattr(model, setting, True)!r}, which looks at a whole batch"
+        reject(argument, "a loss that is a mean over examples", got, "train with one process")
 
 
 class Share:

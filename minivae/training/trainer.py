@@ -11,19 +11,20 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minivae.autodiff import Tensor, backward
 from minivae.backend import Array, generator, generator_state, restore_generator, to_device
+from minivae.checks import reject
 from minivae.kernels.adam import FusedAdam
 from minivae.kernels.counter_noise import noise_source
 from minivae.kernels.graph import Replay
-from minivae.nn import ParameterVector
 from minivae.optim import clip_by_norm, make_optimizer
 from minivae.training.batches import Rows
 from minivae.training.diagnosis import Snapshot, diagnose, is_finite
+from minivae.training.trainable import Trainable
 
 if TYPE_CHECKING:
     from minivae.training.peers import Peers
@@ -31,36 +32,6 @@ if TYPE_CHECKING:
 CHECK_EVERY = 50  # steps between looks at the loss: on a GPU, each look is a wait
 
 Hook = Callable[["Trainer"], None]
-
-
-class Trainable(Protocol):
-    """All that a trainer knows of a model: its settings, its parameters, and a loss in terms, each (n,) in nats per example."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    optimizer: str
-    clip_norm: float | None
-    patience: int | None
-    noise: str
-    dtype: str
-    seed: int
-    processes: int
-    latent_dim: int
-    xp_: Any
-    parameters_: ParameterVector
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]: ...
-
-    def record(self) -> dict[str, Any]: ...
-
-    def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]: ...
-
-    def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor: ...
-
-    def summarize(self, terms: dict[str, float]) -> dict[str, float]: ...
-
-    def evaluate(self, rows: Rows) -> tuple[dict[str, float], dict[str, Any]]: ...
 
 
 class Trainer:
@@ -228,6 +199,10 @@ class Trainer:
 
     def _objective(self, x: Any, noise: Any, condition: Any) -> tuple[dict[str, Tensor], Tensor]:
         terms = self.model.terms(x, noise, condition)
+        for name, term in terms.items():
+            if term.shape not in ((len(x),), ()):  # a forgotten sum over features would pass for a mean over them
+                expected = f"shape ({len(x)},), one value per example, or ()"
+                reject(f"{type(self.model).__name__}.terms: {name}", expected, f"shape {term.shape}", "sum over the other axes")
         return terms, self.model.loss(terms, self.step / self.steps_per_epoch)
 
     def _update(self, x: Any, noise: Any, condition: Any) -> Array:

@@ -124,7 +124,7 @@ MODELS = {
 
 def trainer_of(model, settings) -> Trainer:
     made = model(**SMALL | settings)
-    made._check_settings()
+    made.check_settings()
     rows = made._rows(PIXELS)
     made._build(rows.n_features)
     return Trainer(made, rows)

@@ -182,7 +182,7 @@ def test_history_holds_plain_numbers(kind):
 @pytest.mark.parametrize("base", [Model, Classifier], ids=lambda base: base.__name__)
 def test_a_new_kind_of_model_is_told_what_it_has_not_said(base):
     """A method that returned None would fail somewhere else, in words about something else."""
-    unsaid = [("_code_width",), ("posterior", X), ("terms", X, None), ("loss", {})]
+    unsaid = [("code_width",), ("posterior", X), ("terms", X, None), ("loss", {})]
     unsaid += [("class_log_probabilities", X)] if base is Classifier else []
     for name, *arguments in unsaid:
         with pytest.raises(NotImplementedError):

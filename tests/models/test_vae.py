@@ -58,7 +58,7 @@ def test_several_samples_are_averaged_before_the_loss(kind):
     y = np.arange(53) % 4
     one, five = (kind(**SMALL, dtype="float64", epochs=1, batch_size=53, n_samples=s).fit(X, y) for s in (1, 5))
     five.parameters_.values[...] = one.parameters_.values
-    draws, condition = noise(5, 53, K), one._condition(y, 53)
+    draws, condition = noise(5, 53, K), one.encode_condition(y, 53)
     x = X.astype(np.float64)
     terms = five.terms(x, Noise(draws), condition)
     apart = [one.terms(x, Noise(draw), condition) for draw in draws]

@@ -64,7 +64,7 @@ class Scored:
     def _rows(self, values, y, n_features):
         return values
 
-    def _condition_width(self) -> int:
+    def condition_width(self) -> int:
         return 0
 
     def evaluate(self, rows):

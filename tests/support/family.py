@@ -27,7 +27,7 @@ def blank(kind: type[Model], y: Any = None, x: np.ndarray = X, **settings: Any) 
 
 def objective(model: Any, x: np.ndarray = X, y: Any = None, seed: int = 2, **loss: Any) -> Callable[..., Tensor]:
     """Return the loss on a batch as a function without arguments, which draws the same noise every time."""
-    condition = model._condition(y, len(x))
+    condition = model.encode_condition(y, len(x))
     return lambda *_: model.loss(model.terms(x, np.random.default_rng(seed), condition), **loss)
 
 

@@ -129,7 +129,7 @@ def test_signal_ends_all_after_the_same_step(start, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "value", "complaint"),
     [
-        ("--free-bits", 0.1, "expected a loss that is a mean over examples, free_bits = 0.0, got 0.1"),
+        ("--free-bits", 0.1, "expected a loss that is a mean over examples, got free_bits = 0.1, which looks at a whole batch"),
         ("--processes", 2, "expected processes = 1, got 2; leave the number to mpiexec -n"),
     ],
 )

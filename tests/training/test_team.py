@@ -244,7 +244,7 @@ def test_threads_of_matrix_products_are_given_back():
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"free_bits": 0.1}, InputError, "processes: expected a loss that is a mean over examples, free_bits = 0.0, got 0.1"),
+        ({"free_bits": 0.1}, InputError, "processes: expected a loss that is a mean over examples, got free_bits = 0.1"),
         ({"processes": 0}, InputError, "processes: expected"),
         ({"processes": 1.5}, InputError, "processes: expected"),
     ],

@@ -1,0 +1,43 @@
+"""What a trainer knows of a model, so that training needs to import none."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+from minivae.autodiff import Tensor
+from minivae.backend import Array
+from minivae.nn import ParameterVector
+from minivae.training.batches import Rows
+
+
+class Trainable(Protocol):
+    """All that a trainer knows of a model: its settings, its parameters, and a loss in terms, each (n,) in nats per example."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str
+    clip_norm: float | None
+    patience: int | None
+    noise: str
+    dtype: str
+    seed: int
+    processes: int
+    latent_dim: int
+    xp_: Any
+    parameters_: ParameterVector
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+
+    def record(self) -> dict[str, Any]: ...
+
+    def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]: ...
+
+    def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor: ...
+
+    def summarize(self, terms: dict[str, float]) -> dict[str, float]: ...
+
+    def evaluate(self, rows: Rows) -> tuple[dict[str, float], dict[str, Any]]: ...
+
+    def couples_examples(self) -> str: ...
