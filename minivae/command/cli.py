@@ -28,7 +28,7 @@ from minivae.pages.explore import explorer
 from minivae.pages.report import report as report_page
 from minivae.proof import verify
 from minivae.runs.scores import entropy_floor
-from minivae.runs.tables import GRADCHECK_HEADER, gradcheck_rows, size_of
+from minivae.runs.tables import GRADCHECK_HEADER, SUMMARY_HEADER, gradcheck_rows, gradcheck_summary, power_of, size_of
 from minivae.training.interruption import Interruption, interruptible
 
 
@@ -106,12 +106,16 @@ def gradcheck(args: argparse.Namespace, terminal: Terminal) -> int:
     if not args.op:
         rows += verify.check_models(args.seed)
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in verify.VERDICTS}
-    title = "Gradients: float64 against finite differences, the rest against float64"
-    terminal.table(title, gradcheck_rows(rows), GRADCHECK_HEADER)
+    title = "Gradients: float64 against finite differences, the rest against it"
+    if args.all:
+        terminal.table(title, gradcheck_rows(rows), GRADCHECK_HEADER)
+    else:
+        terminal.table(f"{title}; the worst of each (--all: all)", gradcheck_summary(rows), SUMMARY_HEADER)
     for row in rows:
         if row.verdict != "pass":
             terminal.line(f"{row.verdict}: {row.name}, {row.argument}, {row.dtype} on {row.device}: {row.detail}")
-    terminal.line(f"\n{len(rows)} gradients: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
+    verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+    terminal.line(f"\n{len(rows)} gradients: {verdicts}; {power_of(rows)}")
     terminal.result({"gradients": len(rows), **counts, "rows": [dataclasses.asdict(row) for row in rows]})
     return int(counts["pass"] < len(rows))
 

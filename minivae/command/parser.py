@@ -130,6 +130,7 @@ def build_parser() -> Parser:
 
     new = command("gradcheck", "check every backward pass against finite differences; exit code 1 if one fails")
     new.add_argument("--op", nargs="+", default=(), metavar="OP", help="only these operations (default: all, and whole models)")
+    new.add_argument("--all", action="store_true", help="a line for every gradient instead of one for every function")
     new.add_argument("--device", default="cpu", metavar="NAME", help="cuda adds the rows of the device (default: cpu)")
     new.add_argument("--seed", type=whole, default=0, metavar="N", help="of inputs and directions (default: 0)")
 

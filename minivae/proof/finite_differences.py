@@ -22,6 +22,7 @@ class Probe:
     numeric: float
     analytic: float
     uncertainty: float  # how far ``numeric`` may be from the truth
+    share: float  # what an entry of middling size contributes to ``analytic``
 
     @property
     def difference(self) -> float:
@@ -63,8 +64,10 @@ class Functional:
         direction.flat[entries] = away_from_zero(self.rng, entries.shape) if len(entries) > 1 else 1.0
         direction /= np.linalg.norm(direction)
         index = tuple(map(int, np.unravel_index(entries[0], leaf.shape))) if len(entries) == 1 else None
-        analytic = float((self.gradients[argument] * direction).sum())
-        best = Probe(index, math.nan, analytic, math.inf)
+        gradient = self.gradients[argument]
+        analytic = float((gradient * direction).sum())
+        share = middling(gradient) * middling(direction)
+        best = Probe(index, math.nan, analytic, math.inf, share)
         origin = leaf.data.copy()
 
         def value(t: float) -> float:
@@ -76,7 +79,7 @@ class Functional:
                 numeric, uncertainty = central_difference(value, h)
                 uncertainty += 3 * self.rounding / h  # 3 is the sum of the weights below, at the step h/2
                 if uncertainty < best.uncertainty:
-                    best = Probe(index, numeric, analytic, uncertainty)
+                    best = Probe(index, numeric, analytic, uncertainty, share)
                 if best.uncertainty < 0.01 * self.tolerance * abs(best.numeric):
                     break
         finally:
@@ -106,6 +109,12 @@ def central_difference(f: Callable[[float], float], h: float) -> tuple[float, fl
     fine = (8 * (half[0] - half[1]) - (one[0] - one[1])) / (6 * h)
     jump = 4 * (half[0] - 2 * f0 + half[1]) / h - (one[0] - 2 * f0 + one[1]) / h
     return fine, abs(fine - coarse) + abs(jump)
+
+
+def middling(array: np.ndarray) -> float:
+    """Return the median size of the entries that are not zero, or 0 where all are."""
+    sizes = np.abs(array[array != 0])
+    return float(np.median(sizes)) if sizes.size else 0.0
 
 
 def away_from_zero(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -37,6 +37,15 @@ class ArgumentReport:
         return max(probe.difference for probe in self.probes) / self.scale if self.scale else math.inf
 
     @property
+    def caught(self) -> float:
+        """The power of this check: the smallest relative error, in one entry of middling size, that it would have called wrong.
+
+        An error e there moves a slope by e times that entry's share in it, and has to lead out of what is allowed.
+        """
+        allowed = self.tolerance * self.scale
+        return min((allowed + p.uncertainty + p.difference) / p.share if p.share else math.inf for p in self.probes)
+
+    @property
     def verdict(self) -> str:
         """Tell "wrong" (beyond all doubt) from "blind" (too much doubt to tell) and from "pass"."""
         allowed = self.tolerance * self.scale
@@ -63,6 +72,21 @@ class GradcheckReport:
     @property
     def relative_error(self) -> float:
         return max(report.relative_error for report in self.arguments)
+
+    @property
+    def caught(self) -> float:
+        """The smallest relative error in one entry that would have been seen in every argument."""
+        return max(report.caught for report in self.arguments)
+
+    def __str__(self) -> str:
+        """Say in one line what was proved, and with what power."""
+        failed = [f"{report.argument} is {report.verdict}" for report in self.arguments if report.verdict != "pass"]
+        if failed:
+            return f"{self.name}: the gradient with respect to {', to '.join(failed)}"
+        return (
+            f"{self.name}: gradients of {len(self.arguments)} arguments agree with finite differences to {self.relative_error:.1e} "
+            f"of the largest slope ({self.arguments[0].tolerance:g} allowed); an error of {self.caught:.1e} in one entry would show"
+        )
 
     def raise_unless_passed(self) -> None:
         """Raise for the first argument that did not pass."""

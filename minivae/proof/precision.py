@@ -23,6 +23,7 @@ class PrecisionReport:
     argument: str
     relative_error: float  # largest error over largest entry
     units: float  # the error of the worst entry over what rounding of inputs and cotangent does to that entry
+    caught: float  # the smallest relative error, in one entry of middling size, that would have been more than ``UNITS``
 
 
 def compare_precision(
@@ -66,5 +67,7 @@ def compare_precision(
         spread = np.mean([(other - y) ** 2 for other in others], axis=0)
         unit = np.sqrt((epsilon * y) ** 2 + spread) + np.finfo(dtype).smallest_subnormal
         error = np.abs(actual - y)
-        reports.append(PrecisionReport(argument, float(error.max() / np.abs(y).max()), float((error / unit).max())))
+        seen = (UNITS * unit + error)[y != 0] / np.abs(y[y != 0])
+        caught = float(np.median(seen)) if seen.size else np.inf
+        reports.append(PrecisionReport(argument, float(error.max() / np.abs(y).max()), float((error / unit).max()), caught))
     return tuple(reports)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from minivae.study.explain import Explanation
 
 TERMS = {"kl": "KL", "elbo": "ELBO"}  # words that are written in another way than the names of their figures
-VERDICT_STYLES = {"pass": "green", "blind": "bold yellow", "wrong": "bold red"}
+VERDICT_STYLES = {"wrong": "bold red", "blind": "bold yellow", "pass": "green"}  # from worst to best
 
 
 # The figures of ``scores.score`` that a table shows, in order: label, figure and remark, each of which may use any of them.
@@ -73,7 +73,8 @@ def size_of(data: Dataset) -> str:
     return " × ".join(map(str, data.image_shape)) + " pixels"
 
 
-GRADCHECK_HEADER = ("function", "argument", "dtype", "device", "error", "verdict")
+GRADCHECK_HEADER = ("function", "argument", "dtype", "device", "error", "would show", "verdict")
+SUMMARY_HEADER = ("function", "gradients", "float64 error", "would show", "float32 error", "would show", "verdict")
 
 
 def gradcheck_rows(rows: Iterable[Row]) -> Iterator[tuple[str, ...]]:
@@ -82,7 +83,30 @@ def gradcheck_rows(rows: Iterable[Row]) -> Iterator[tuple[str, ...]]:
     for row in rows:
         name = "" if row.name == previous else row.name
         previous = row.name
-        yield name, row.argument, row.dtype, row.device, f"{row.relative_error:.1e}", row.verdict
+        yield name, row.argument, row.dtype, row.device, f"{row.relative_error:.1e}", f"{row.caught:.0e}", row.verdict
+
+
+def gradcheck_summary(rows: Iterable[Row]) -> Iterator[tuple[str, ...]]:
+    """Return a line for each op, and for each model under all likelihoods: the worst of its gradients."""
+    functions: dict[str, list[Row]] = {}
+    for row in rows:
+        functions.setdefault(row.name.partition(",")[0], []).append(row)
+    for name, group in functions.items():
+        figures = []
+        for dtype in ("float64", "float32"):
+            part = [row for row in group if row.dtype == dtype]
+            for figure in ("relative_error", "caught"):
+                figures.append(f"{max(getattr(row, figure) for row in part):.0e}" if part else "")
+        verdicts = {row.verdict for row in group}
+        yield name, str(len(group)), *figures, next(verdict for verdict in VERDICT_STYLES if verdict in verdicts)
+
+
+def power_of(rows: Iterable[Row]) -> str:
+    """Return in words how small an error would have shown in any of the gradients that were checked."""
+    worst: dict[str, float] = {}
+    for row in rows:
+        worst[row.dtype] = max(worst.get(row.dtype, 0.0), row.caught)
+    return "in each, one entry that is off by " + " or ".join(f"{e:.0e} in {dtype}" for dtype, e in worst.items()) + " would show"
 
 
 EXPLAIN_HEADER = ("argument", "index", "value", "backward", "finite difference")

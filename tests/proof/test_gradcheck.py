@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-from minivae.autodiff import Tensor
+from minivae.autodiff import Tensor, backward
 from minivae.checks import BlindCheckError, GradcheckError, InputError, MinivaeError, WrongGradientError
 from minivae.nn import Parameter
 from minivae.op import Op
@@ -248,3 +248,41 @@ def test_a_report_cannot_be_changed_after_the_fact() -> None:
     for record in (report, report.arguments[0], report.arguments[0].probes[0]):
         with pytest.raises(FrozenInstanceError):
             record.seed = record.tolerance = record.numeric = 0.0
+
+
+@every_argument
+def test_its_power_is_what_it_says(example: Example, argument: str) -> None:
+    """An error three times as large as the one that would show is planted in the entry of middling size, and does; one of a tenth
+    of it does not, so the figure is no boast in the other direction either."""
+    position, inputs = list(example.arguments).index(argument), example.draw()
+    report = gradcheck(example, inputs).arguments[position]
+    gradient = np.array(grad_of(example, inputs, position))
+    sizes = np.abs(gradient)
+    entry = int(np.argsort(sizes, axis=None)[(sizes.size + np.count_nonzero(sizes == 0)) // 2])
+    verdicts = []
+    for error in (3 * report.caught, 0.1 * report.caught):
+
+        def spoil(gradient: np.ndarray, error: float = error) -> np.ndarray:
+            gradient.flat[entry] *= 1 + error
+            return gradient
+
+        wrong = replace(example, op=spoiled(example.op, position, spoil))
+        verdicts.append(gradcheck(wrong, inputs, raise_exception=False).arguments[position].verdict)
+    assert verdicts == ["wrong", "pass"]
+    assert report.caught < 1e-4
+
+
+def grad_of(example: Example, inputs: dict[str, np.ndarray], position: int) -> np.ndarray:
+    """Return the gradient under the cotangent that ``gradcheck`` draws."""
+    leaves = [Tensor(array, requires_grad=True) for array in inputs.values()]
+    output = example(*leaves)
+    backward(output, away_from_zero(np.random.default_rng(0), output.shape))
+    return leaves[position].grad
+
+
+def test_a_report_says_in_one_line_what_it_proved() -> None:
+    report = gradcheck(dense, {"x": X, "weight": X.T.copy(), "bias": np.ones(5)})
+    words = f"dense: gradients of 3 arguments agree with finite differences to {report.relative_error:.1e} of the largest slope"
+    assert str(report) == f"{words} (1e-07 allowed); an error of {report.caught:.1e} in one entry would show"
+    wrong = gradcheck(spoiled(dense, 1, lambda g: 2 * g), {"x": X, "weight": X.T.copy(), "b": np.ones(5)}, raise_exception=False)
+    assert str(wrong) == "dense: the gradient with respect to weight is wrong"
