@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from minivae.backend import Array, array_module
+from minivae.backend import Array, array_module, as_array
 from minivae.checks import InputError, WrongGradientError, reject
 from minivae.kernels import fused
 from minivae.op import Op
@@ -45,6 +45,8 @@ class Tensor:
     def __init__(self, data: Any, requires_grad: bool = False, name: str = "") -> None:
         if not hasattr(data, "dtype"):
             data = np.asarray(data, dtype=np.float64)
+        elif type(data) not in (np.ndarray, np.float32, np.float64):
+            data = as_array(data, "Tensor")
         if data.dtype.kind != "f":
             reject("Tensor", "a floating dtype", f"dtype {data.dtype}", "convert the data with .astype('float32')")
         self.data: Array = data
@@ -111,9 +113,12 @@ def no_grad() -> Iterator[None]:
 def apply(op: Op, *inputs: Any, **options: Any) -> Tensor:
     """Run ``op`` on tensors, arrays or numbers and return the result as a tensor that can be differentiated.
 
+    The dtype is that of the floating arrays among them: numbers have none of their own, NumPy's no more than Python's, and whole
+    numbers become floats before anything is computed with them.
+
     Raises ``InputError`` when shapes do not fit together and ``DeviceError`` when NumPy and CuPy arrays are mixed.
     """
-    arrays = [tensor.data if isinstance(tensor, Tensor) else tensor for tensor in inputs]
+    arrays = [tensor.data if isinstance(tensor, Tensor) else _constant(tensor, inputs) for tensor in inputs]
     xp = array_module(*arrays)
     op = op if xp is np else fused(op, xp, arrays, options)
     try:
@@ -135,6 +140,23 @@ def apply(op: Op, *inputs: Any, **options: Any) -> Tensor:
             result.requires_grad = True
             result.node = Node(op, xp, saved, parents)
     return result
+
+
+def _constant(value: Any, inputs: tuple[Any, ...]) -> Any:
+    """Return an argument that is no tensor as a Python number, or as an array of floats."""
+    if value is None or type(value) in (float, int):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    array = as_array(value)
+    if array.dtype.kind == "f":
+        return array
+    if array.dtype.kind not in "biu":
+        reject("an op's argument", "real numbers", f"dtype {array.dtype}", "convert it to float32")
+    # An 8-bit difference wraps around at 256, and NumPy's exp of 8 bits is a float16.
+    dtypes = [other.dtype for other in inputs if hasattr(other, "dtype") and not isinstance(other, np.generic)]
+    floats = [dtype for dtype in dtypes if dtype.kind == "f"]
+    return array.astype(np.result_type(*floats) if floats else np.float64)
 
 
 Op.__call__ = apply
@@ -191,8 +213,9 @@ def backward(output: Tensor, cotangent: Array | None = None, leaves: Iterable[Te
 
 
 def _keep(leaf: Tensor, g: Array) -> None:
+    """Leave ``g`` in a leaf: in memory of its own, since g may be the caller's cotangent, or another leaf's gradient too."""
     if leaf.buffer is None:
-        leaf.grad = g
+        leaf.grad = array_module(leaf.data).array(g, dtype=leaf.data.dtype)
         return
     if g is not leaf.buffer:
         leaf.buffer[...] = g

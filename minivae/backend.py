@@ -83,7 +83,7 @@ def array_module(*arrays: Any) -> ModuleType:
     types = {type(array) for array in arrays}
     if types <= _HOST_TYPES:  # the everyday case, decided by one set comparison: this runs at every op
         return np
-    device = {kind.__module__.partition(".")[0] for kind in types - _HOST_TYPES if hasattr(kind, "dtype")} - {"numpy"}
+    device = {package_of(kind) for kind in types if is_of_device(kind)}
     if not device:
         return np
     if np.ndarray in types:
@@ -92,6 +92,38 @@ def array_module(*arrays: Any) -> ModuleType:
 
 
 _HOST_TYPES = {np.ndarray, np.float32, np.float64, float, int, type(None)}
+
+
+def package_of(kind: type) -> str:
+    """Return the name of the package that a type comes from."""
+    return kind.__module__.partition(".")[0]
+
+
+def is_of_device(kind: type) -> bool:
+    """Return whether arrays of this type are CuPy's; all others are the host's."""
+    return "cupy" in package_of(kind)
+
+
+def as_array(value: Any, argument: str = "array") -> Array:
+    """Return whatever holds numbers as a plain array, without a copy where it can be a view.
+
+    A list, a data frame, a series, a sparse matrix, a dataset in a file, a subclass of NumPy's array: from here on all of them are
+    what NumPy makes of them.  An array of a device stays where it is.
+
+    Raises ``InputError`` for what is no array at all, and for one with masked entries, since what is behind a mask is no number.
+    """
+    if type(value) is np.ndarray or is_of_device(type(value)):
+        return value
+    if hasattr(value, "toarray"):  # a sparse matrix
+        value = value.toarray()
+    if isinstance(value, np.ma.MaskedArray) and (masked := np.ma.count_masked(value)):
+        mend = "fill them with x.filled(value), or leave their rows out"
+        reject(argument, "an array without masked entries", f"{masked} of {value.size}", mend)
+    try:
+        array = np.asarray(value)
+        return array.astype(np.float64) if array.dtype == object else array
+    except (TypeError, ValueError):  # rows of different lengths, or things that are no numbers
+        reject(argument, "an array of real numbers", type(value).__name__, "pass a NumPy or CuPy array")
 
 
 def to_device(xp: ModuleType, array: Any, dtype: Any = None) -> Array:
@@ -103,7 +135,7 @@ def to_device(xp: ModuleType, array: Any, dtype: Any = None) -> Array:
 
 def to_numpy(array: Any) -> np.ndarray:
     """Return ``array`` in host memory."""
-    return np.asarray(array.get() if hasattr(array, "get") and hasattr(array, "dtype") else array)
+    return array.get() if is_of_device(type(array)) else as_array(array)
 
 
 STREAMS = ("init", "order", "noise", "binarize", "evaluate", "sample", "certificate")

@@ -35,7 +35,7 @@ class SGD:
             v = self.velocity[block]
             v *= self.momentum
             v += gradients[block]
-            values[block] -= self.learning_rate * v
+            values[block] -= float(self.learning_rate) * v  # a hook may have set NumPy's, at whose width it would be computed
 
     def state(self) -> dict[str, Array]:
         """Return the arrays that a later run needs to go on as this one would."""
@@ -78,7 +78,7 @@ class Adam:
         self.steps += 1
         xp, beta1, beta2 = self._xp, self.beta1, self.beta2
         to_unbiased_root = math.sqrt((1 - beta2) / (1 - beta2**self.steps))  # √v̂ = √V · this
-        rate = self.learning_rate * (1 - beta1) / (1 - beta1**self.steps) / to_unbiased_root
+        rate = float(self.learning_rate) * (1 - beta1) / (1 - beta1**self.steps) / to_unbiased_root
         eps = self.eps / to_unbiased_root
         flush = self.steps % FLUSH_EVERY == 0
         for block in _blocks(part, values.size):
@@ -120,8 +120,8 @@ def clip_by_norm(xp: ModuleType, gradients: Array, max_norm: float) -> None:
 
     The factor stays on the device: nothing waits for the norm to reach the host.
     """
-    norm = xp.sqrt(xp.vdot(gradients, gradients))
-    gradients *= max_norm / xp.maximum(norm, max_norm)
+    norm = xp.sqrt(xp.square(gradients.astype("float64")).sum())  # 1e20² is no float32
+    gradients *= (max_norm / xp.maximum(norm, max_norm)).astype(gradients.dtype)
 
 
 def _blocks(part: slice, size: int) -> list[slice]:

@@ -290,3 +290,37 @@ def test_ops_with_one_constant_argument_keep_the_other_gradient() -> None:
     assert out.node.inputs[0].node.inputs[0] is None  # the constant is not remembered as a parent
     sum_(out).backward()
     np.testing.assert_array_equal(x.grad, np.ones((5, 1)) * 2 * (x.data.sum(axis=0) > 0))
+
+
+def test_gradients_have_memory_of_their_own() -> None:
+    """Whoever scales one gradient changes no other, and not the cotangent: also where an op passes g on as it is."""
+    for op in (add, concat):
+        a, b = leaf(5), leaf(5)
+        out = op(a, b)
+        c = np.ones(out.shape)
+        backward(out, c)
+        a.grad *= 0.1
+        np.testing.assert_array_equal(b.grad, 1)
+        np.testing.assert_array_equal(c, 1)
+    for out, a in ((sum_(x), x) for x in (leaf(5, 7), leaf())):
+        out.backward()
+        a.grad[...] = 3.0
+        np.testing.assert_array_equal(a.grad, np.full(a.shape, 3.0))
+    x, c = leaf(5), np.ones(5)
+    backward(x, c)  # a leaf is its own output
+    x.grad *= 2
+    np.testing.assert_array_equal(c, 1)
+
+
+def test_a_gradient_has_the_dtype_of_its_tensor() -> None:
+    x = Tensor(np.ones(5, np.float32), requires_grad=True)
+    (x * np.ones(5)).backward(np.ones(5))
+    assert x.grad.dtype == np.float32
+
+
+def test_what_is_behind_a_mask_is_no_number() -> None:
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    for call in (lambda: Tensor(masked), lambda: exp(masked)):
+        with pytest.raises(InputError, match="without masked entries, got 1 of 2"):
+            call()
+    assert type(exp(np.ma.array([1.0, 2.0])).data) is np.ndarray

@@ -237,3 +237,26 @@ def test_only_adam_in_float32_has_a_kernel(monkeypatch):
     assert isinstance(make_optimizer("adam", 3, np, np.dtype("float64"), 0.1), Adam)
     monkeypatch.setattr(optim, "usable", lambda xp: False)
     assert isinstance(make_optimizer("adam", 3, np, np.dtype("float32"), 0.1), Adam)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e19, 1e25, 1e38])
+def test_clipping_of_gradients_whose_squares_are_no_float32(size: float) -> None:
+    gradients = np.array([3, -4, 0, 12], "float32") * np.float32(size / 13)
+    expected = np.array([3, -4, 0, 12]) / 13 * min(1, size)
+    clip_by_norm(np, gradients, 1.0)
+    assert gradients.dtype == np.float32
+    np.testing.assert_allclose(gradients, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_a_learning_rate_that_is_a_numpy_number_gives_the_same_steps(name: str) -> None:
+    rng = np.random.default_rng(0)
+    start, gradients = rng.standard_normal((2, 50)).astype("float32")
+    steps = []
+    for kind in (float, np.float64):
+        values, optimizer = start.copy(), make_optimizer(name, 50, np, "float32", 0.1)
+        optimizer.learning_rate = kind(0.037)
+        for _ in range(3):
+            optimizer.step(values, gradients)
+        steps.append(values)
+    np.testing.assert_array_equal(*steps)

@@ -55,7 +55,7 @@ def mutual_information(codes: Any, factors: Any, n_bins: int = 20) -> np.ndarray
 
 def entropy(factors: Any) -> np.ndarray:
     """Return H(v_m) = −Σ_v p(v) log p(v) of each factor's classes as they occur, (f,) in nats."""
-    return np.array([_mutual_information(v, v) for v in np.asarray(factors).T])  # I(v; v) = H(v)
+    return np.array([_mutual_information(v, v) for v in _numbered(to_numpy(factors)).T])  # I(v; v) = H(v)
 
 
 def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
@@ -107,4 +107,9 @@ def _checked(codes: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
         reject("factors", "classes 0, 1, 2, … as whole numbers", f"dtype {factors.dtype}, least {factors.min()}")
     if len(factors) != len(codes):
         reject("factors", f"{len(codes)} rows, one for each code", len(factors))
-    return codes.astype(np.float64), factors
+    return codes.astype(np.float64), _numbered(factors)
+
+
+def _numbered(factors: np.ndarray) -> np.ndarray:
+    """Return the classes of each factor by number, 0 to how many occur − 1: what they are called takes no memory."""
+    return np.stack([np.unique(v, return_inverse=True)[1].reshape(-1) for v in factors.T], axis=1)

@@ -113,6 +113,7 @@ class Model(Settings):
         before = vars(self).copy()
         try:
             self.check_settings()
+            self._use_python_numbers()
             self.learn_condition(y)
             train = self._rows(x, y)
             test = None if x_test is None else self._rows(x_test, y_test, "x_test", train.n_features)

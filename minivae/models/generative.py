@@ -83,7 +83,7 @@ class Generative(Model):
 
         ``temperature`` τ says how far from the input to stray: 0 decodes the posterior mean, 1 a posterior sample.
         """
-        check_real("temperature", temperature, 0)
+        temperature = check_real("temperature", temperature, 0)
         mean, log_var = self.encode(x, y)
         if temperature == 0:
             return self.decode(mean, y)

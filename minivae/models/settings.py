@@ -10,6 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+
 from minivae.backend import DEVICES
 from minivae.checks import check_choice, check_int, check_real, reject
 from minivae.kernels.counter_noise import NOISES
@@ -93,6 +95,15 @@ class Settings:
         check_choice("device", self.device, DEVICES)
         check_choice("dtype", self.dtype, ("float32", "float64"))
         check_int("processes", self.processes, 1, MOST_PROCESSES)
+
+    def _use_python_numbers(self) -> None:
+        """Turn settings that are NumPy numbers, as those of a grid are, into Python's: a float64 would widen what it meets."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):
+                setattr(self, field.name, value.item())
+            elif isinstance(value, (tuple, list)) and any(isinstance(number, np.generic) for number in value):
+                setattr(self, field.name, type(value)(np.asarray(value).tolist()))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the settings by name."""

@@ -50,7 +50,7 @@ def leaky_relu_forward(xp, x, slope=0.01):
     Errors: InputError unless slope is a number in [0, 1].
     Source: Maas, Hannun & Ng 2013.
     """
-    check_real("leaky_relu: slope", slope, 0, 1)
+    slope = check_real("leaky_relu: slope", slope, 0, 1)
     return xp.maximum(x, slope * x), (x, slope)
 
 
@@ -71,7 +71,7 @@ def elu_forward(xp, x, alpha=1.0):
     Errors: InputError unless alpha is a positive number.
     Source: Clevert, Unterthiner & Hochreiter 2016.
     """
-    check_real("elu: alpha", alpha, 0, open_low=True)
+    alpha = check_real("elu: alpha", alpha, 0, open_low=True)
     return xp.maximum(x, 0) + alpha * xp.expm1(xp.minimum(x, 0)), (x, alpha)
 
 

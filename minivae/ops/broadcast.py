@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from minivae.backend import Array
+
+FEW = 256  # numbers, after which a float32 sum has lost two digits at worst
 
 
 def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
@@ -19,9 +23,34 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
         return g
     added = g.ndim - len(shape)
     if added:
-        g = g.sum(axis=tuple(range(added)))
+        g = add_up(g, tuple(range(added)))
     stretched = tuple(axis for axis, length in enumerate(shape) if length == 1 and g.shape[axis] != 1)
-    return g.sum(axis=stretched, keepdims=True) if stretched else g
+    return add_up(g, stretched, keepdims=True) if stretched else g
+
+
+def axes_of(x: Array, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    """Return the axes of a reduction, None being all of them, as numbers from 0."""
+    return normalize_axis_tuple(range(x.ndim) if axis is None else axis, x.ndim)
+
+
+def add_up(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
+    """Return the sum over ``axis``, or over all axes, in the dtype of x, with an error of ``FEW`` roundings whatever its length.
+
+    NumPy adds along the last axis in pairs, but along any other one number after another: of 2·10⁶ rows of float32 a per cent is
+    lost.  So many terms are added in float64; along the first axis that is slow, and there it is done with the sums of ``FEW``
+    rows each.
+    """
+    axes = axes_of(x, axis)
+    terms = math.prod(x.shape[i] for i in axes)
+    if x.dtype == np.float64 or (x.dtype == np.float32 and terms <= FEW):
+        return x.sum(axis=axis, keepdims=keepdims)
+    if x.dtype == np.float32 and x.ndim > 1 and axes == (0,):
+        whole = len(x) // FEW * FEW
+        groups = x[:whole].reshape(-1, FEW, *x.shape[1:]).sum(axis=1)
+        total = groups.sum(axis=0, dtype="float64", keepdims=keepdims) + x[whole:].sum(axis=0, keepdims=keepdims)
+    else:
+        total = x.sum(axis=axis, dtype="float64", keepdims=keepdims)
+    return total.astype(x.dtype)
 
 
 def over_terms(xp: Any, g: Array, *shapes: tuple[int, ...]) -> Array:

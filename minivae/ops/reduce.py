@@ -6,6 +6,7 @@ import math
 
 from minivae.checks import reject
 from minivae.op import Op
+from minivae.ops.broadcast import add_up, axes_of
 
 
 def sum_forward(xp, x, axis=None, keepdims=False):
@@ -15,11 +16,11 @@ def sum_forward(xp, x, axis=None, keepdims=False):
 
     Why: each term moves the sum by as much as it moves itself, so the cotangent is handed to every term.
     Shapes: x any; ``axis`` an int, a tuple of ints or None.  Saved: the shape and the axes.
-    Numerics: NumPy sums pairwise, so the rounding error grows with log n.  The backward is a view that repeats the
+    Numerics: many terms are added in float64 and rounded once, see ``add_up``.  The backward is a view that repeats the
     cotangent with stride zero: no array of the size of x is written.
     Source: the sum rule.
     """
-    return x.sum(axis=axis, keepdims=keepdims), (x.shape, axis, keepdims)
+    return add_up(x, axis, keepdims), (x.shape, axis, keepdims)
 
 
 def sum_backward(xp, saved, g, needs):
@@ -34,16 +35,15 @@ def mean_forward(xp, x, axis=None, keepdims=False):
 
     Why: a sum, and a division by the number of terms.
     Shapes: as for ``sum``.  Saved: the shape, the axes and n.
-    Numerics: the cotangent is divided by n before it is repeated, on the small side; the repetition is a view.
+    Numerics: in float64, rounded once: a sum may be too large for the dtype where its mean is not.  The cotangent is divided by n
+    before it is repeated, on the small side; the repetition is a view.
     Errors: InputError when there is nothing to average.
     Source: the sum rule.
     """
-    total = x.sum(axis=axis, keepdims=keepdims)
-    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    count = math.prod(x.shape[i] for i in axes)
+    count = math.prod(x.shape[i] for i in axes_of(x, axis))
     if count == 0:
         reject("mean", "at least one element to average", f"shape {x.shape}, axis {axis}")
-    return total / count, (x.shape, axis, keepdims, count)
+    return x.mean(axis=axis, dtype="float64", keepdims=keepdims).astype(x.dtype), (x.shape, axis, keepdims, count)
 
 
 def mean_backward(xp, saved, g, needs):
@@ -59,14 +59,15 @@ def logsumexp_forward(xp, x, axis=-1, keepdims=False):
     Why: e^m may be taken out of the sum for any m.  The slope is e^{x_i} / Σ_j e^{x_j}: the softmax, weights that sum to 1.
     Shapes: x any, ``axis`` one int.  Saved: the shifted exponentials, their sum, and the axis.
     Numerics: with m the maximum, the largest term is e⁰ = 1: nothing overflows, and what underflows is below rounding.
-    Where the maximum is infinite the shift is 0, so that all −inf gives −inf and any +inf gives +inf.
+    So it is where m is infinite: entries equal to it count as e⁰, all others as 0.  All −inf gives −inf and any +inf gives +inf,
+    and the slopes are the limits: equal shares for the largest, which sum to 1.
     Errors: InputError for an empty axis, which has no maximum.
     Source: log-sum-exp; Burda, Grosse & Salakhutdinov 2015 for its use in M.6.
     """
     top = x.max(axis=axis, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    shifted = xp.exp(x - top)
-    total = shifted.sum(axis=axis, keepdims=True)
+    endless = xp.isinf(top)
+    shifted = xp.where(endless, (x == top).astype(x.dtype), xp.exp(x - xp.where(endless, xp.zeros_like(top), top)))
+    total = add_up(shifted, axis, keepdims=True)
     out = top + xp.log(total)
     return out if keepdims else out.squeeze(axis), (shifted, total, axis, keepdims)
 

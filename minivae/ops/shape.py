@@ -5,6 +5,7 @@ from __future__ import annotations
 from minivae.autodiff import Tensor
 from minivae.checks import check_int, reject
 from minivae.op import Op
+from minivae.ops.broadcast import add_up
 
 
 def concat_forward(xp, *parts, axis=-1):
@@ -88,7 +89,7 @@ def repeat_forward(xp, x, repeats, axis=0):
 def repeat_backward(xp, saved, g, needs):
     shape, repeats, axis = saved
     grouped = g.reshape(*shape[:axis], shape[axis], repeats, *shape[axis + 1 :])
-    return (grouped.sum(axis=axis + 1),)
+    return (add_up(grouped, axis + 1),)
 
 
 concat = Op("concat", concat_forward, concat_backward, args=("parts",))

@@ -134,3 +134,19 @@ def test_a_point_of_higgins_score_is_a_mean_of_distances_in_standard_deviations(
         # |z − z'| of two standard normals has mean 2/√π and variance 2 − 4/π
         error = math.sqrt((2 - 4 / math.pi) / n_pairs / len(points))
         assert points[:, 1].mean() == pytest.approx(2 / math.sqrt(math.pi), abs=5 * error + 0.02)  # of 1800 codes, not of all
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint64"])
+def test_the_names_of_classes_do_not_matter(dtype: str) -> None:
+    """256 classes fit in 8 bits, but 256 itself does not; and a class 10⁶ must not take the room of all below."""
+    rng = np.random.default_rng(0)
+    n_classes = 128 if dtype == "int8" else 256
+    factors = np.stack([rng.permutation(np.arange(1024) % n_classes), rng.integers(0, 2, 1024)], axis=1)
+    codes = factors + rng.normal(0, 0.1, factors.shape)
+    expected = mutual_information_gap(codes, factors)
+    named = factors.astype(dtype)
+    named[:, 1] *= 100
+    assert mutual_information_gap(codes, named) == expected
+    assert mutual_information_gap(codes, factors * np.array([1, 10**6])) == expected
+    assert higgins_score(codes, factors * np.array([1, 10**6]), n_points=50) == higgins_score(codes, factors, n_points=50)
+    np.testing.assert_array_equal(entropy(named), entropy(factors))
