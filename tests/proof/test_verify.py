@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from minivae.checks import DeviceError, InputError
+from minivae.models import MODELS
 from minivae.nn import Parameter
-from minivae.ops import ALL_OPS, dense, mean, square, tanh
+from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS, dense, mean, square, tanh
 from minivae.ops.examples import EXAMPLES
 from minivae.proof import verify
 
@@ -77,3 +79,10 @@ def test_a_whole_objective_has_a_row_for_every_parameter() -> None:
     assert [(row.name, row.argument, row.verdict) for row in rows] == [("regression", "w", "pass"), ("regression", "b", "pass")]
     (row,) = verify.check_objective("constant", lambda: mean(weight * 0), [weight])
     assert row.verdict == "blind"
+
+
+def test_every_op_and_every_model_has_its_judge() -> None:
+    """Read as text, so that one without is noticed also where PyTorch is not installed and ``test_judge`` is skipped."""
+    ops, losses = (Path(__file__).parents[1] / "support" / "in_torch.py").read_text(encoding="utf-8").split("\nLOSSES: ")
+    assert [name for name in ALL_OPS | SURROGATE_GRADIENTS if f'\n    "{name}": ' not in ops] == []
+    assert [name for name in MODELS if f'"{name}"' not in losses] == []
