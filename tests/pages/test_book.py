@@ -11,14 +11,16 @@ import urllib.parse
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
-from support.browser import PHONE, WIDE, needs_browser, show
+from support.browser import PHONE, WIDE, needs_browser, quiet, show
 
 import minivae
 from minivae.models import MODELS
-from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS
+from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS, kl_standard_normal
 from minivae.pages.book import museum
 from minivae.study import guide, source
+from minivae.study.explain import explain
 
 TAGS = list(guide.equations())
 PANES = ("equation", "why", "line", "check", "bugs", "numbers")
@@ -146,6 +148,28 @@ def test_headings_go_down_step_by_step_and_formulas_are_mathml(browser, book):
     assert all(b - a <= 1 for a, b in itertools.pairwise(levels))
     height = browser.execute_script("return document.querySelector('.equation msubsup').getBoundingClientRect().height")
     assert height > 5
+
+
+@needs_browser
+def test_numbers_agree_with_python_on_every_page_and_follow_what_is_typed(browser, book):
+    for name in ALL_OPS:
+        show(browser, (book / f"op-{name}.html").as_uri())
+        assert "Agrees with Python" in browser.find_element("css selector", ".worked").text, name
+        assert browser.find_elements("css selector", ".grid small.pass"), name
+        assert not browser.find_elements("css selector", ".grid small.wrong"), name
+    show(browser, (book / "K.1.html").as_uri())
+    it = explain("kl_standard_normal")
+    fields = browser.find_elements("css selector", ".worked input")
+    fields[0].clear()
+    fields[0].send_keys("1.75")
+    mean = it.inputs["mean"].copy()
+    mean[0, 0] = 1.75
+    expected = kl_standard_normal(mean, it.inputs["log_var"]).data
+    shown = [float(output.text.replace("−", "-")) for output in browser.find_elements("css selector", ".worked output")]
+    np.testing.assert_allclose(shown, expected, rtol=1e-5)
+    gradient = browser.find_element("css selector", ".worked small").text.removeprefix("∂ ").replace("−", "-")
+    assert float(gradient) == pytest.approx(1.75 * it.cotangent[0], rel=1e-5)
+    assert quiet(browser)
 
 
 def test_without_the_tests_and_benchmarks_the_book_is_made_too(tmp_path):

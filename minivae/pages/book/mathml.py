@@ -136,7 +136,11 @@ class Reader:
                 pieces.append(Piece(tag("mfrac", _row(over), self.application().markup), "operand", over[0].spaced))
                 continue
             piece = self.application()
-            pieces.append(Piece(piece.markup, piece.kind, spaced, spaced and token in BREAKING and not closing))
+            markup, breaks = piece.markup, spaced and token in BREAKING and not closing
+            if token in "+−±" and markup.startswith("<mo>"):
+                unary = not pieces or pieces[-1].kind == "sign"
+                markup = tag("mo", token, form="prefix" if unary else "infix")
+            pieces.append(Piece(markup, piece.kind, spaced, breaks))
 
     def application(self) -> Piece:
         """Read one operand, or a function together with what it is applied to."""
