@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.ops import ALL_OPS
+from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS
 from minivae.pages.book.translate import UntranslatableError, script_of
 from minivae.pages.markup import Markup, data_script, table, tag
 from minivae.runs.tables import EXPLAIN_HEADER, explain_rows
@@ -44,7 +44,7 @@ explained = functools.cache(explain)
 def translated(name: str) -> bool:
     """Return whether an op can be translated."""
     try:
-        script_of([ALL_OPS[name]])
+        script_of([(ALL_OPS | SURROGATE_GRADIENTS)[name]])
     except UntranslatableError:
         return False
     return True

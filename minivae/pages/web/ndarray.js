@@ -91,6 +91,8 @@ const xp = {
   exp: elementwise(Math.exp), log: elementwise(Math.log), log1p: elementwise(Math.log1p), expm1: elementwise(Math.expm1),
   tanh: elementwise(Math.tanh), sqrt: elementwise(Math.sqrt), abs: elementwise(Math.abs), sign: elementwise(Math.sign),
   square: elementwise((x) => x * x), round: elementwise(rint), isfinite: elementwise((x) => +Number.isFinite(x)),
+  isinf: elementwise((x) => +(Math.abs(x) === Infinity)), float64: "float64", float32: "float32",
+  normalize_axis_tuple: (axes, ndim) => [axes].flat().map((axis) => place(axis, ndim)),
   maximum: elementwise((x, y) => Math.max(x, y)), minimum: elementwise((x, y) => Math.min(x, y)),
   where: elementwise((test, yes, no) => (test ? yes : no)),
   zeros: (shape) => new NDArray([shape].flat()),
