@@ -1,4 +1,4 @@
-"""Every equation has code that implements it and a test that checks it, each marked with its tag, and the README says where.
+"""Every equation has code that implements it and a test that checks it, each marked with its tag, and a table says where.
 
 A tag in a reading guide or in a list like the one below implements and checks nothing, so those files do not count.
 """
@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EQUATIONS = {"M": 8, "R": 3, "K": 4, "L": 5, "A": 9, "G": 8, "T": 6, "D": 4}  # M.1 to M.8, and so on
+TABLE = ROOT / "minivae" / "study" / "equations.md"
 TAGS = [f"{letter}.{number}" for letter, last in EQUATIONS.items() for number in range(1, last + 1)]
 TAG = re.compile(r"\b([MRKLAGTD])\.(\d)\b")
 READING = ("guide.py",)
@@ -41,18 +42,23 @@ CODE = {
     if path.name not in READING
 }
 TESTS = {
-    path.name: tags_in(checks_in(path))
+    str(path.relative_to(ROOT)): tags_in(checks_in(path))
     for path in (*(ROOT / "tests").rglob("test_*.py"), ROOT / "tests" / "support" / "op_cases.py")
     if path.name not in ABOUT_TAGS
 }
 
 
 def equation_map() -> list[tuple[set[str], list[str], list[str]]]:
-    """Return the rows of the README's map: tags, files of code, files of tests."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## The equations\n")[2].partition("\n## ")[0]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")]
-    rows = [(tags_in(tag), re.findall(r"\]\((.*?)\)", code), re.findall(r"`(.*?)`", test)) for tag, _, code, test in cells]
+    """Return the rows of the table: tags, files of code, files of tests, both as paths from the root."""
+    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    rows = [(tags_in(tag), linked(code), linked(test)) for tag, _, code, test in cells]
     return [row for row in rows if row[0]]
+
+
+def linked(cell: str) -> list[str]:
+    """Return the files that a cell links to, as paths from the root of the repository."""
+    return [str((TABLE.parent / target).resolve().relative_to(ROOT)) for target in re.findall(r"\]\((.*?)\)", cell)]
 
 
 MAP = equation_map()
@@ -67,11 +73,11 @@ def test_every_tag_that_is_used_is_one_of_the_equations():
 
 
 @pytest.mark.parametrize("tag", TAGS)
-def test_equation_has_code_and_a_test_and_the_readme_says_where(tag):
-    assert any(tag in tags for tags in CODE.values()), f"no code carries ({tag})"
-    assert any(tag in tags for tags in TESTS.values()), f"no test carries ({tag})"
+def test_equation_has_code_and_a_test_and_the_table_says_where(tag):
+    assert any(tag in tags for tags in CODE.values()), f"no code carries ({tag}): write it behind the line that computes it"
+    assert any(tag in tags for tags in TESTS.values()), f"no test carries ({tag}): write it into the test function that checks it"
     rows = [(code, tests) for tags, code, tests in MAP if tag in tags]
-    assert len(rows) == 1, f"README's map has {len(rows)} rows for {tag}"
+    assert len(rows) == 1, f"{TABLE.name} has {len(rows)} rows for {tag}"
     code, tests = rows[0]
-    assert any(tag in CODE[path] for path in code), f"README: none of {code} carries ({tag})"
-    assert any(tag in TESTS[name] for name in tests), f"README: none of {tests} carries ({tag})"
+    assert any(tag in CODE[path] for path in code), f"{TABLE.name}: none of {code} carries ({tag})"
+    assert any(tag in TESTS[name] for name in tests), f"{TABLE.name}: none of {tests} carries ({tag})"
