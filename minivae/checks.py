@@ -51,6 +51,18 @@ class BlindCheckError(GradcheckError):
     """A gradient check that could not have failed, so that passing would mean nothing."""
 
 
+class MinivaeWarning(UserWarning):
+    """Base of every warning: what came out can be used, but hardly as it was meant."""
+
+
+class DeadCodeWarning(MinivaeWarning):
+    """A trained model whose code tells nothing of x, so that all examples are rebuilt as much the same one."""
+
+
+class SlowStepsWarning(MinivaeWarning):
+    """Steps of training that take many times as long as they could."""
+
+
 LENGTH = 1000  # of the parts of a message that come from elsewhere
 
 

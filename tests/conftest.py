@@ -14,6 +14,25 @@ from support.device import device, fused, strict_device, xp  # noqa: F401 - fixt
 import minivae as mv
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed-shift", type=int, default=0, metavar="N", help="train every model from a seed that is greater by N")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With ``--seed-shift`` all models are trained from other seeds, to see which bounds on trained figures are met by luck."""
+    shift, fit = config.getoption("--seed-shift"), mv.Model.fit
+
+    def fit_from_another_seed(self: mv.Model, *args: object, **kwargs: object) -> mv.Model:
+        self.seed += shift
+        try:
+            return fit(self, *args, **kwargs)
+        finally:
+            self.seed -= shift
+
+    if shift:
+        mv.Model.fit = fit_from_another_seed
+
+
 @pytest.fixture(scope="session")
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """The handwritten digits, (1437, 64) to train on and (360, 64) to test on, in [0, 1]."""

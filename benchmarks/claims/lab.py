@@ -18,7 +18,6 @@ from minivae.runs.selection import spread
 
 DIGITS, SPRITES = "handwriting", "sprites"
 JUDGE_EXAMPLES, JUDGE_WIDTH = 10_000, 100
-BEGIN = {"output_bias": "data"}  # where images are mostly black, learning that first can drive a tanh or sigmoid code to its end
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,8 @@ QUICK = Effort(
     seeds=3,
     handwriting="digits",
     settings={
-        DIGITS: BEGIN | {"latent_dim": 8, "hidden_dims": (128,), "epochs": 120, "batch_size": 64},
-        SPRITES: BEGIN | {"latent_dim": 8, "hidden_dims": (200,), "epochs": 50, "batch_size": 128},
+        DIGITS: {"latent_dim": 8, "hidden_dims": (128,), "epochs": 120, "batch_size": 64},
+        SPRITES: {"latent_dim": 8, "hidden_dims": (200,), "epochs": 50, "batch_size": 128},
     },
     n=360,
     levels=(3, 9),
@@ -49,8 +48,8 @@ FULL = Effort(
     seeds=5,
     handwriting="mnist",
     settings={
-        DIGITS: BEGIN | {"latent_dim": 20, "hidden_dims": (400,), "epochs": 20, "batch_size": 128},
-        SPRITES: BEGIN | {"latent_dim": 8, "hidden_dims": (400, 400), "epochs": 200, "batch_size": 128},
+        DIGITS: {"latent_dim": 20, "hidden_dims": (400,), "epochs": 20, "batch_size": 128},
+        SPRITES: {"latent_dim": 8, "hidden_dims": (400, 400), "epochs": 200, "batch_size": 128},
     },
     n=2000,
     levels=(2, 3, 5, 9, 17),

@@ -37,9 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     args = build_parser().parse_args(arguments)
     args.arguments = arguments
-    try:
-        with interruptible(), np.errstate(all="ignore"):  # what overflows is found and named where it matters, by one complaint
-            return COMMANDS[args.command](args, Terminal(args.quiet, args.json)) or 0
+    terminal = Terminal(args.quiet, args.json)
+    try:  # what overflows is found and named where it matters, by one complaint
+        with interruptible(), terminal.warnings(), np.errstate(all="ignore"):
+            return COMMANDS[args.command](args, terminal) or 0
     except MinivaeError as error:
         if args.debug:
             raise

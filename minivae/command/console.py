@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from minivae.checks import MinivaeWarning
 from minivae.runs.run import as_json
 from minivae.runs.tables import TERMS, VERDICT_STYLES
 from minivae.training.trainer import Hook, Trainer
@@ -62,6 +64,22 @@ class Terminal:
             table.add_row(*(Text(cell, style=VERDICT_STYLES.get(cell, "")) for cell in row))
         self.out.print()
         self.out.print(table)
+
+    @contextmanager
+    def warnings(self) -> Iterator[None]:
+        """Print this package's own warnings as lines, once each, even where ``quiet`` is asked for; they are complaints."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("once", MinivaeWarning)
+            known = warnings.showwarning
+
+            def show(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> None:
+                if issubclass(category, MinivaeWarning):
+                    print(f"minivae: warning: {message}", file=sys.stderr)
+                else:
+                    known(message, category, *place, **rest)
+
+            warnings.showwarning = show
+            yield
 
     def result(self, record: dict[str, Any]) -> None:
         """Print the JSON line, if one was asked for."""

@@ -6,13 +6,14 @@ import argparse
 import math
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minivae import datasets
-from minivae.checks import DataFileError, check_int, reject
+from minivae.checks import DataFileError, MinivaeWarning, check_int, reject
 from minivae.command.console import Terminal
 from minivae.command.environment import versions
 from minivae.command.options import given_settings, option
@@ -60,7 +61,8 @@ def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: MPIPe
         model.epochs = max(type(model).epochs, math.ceil(LEAST_STEPS / steps_per_epoch))
     if peers and peers.rank > 0:
         follower = Follower((path or Path(args.runs_dir, f".{os.getpid()}")) / CHECKPOINT, args.checkpoint_every, latch=peers.stop)
-        with latch:
+        with latch, warnings.catch_warnings():
+            warnings.simplefilter("ignore", MinivaeWarning)  # the first process says it
             model.fit(data.values, data.y, test.values, test.y, **chained(peers, follower))
         return
     kind, origin = type(model).__name__, source_record(source, data_dir)

@@ -19,7 +19,7 @@ from minivae.models import MODELS
 from minivae.ops import ALL_OPS
 from minivae.training.keeper import EVERY
 
-LEAST_STEPS = 3000  # of training, unless --epochs is given: on small data 20 epochs would be over before much is learned
+LEAST_STEPS = 6000  # of training, unless --epochs is given: on small data 20 epochs would be over before much is learned
 
 
 class Parser(argparse.ArgumentParser):

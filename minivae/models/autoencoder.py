@@ -137,7 +137,7 @@ class SparseAutoencoder(Autoencoder):
 
     code_activation: str = "sigmoid"
     penalty: str = "l1"
-    sparsity: float = 1.0
+    sparsity: float = 0.1
     target: float = 0.05
 
     def check_settings(self) -> None:

@@ -18,6 +18,7 @@ from minivae.nn import MLP, Blank, ParameterVector
 from minivae.ops import concat, reshape
 from minivae.training import checkpoint
 from minivae.training.batches import Rows
+from minivae.training.health import warn_of_dead_code
 from minivae.training.team import team
 from minivae.training.trainer import Hook, Trainer
 
@@ -109,6 +110,11 @@ class Model(Settings):
         ------
         InputError : for settings or data that cannot be used; nothing has changed then.
         NonFiniteError : when the loss stops being a finite number.
+
+        Warns
+        -----
+        DeadCodeWarning : when no unit of the code varies with x in the end.
+        SlowStepsWarning : when the threads of BLAS hold one another up.
         """
         before = vars(self).copy()
         try:
@@ -119,17 +125,19 @@ class Model(Settings):
             test = None if x_test is None else self._rows(x_test, y_test, "x_test", train.n_features)
             if self.batch_size > len(train):
                 reject("batch_size", f"at most the {len(train)} rows of the data", self.batch_size, "lower it")
+            mean = train.mean() if self.output_bias == "data" else None
         except Exception:
             self.__dict__ = before
             raise
         self.n_data_ = len(train)
-        self._build(train.n_features, train.mean() if self.output_bias == "data" else None)
+        self._build(train.n_features, mean)
         trainer = Trainer(self, train, test)
         self.history_ = trainer.history
         if on_start:
             on_start(trainer)
         with team(trainer, self.processes):
             trainer.run(self.epochs, on_step, on_epoch)
+        warn_of_dead_code(trainer)
         return self
 
     def _build(self, n_features: int, data_mean: np.ndarray | None = None, rng: Any = None) -> None:

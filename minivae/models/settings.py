@@ -38,7 +38,8 @@ class Settings:
         "gaussian_shared", one learned σ² that begins at ``variance`` (L.4).
     variance : σ² of the "gaussian_fixed" likelihood, and where "gaussian_shared" begins.
     variance_floor : least σ² of the "gaussian" likelihood.
-    init : how the weights begin, "glorot" or "he".  output_bias : "zeros", or "data" to begin at the data's mean.
+    init : how the weights begin, "glorot" or "he".  output_bias : where the bias of the decoder begins: "data" at the mean of the
+        data, so that training need not find out first that most pixels are black, which can shut the code off; or "zeros".
     binarize : what is made of grey pixels: "none", "fixed" (one draw for ever) or "dynamic" (a draw at every visit).
     epochs : passes over the data.  batch_size : examples per step.  optimizer : "adam" or "sgd".  learning_rate : its step size.
     clip_norm : greatest norm of the gradient, or None.
@@ -57,7 +58,7 @@ class Settings:
     variance: float = 1.0
     variance_floor: float = 1e-4
     init: str = "glorot"
-    output_bias: str = "zeros"
+    output_bias: str = "data"
     binarize: str = "none"
     epochs: int = 20
     batch_size: int = 128

@@ -21,6 +21,7 @@ from minivae.kernels import library, usable
 
 BINARIZE = ("none", "fixed", "dynamic")
 CHECK_AT_ONCE = 2**28  # bytes; of a larger file each batch is checked when it is taken
+SPREAD_ROWS = 8192  # of such a file whose mean stands for the mean of all
 CHUNK_ROWS = 1024  # rows that are evaluated at a time: enough for the matrix products, little enough for the cache
 
 
@@ -79,12 +80,16 @@ class Rows:
 
     def take(self, index: Any, rng: Any) -> Array:
         """Return the rows of ``index`` (a slice or an array of ints) as floats; ``rng`` serves the dynamic binarisation."""
-        rows = self._pixels(index) if self.values.dtype == np.uint8 else self.values[index]
-        if self._unchecked:
-            check_values(self._argument, rows, self._unit_interval, index.start if isinstance(index, slice) else index)
+        rows = self._pixels(index) if self.values.dtype == np.uint8 else self._stored(index)
         if self.dynamic:
             rows = rng.random(rows.shape, dtype=self.dtype) < rows
         return rows.astype(self.dtype, copy=False)
+
+    def _stored(self, index: Any) -> Array:
+        rows = self.values[index]
+        if self._unchecked:
+            check_values(self._argument, rows, self._unit_interval, index.start if isinstance(index, slice) else index)
+        return rows
 
     def _pixels(self, index: Any) -> Array:
         xp = self._xp
@@ -119,9 +124,14 @@ class Rows:
         return first
 
     def mean(self) -> np.ndarray:
-        """Return the mean of every feature (d,), in float64 on the host; what is drawn anew has the mean of the grey values."""
-        total = sum(self.values[part].sum(axis=0, dtype="float64") for part in self.chunks())
-        return to_numpy(total) / len(self) * (1 / 255 if self.values.dtype == np.uint8 else 1)
+        """Return the mean of every feature (d,), in float64 on the host; what is drawn anew has the mean of the grey values.
+
+        Of a large mapped file it is the mean of ``SPREAD_ROWS`` rows from all over: reading all would take as long as an epoch.
+        """
+        some = np.linspace(0, len(self) - 1, min(len(self), SPREAD_ROWS)).astype(int) if self._unchecked else None
+        n = len(self) if some is None else len(some)
+        total = sum(self._stored(part if some is None else some[part]).sum(axis=0, dtype="float64") for part in chunks(n))
+        return to_numpy(total) / n * (1 / 255 if self.values.dtype == np.uint8 else 1)
 
     def chunks(self) -> Iterator[slice]:
         """Yield slices that cover all rows in order."""

@@ -24,6 +24,7 @@ from minivae.kernels.graph import Replay
 from minivae.optim import clip_by_norm, make_optimizer
 from minivae.training.batches import Rows
 from minivae.training.diagnosis import Snapshot, diagnose, is_finite
+from minivae.training.health import Pace
 from minivae.training.trainable import Trainable
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Trainer:
         self._noise: Any = None
         self.totals: dict[str, Any] = {}
         self._seen, self._seconds = 0, 0.0
-        self._replay = Replay(self._xp, self._obstacle())
+        self._replay, self._pace = Replay(self._xp, self._obstacle()), Pace()
 
     @property
     def running(self) -> dict[str, float]:
@@ -144,12 +145,17 @@ class Trainer:
         if self._order is None:
             self._begin_epoch()
         size, began = self.model.batch_size, time.perf_counter() - self._seconds
+        pace = self._pace if self._xp is np and self.peers is None else None
         good = Snapshot(self) if watch else None
         with self.steps(self._order, self._noise) as make_step:
             while len(self._order):
                 index, self._order = self._order[:size], self._order[size:]
+                before = time.perf_counter()
                 make_step(index)
-                self._seconds = time.perf_counter() - began
+                after = time.perf_counter()
+                self._seconds = after - began
+                if pace and len(index) == size:
+                    pace.note(after - before)
                 if good and self.step % CHECK_EVERY == 0:
                     if not is_finite(self):
                         diagnose(self, good)

@@ -75,6 +75,7 @@ def test_each_sample_of_an_example_keeps_its_condition():
 # -- what it is for -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.trained
 def test_samples_are_classified_as_the_label_they_were_asked_for(model, judge):  # (A.6)
     wanted = np.repeat(np.arange(10), 40)
     made = model.sample(400, y=wanted)
@@ -85,6 +86,7 @@ def test_samples_are_classified_as_the_label_they_were_asked_for(model, judge): 
     assert set(np.unique(drawn)) == {0, 1}
 
 
+@pytest.mark.trained
 def test_style_is_kept_while_the_label_changes(model, judge, data):
     _, test = data
     new = (test.y + 1) % 10
@@ -97,6 +99,7 @@ def test_style_is_kept_while_the_label_changes(model, judge, data):
     assert (distance < to_another).mean() > 0.9
 
 
+@pytest.mark.trained
 def test_knowing_the_label_explains_something(model, data):
     """Under its own label an example is more probable than under another, and than to a VAE that is not told."""
     train, test = data

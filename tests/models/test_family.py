@@ -63,11 +63,13 @@ def test_every_use_works(kind):
     assert model.elbo(X, 100, y=Y).mean() < estimate.log_likelihood.mean() + 5 * estimate.standard_error.mean()  # M.3 ≤ M.6
 
 
+@pytest.mark.trained
 @every_model
 def test_training_lowers_the_loss_and_reports_it(kind, digits):
     labels = mv.datasets.load("digits")[0].y
     x, y, test_x, test_y = digits[0][:600], labels[:600], digits[0][600:900], labels[600:900]
     settings = {"latent_dim": 6, "hidden_dims": (31,), "epochs": 8, "batch_size": 60, "learning_rate": 3e-3, "device": "cpu"}
+    settings["output_bias"] = "zeros"  # from where there is far to go: 44 nats
     model = kind(**settings).fit(x, y, test_x, test_y)
     history = model.history_
     assert all(len(values) == 8 for values in history.values())
@@ -128,6 +130,7 @@ def test_the_device_does_what_the_cpu_does(kind, settings, device):
         np.testing.assert_array_equal(there.predict(on_device), here.predict(X))
 
 
+@pytest.mark.trained
 @needs_mnist
 @every_model
 def test_every_model_trains_on_mnist(kind):

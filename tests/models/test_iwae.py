@@ -160,6 +160,7 @@ def test_both_gradients_agree_in_the_mean_and_the_new_one_varies_less():
     assert np.abs(unsquared - standard.mean(axis=0)).max() > 5 * error.max()
 
 
+@pytest.mark.trained
 @pytest.mark.parametrize("gradient", ["standard", "doubly_reparameterized"])
 def test_training_on_the_tighter_bound_gives_the_better_model(digits, gradient):
     """After as many steps from the same weights: log p(x) on the test set, of one sample in training against ten."""

@@ -135,6 +135,7 @@ def digits_with_100_labels():
     return train.x, few_labels(train.y, 10, seed=1), test.x, test.y
 
 
+@pytest.mark.trained
 def test_m2_with_100_labels_beats_a_classifier_that_has_only_them(digits_with_100_labels):
     """And its labels work through the classification term: without that, accuracy falls."""
     linear_model = pytest.importorskip("sklearn.linear_model", reason="scikit-learn, the competitor, is absent")
@@ -176,12 +177,14 @@ def test_classifier_reaches_the_optimum_of_its_convex_loss():
     np.testing.assert_allclose(softmax(network(features).data), reference.predict_proba(features), atol=2e-3)
 
 
+@pytest.mark.trained
 def test_weight_decay_keeps_the_classifier_modest():
     settings = TINY | {"batch_size": 29, "epochs": 2}
     modest, sure = (M1(**settings, weight_decay=decay).fit(X, PARTLY).predict_proba(X).max(axis=1).mean() for decay in (1.0, 0.0))
     assert modest < 0.3 < sure
 
 
+@pytest.mark.trained
 def test_m1_with_100_labels(digits_with_100_labels):
     """On 8 × 8 pixels, where raw pixels are good features already (0.89), M1 comes near to them and does not beat them."""
     x, y, test_x, test_y = digits_with_100_labels

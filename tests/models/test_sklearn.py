@@ -56,6 +56,7 @@ def test_pipeline_transforms_scores_and_inverts(digits):
     np.testing.assert_array_equal(clone(pipe).fit_transform(16 * digits[0]), pipe.transform(16 * digits[0]))
 
 
+@pytest.mark.trained
 def test_features_classify_digits():
     """G.6: ten numbers of the posterior mean tell which digit it is, far better than the 10 % of guessing."""
     train, test = mv.datasets.load("digits")
@@ -63,6 +64,7 @@ def test_features_classify_digits():
     assert pipe.fit(train.x, train.y).score(test.x, test.y) > 0.8
 
 
+@pytest.mark.trained
 def test_grid_search_prefers_the_model_that_learns(digits):
     grid = {"learning_rate": [1e-6, 3e-3], "latent_dim": np.array([2, 5])}
     search = GridSearchCV(model(epochs=20), grid, cv=2, error_score="raise").fit(digits[0][:400])

@@ -134,6 +134,16 @@ def test_mapped_file_is_not_loaded_whole(tmp_path):
     assert np.shares_memory(rows.values, x)
 
 
+def test_mean_of_a_large_mapped_file_is_that_of_rows_from_all_over(tmp_path, monkeypatch):
+    x = np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype=np.float32, shape=(3000, 5))
+    x[...] = np.linspace(0, 1, 3000)[:, None]  # sorted: the first rows alone would give 0
+    monkeypatch.setattr(batches, "CHECK_AT_ONCE", 0)
+    monkeypatch.setattr(batches, "SPREAD_ROWS", 101)
+    np.testing.assert_allclose(Rows(x, np, "float32").mean(), 0.5, rtol=1e-2)
+    x[0] = math.nan  # the first and the last are among them
+    assert "nan at row 0, column 0" in complaint(InputError, Rows(x, np, "float32").mean)
+
+
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("row", [0, CHUNK_ROWS - 1, CHUNK_ROWS, 2002])
 def test_one_value_that_is_not_finite_is_found_with_its_position(wrong, row):

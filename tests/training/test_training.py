@@ -221,6 +221,7 @@ def test_evaluation_covers_all_rows_of_a_large_test_set():
     assert -(terms["reconstruction"] + terms["kl"]) == pytest.approx(vae.elbo(x).mean(), rel=1e-10)
 
 
+@pytest.mark.trained
 def test_training_lowers_the_loss():
     record = model(epochs=40, learning_rate=3e-3).fit(X, x_test=X).history_
     assert record["train_loss"][-1] < record["train_loss"][0] - 0.2

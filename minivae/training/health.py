@@ -1,0 +1,71 @@
+"""What a training says unasked, when something is amiss that is no error: a dead code, or steps that have become slow."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import warnings
+from typing import TYPE_CHECKING
+
+from minivae.checks import DeadCodeWarning, SlowStepsWarning
+
+if TYPE_CHECKING:
+    from minivae.training.trainer import Trainer
+
+# What can shut a code off: a setting, its value at which it does not, and what to do about any other.
+SHUTTERS = (
+    ("output_bias", "data", "output_bias = data"),
+    ("code_activation", "identity", "code_activation = identity"),
+    *((name, 0, f"a lower {name}") for name in ("beta", "sparsity", "contraction", "l1", "l2")),
+)
+
+WINDOW, SLOW = 50, 5.0  # steps whose median is compared with the fastest, and the ratio that is far too much
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def warn_of_dead_code(trainer: Trainer) -> None:
+    """Warn, at the end of a training, if no unit of the code varies with x."""
+    active = trainer.history.get("active_units")
+    if not active or active[trainer.best_epoch - 1]:  # of the epoch whose parameters stay: with patience the best, else the last
+        return
+    settings = trainer.model.get_params()
+    mends = [mend for name, harmless, mend in SHUTTERS if settings.get(name, harmless) != harmless]
+    mends += [f"more epochs than {settings['epochs']}", f"another learning_rate than {settings['learning_rate']:g}"]
+    warnings.warn(
+        f"active_units: expected a code that varies with x, got 0 of {settings['latent_dim']} units: all examples are rebuilt as "
+        f"much the same one; try {', '.join(mends[:-1])} or {mends[-1]}",
+        DeadCodeWarning,
+        stacklevel=3,
+    )
+
+
+class Pace:
+    """Notices steps that take far longer than the fastest one did.
+
+    On a busy machine the threads of a matrix product wait for one another: one that has no processor holds up all others, and a
+    step of a millisecond takes ten.  With one thread there is nothing to wait for.
+    """
+
+    def __init__(self) -> None:
+        self.fastest, self.told = float("inf"), any(os.environ.get(name) == "1" for name in THREADS)
+        self.last: list[float] = []
+
+    def note(self, seconds: float) -> None:
+        """Take note of the duration of a step, and warn once when the steps have become slow."""
+        if self.told:
+            return
+        self.fastest = min(self.fastest, seconds)
+        self.last.append(seconds)
+        if len(self.last) < WINDOW:
+            return
+        typical = statistics.median(self.last)
+        self.last.clear()
+        if typical > SLOW * self.fastest:
+            self.told = True
+            warnings.warn(
+                f"training: expected steps of about {1e3 * self.fastest:.2g} ms, as the fastest was, got {1e3 * typical:.2g} ms: "
+                "on a busy machine the threads of BLAS wait for one another; start it with OPENBLAS_NUM_THREADS=1 (others: "
+                "OMP_NUM_THREADS=1 or MKL_NUM_THREADS=1)",
+                SlowStepsWarning,
+                stacklevel=6,
+            )

@@ -1,0 +1,82 @@
+"""What a training says unasked: that its code is dead, or that its steps have become slow."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+
+import minivae as mv
+from minivae.checks import DeadCodeWarning, SlowStepsWarning
+from minivae.training.health import SLOW, WINDOW, Pace
+
+X = np.random.default_rng(0).random((60, 7))
+SMALL = {"latent_dim": 3, "hidden_dims": (11,), "epochs": 30, "batch_size": 30, "learning_rate": 1e-2, "device": "cpu"}
+
+
+def of_fit(model: mv.Model) -> list[str]:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", DeadCodeWarning)
+        model.fit(X)
+    return [str(warning.message) for warning in said if warning.category is DeadCodeWarning]
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "mend"),
+    [
+        (mv.VAE, {"beta": 1000.0}, "a lower beta"),
+        (mv.SparseAutoencoder, {"sparsity": 1000.0}, "a lower sparsity"),
+        (mv.ContractiveAutoencoder, {"contraction": 1000.0}, "a lower contraction"),
+        (mv.Autoencoder, {"l2": 1000.0}, "a lower l2"),
+    ],
+)
+def test_a_dead_code_is_told_with_what_may_have_killed_it(kind, settings, mend):
+    said = of_fit(kind(**SMALL, **settings))
+    assert len(said) == 1
+    assert re.search(r"got 0 of 3 units: .*; try .*" + mend, said[0])
+    assert "output_bias" not in said[0]
+
+
+def test_the_beginning_of_the_output_is_suspected_where_it_is_zeros():
+    (said,) = of_fit(mv.SparseAutoencoder(**SMALL, sparsity=1000.0, output_bias="zeros"))
+    assert "try output_bias = data, code_activation = identity, a lower sparsity, more epochs than 30" in said
+
+
+def test_a_live_code_is_not_talked_about():
+    assert of_fit(mv.Autoencoder(**SMALL)) == []
+
+
+def test_warnings_point_at_the_line_that_called_fit():
+    with pytest.warns(DeadCodeWarning) as said:
+        mv.VAE(**SMALL, beta=1000.0).fit(X)
+    assert said[0].filename == __file__
+
+
+def fed(seconds, monkeypatch, threads: str | None = None) -> list[str]:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    if threads:
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    pace = Pace()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", SlowStepsWarning)
+        for duration in seconds:
+            pace.note(duration)
+    return [str(warning.message) for warning in said]
+
+
+def test_slow_steps_are_told_once_with_the_remedy(monkeypatch):
+    slow = [1e-3] + [2 * SLOW * 1e-3] * (5 * WINDOW)
+    (said,) = fed(slow, monkeypatch)
+    assert "steps of about 1 ms, as the fastest was, got 10 ms" in said
+    assert "OPENBLAS_NUM_THREADS=1" in said
+    assert fed(slow, monkeypatch, threads="2")
+    assert fed(slow, monkeypatch, threads="1") == [], "the remedy is in force already"
+
+
+def test_a_few_slow_steps_are_nothing(monkeypatch):
+    assert fed(([1e-3] * 30 + [1.0] * 20) * 4, monkeypatch) == []
+    assert fed([1e-3] + [0.9 * SLOW * 1e-3] * 200, monkeypatch) == []
