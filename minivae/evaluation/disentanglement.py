@@ -30,11 +30,19 @@ def mutual_information_gap(codes: Any, factors: Any, n_bins: int = 20) -> float:
 
     Source: Chen, Li, Grosse & Duvenaud 2018; with binned codes as Locatello et al. 2019.
     """
-    information = mutual_information(codes, factors, n_bins)
+    return gap(mutual_information(codes, factors, n_bins), factors)  # (G.7)
+
+
+def gap(information: np.ndarray, factors: Any) -> float:
+    """Return the mean over the factors that vary of the gap in mutual information (k, f) over the factor's entropy (G.7)."""
     if len(information) < 2:
-        reject("codes", "at least two dimensions, between which a gap can be", f"shape {np.shape(codes)}")
-    first, second = np.sort(information, axis=0)[:-3:-1]
-    return float(((first - second) / entropy(factors)).mean())  # (G.7)
+        reject("codes", "at least two dimensions, between which a gap can be", f"only {len(information)}")
+    uncertain = entropy(factors)
+    varies = np.flatnonzero(uncertain > 0)
+    if not len(varies):
+        reject("factors", "at least one that varies", "none")
+    first, second = np.sort(information[:, varies], axis=0)[:-3:-1]
+    return float(((first - second) / uncertain[varies]).mean())
 
 
 def mutual_information(codes: Any, factors: Any, n_bins: int = 20) -> np.ndarray:
@@ -45,7 +53,7 @@ def mutual_information(codes: Any, factors: Any, n_bins: int = 20) -> np.ndarray
     with b the bin of z_j among ``n_bins`` of even width from its least to its greatest value.  A finite sample makes independent
     things look dependent: I is too high by about (bins − 1)(classes − 1)/2n.
     """
-    codes, factors = _checked(codes, factors)
+    codes, factors = checked(codes, factors)
     check_int("n_bins", n_bins, 2)
     low, high = codes.min(axis=0), codes.max(axis=0)
     share = (codes - low) / np.where(high > low, high - low, 1)
@@ -79,7 +87,7 @@ def higgins_score(
 
     Source: Higgins et al. 2017.
     """
-    codes, factors = _checked(codes, factors)
+    codes, factors = checked(codes, varying(factors))
     rng = np.random.default_rng(check_int("seed", seed, 0))
     n_factors = factors.shape[1]
     spread = codes.std(axis=0)
@@ -98,10 +106,21 @@ def higgins_score(
     return float((guesses == fixed[n_points:]).mean())  # (G.7)
 
 
-def _checked(codes: Any, factors: Any) -> tuple[np.ndarray, np.ndarray]:
+def varying(factors: Any) -> np.ndarray:
+    """Return the factors that are not the same in all rows: to hold one fixed that never moves is to hold none."""
+    factors = to_numpy(factors)
+    check_matrix("factors", factors)
+    kept = factors[:, np.ptp(factors, axis=0) > 0] if len(factors) else factors
+    if not kept.shape[1]:
+        reject("factors", "at least one that varies", "none")
+    return kept
+
+
+def checked(codes: Any, factors: Any, argument: str = "codes") -> tuple[np.ndarray, np.ndarray]:
+    """Return codes (n, k) in float64 and factors (n, f) as arrays of NumPy, or refuse them."""
     codes, factors = to_numpy(codes), to_numpy(factors)
-    check_matrix("codes", codes)
-    check_values("codes", codes)
+    check_matrix(argument, codes)
+    check_values(argument, codes)
     check_matrix("factors", factors)
     if factors.dtype.kind not in "iu" or factors.min() < 0:
         reject("factors", "classes 0, 1, 2, … as whole numbers", f"dtype {factors.dtype}, least {factors.min()}")

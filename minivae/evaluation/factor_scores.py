@@ -1,0 +1,130 @@
+"""More ways to ask whether one latent dimension stands for one factor: three scores, each with an eye for another mistake.
+
+Like those of ``disentanglement`` they take the factors (n, f) as classes and are from 0 to 1, the higher, the better.  A factor that
+is the same in all rows tells nothing and is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from minivae.checks import check_int, check_real, reject
+from minivae.evaluation.disentanglement import checked, gap, varying
+
+DRAWS = 2000
+CELLS = 2**22  # densities that are held at a time
+LEAST_SPREAD = 0.05  # standard deviation of a code below which a dimension counts as unused
+
+
+def density_mutual_information_gap(mean: Any, log_var: Any, factors: Any, n_draws: int = DRAWS, seed: int = 0) -> float:
+    """Return the mutual information gap by the model's own density: no bins, and no doubt about samples or means.
+
+    (S.1)  MIG = mean over factors v of [I(z_(1); v) − I(z_(2); v)]/H(v),    I(z_j; v) = E[ log q(z_j|v) − log q(z_j) ]
+           q(z_j) = (1/N) Σ_n q(z_j|x_n),    q(z_j|v) = the same mean over the examples whose factor is v
+
+    Source: Chen, Li, Grosse & Duvenaud 2018, section 4.1.
+    """
+    return gap(density_mutual_information(mean, log_var, factors, n_draws, seed), factors)  # (S.1)
+
+
+def density_mutual_information(mean: Any, log_var: Any, factors: Any, n_draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Return I(z_j; v_m) of every latent dimension with every factor, (k, f) in nats, by q(z_j) of all N posteriors (S.1).
+
+    ``mean`` and ``log_var`` (N, k), such as ``model.encode(x)``; z is drawn ``n_draws`` times, from rows as different as possible.
+    Exact but for these draws, so near 0 an estimate may be below.
+    """
+    mean, factors = checked(mean, factors)
+    log_var, _ = checked(log_var, factors, "log_var")
+    if log_var.shape != mean.shape:
+        reject("log_var", f"shape {mean.shape}, as the means", f"shape {log_var.shape}")
+    check_int("n_draws", n_draws, 1)
+    rng, n = np.random.default_rng(check_int("seed", seed, 0)), len(mean)
+    rows = np.concatenate([rng.permutation(n) for _ in range(-(-n_draws // n))])[:n_draws]
+    z = mean[rows] + np.exp(0.5 * log_var[rows]) * rng.standard_normal((n_draws, mean.shape[1]))
+    members = [(v[:, None] == np.unique(v)).astype("float64") for v in factors.T]  # (n, c) each
+    information = np.zeros((mean.shape[1], factors.shape[1]))
+    for start in range(0, n_draws, max(1, CELLS // n)):
+        part = slice(start, start + max(1, CELLS // n))
+        for j in range(mean.shape[1]):
+            logs = -0.5 * (log_var[:, j] + (z[part, j, None] - mean[:, j]) ** 2 * np.exp(-log_var[:, j]))  # (draws, n)
+            density = np.exp(logs - logs.max(axis=1, keepdims=True))
+            for m, member in enumerate(members):
+                own = member[rows[part]].astype(bool)
+                given = (density @ member)[own] / member.sum(axis=0)[own.argmax(axis=1)]
+                information[j, m] += np.log(given / density.mean(axis=1)).sum()
+    return information / n_draws
+
+
+def factor_vae_score(
+    codes: Any, factors: Any, n_votes: int = 1000, n_points: int = 64, test_share: float = 0.5, seed: int = 0
+) -> float:
+    """Return the FactorVAE score: how often the dimension that moves least tells which factor was held fixed.
+
+    (S.2)  one vote: choose a factor; take ``n_points`` examples that share its class; vote (argmin_j Var[z_j]/Var_all[z_j], factor)
+           score = the share of ``test_share`` · ``n_votes`` further votes that the majority rule of the first ones gets right
+
+    Where Higgins' score trains a classifier on all dimensions, which may put a factor together from several, here one dimension has
+    to tell.  A dimension whose codes hardly move (standard deviation below 0.05) is unused, and its ratio of two next-to-nothings
+    would win every vote: it is left out.
+
+    Source: Kim & Mnih 2018.
+    """
+    codes, factors = checked(codes, varying(factors))
+    for name, value in (("n_votes", n_votes), ("n_points", n_points)):
+        check_int(name, value, 1)
+    check_real("test_share", test_share, 0, open_low=True)
+    rng = np.random.default_rng(check_int("seed", seed, 0))
+    used = codes.std(axis=0) > LEAST_SPREAD
+    if not used.any():
+        return 1 / factors.shape[1]  # nothing moves, so nothing is told: a guess
+    codes = codes[:, used] / codes[:, used].std(axis=0)
+    members = [{value: np.flatnonzero(v == value) for value in np.unique(v)} for v in factors.T]
+    votes = np.zeros((2, codes.shape[1], factors.shape[1]))
+    for i in range(n_votes + round(test_share * n_votes)):
+        factor = rng.integers(factors.shape[1])
+        same = members[factor][rng.choice(factors[:, factor])]
+        votes[int(i >= n_votes), codes[rng.choice(same, n_points)].var(axis=0).argmin(), factor] += 1
+    rule = votes[0].argmax(axis=1)
+    return float(votes[1, np.arange(len(rule)), rule].sum() / votes[1].sum())  # (S.2)
+
+
+def sap_score(codes: Any, factors: Any, nominal: Collection[int] = (), n_bins: int = 20) -> float:
+    """Return the separated attribute predictability: how far the best single dimension predicts a factor better than the second.
+
+    (S.3)  SAP = mean over factors v of [s_(1)v − s_(2)v]
+           s_jv = Cov[z_j, v]²/(Var[z_j] Var[v])                 the R² of a line, where the classes of v have an order
+           s_jv = (1/c) Σ_b max_v p(z_j in bin b | v)            the balanced accuracy of thresholds on z_j, where they have none
+
+    A line through the numbers 0, 1, 2 of a factor such as shape measures their order, which is of no meaning: name its column in
+    ``nominal``.  Thresholds lie between ``n_bins`` bins of even width; chance is then 1/c and not 0, which the difference takes off.
+
+    Source: Kumar, Sattigeri & Balakrishnan 2018.
+    """
+    codes, values = checked(codes, factors)
+    check_int("n_bins", n_bins, 2)
+    if codes.shape[1] < 2:
+        reject("codes", "at least two dimensions, between which a gap can be", f"shape {codes.shape}")
+    for column in nominal:
+        check_int("nominal", column, 0, values.shape[1] - 1)
+    kept = [m for m in range(values.shape[1]) if np.ptp(values[:, m])]
+    if not kept:
+        reject("factors", "at least one that varies", "none")
+    scores = [_by_thresholds(codes, values[:, m], n_bins) if m in nominal else _by_line(codes, values[:, m]) for m in kept]
+    first, second = np.sort(scores, axis=1)[:, :-3:-1].T
+    return float((first - second).mean())  # (S.3)
+
+
+def _by_line(codes: np.ndarray, v: np.ndarray) -> np.ndarray:
+    centred, v = codes - codes.mean(axis=0), v - v.mean()
+    spread = (centred**2).sum(axis=0)
+    return (v @ centred) ** 2 / np.where(spread > 0, spread, 1) / (v @ v)
+
+
+def _by_thresholds(codes: np.ndarray, v: np.ndarray, n_bins: int) -> np.ndarray:
+    classes = np.unique(v)
+    edges = [np.linspace(z.min(), z.max() + (z.min() == z.max()), n_bins + 1) for z in codes.T]
+    shares = [[np.histogram(z[v == c], edge)[0] / (v == c).sum() for c in classes] for z, edge in zip(codes.T, edges, strict=True)]
+    return np.max(shares, axis=1).sum(axis=1) / len(classes)
