@@ -58,7 +58,7 @@ def build_parser() -> Parser:
         new.add_argument("run", metavar="RUN", help="a run directory, or its name in --runs-dir")
         new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
         new.add_argument("--data", metavar="NAME_OR_PATH", help="other data than the run's own")
-        new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files")
+        new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files, or dSprites' one")
         new.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda or auto (default: auto)")
         if suffixes:
             kinds = "a .png, or .npy for the numbers" if len(suffixes) > 1 else f"a {suffixes[0]}"
@@ -69,7 +69,7 @@ def build_parser() -> Parser:
     new.add_argument("--model", choices=MODELS, metavar="NAME", help=f"{', '.join(MODELS)} (default: VAE)")
     text = f"{', '.join(datasets.NAMES)}, or the path of a .npy or .npz file (default: digits)"
     new.add_argument("--data", metavar="NAME_OR_PATH", help=text)
-    new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files")
+    new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files, or dSprites' one")
     new.add_argument("--name", help="of the run (default: model-data-number, the first that is free)")
     new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
     new.add_argument("--resume", metavar="RUN", help="go on with a training that was stopped; --epochs may be given anew")
@@ -126,7 +126,7 @@ def build_parser() -> Parser:
 
     new = command("data", "say what is in a data set")
     new.add_argument("name", metavar="NAME", help=f"{', '.join(datasets.NAMES)}, or the path of a .npy or .npz file")
-    new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files")
+    new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files, or dSprites' one")
 
     new = command("gradcheck", "check every backward pass against finite differences; exit code 1 if one fails")
     new.add_argument("--op", nargs="+", default=(), metavar="OP", help="only these operations (default: all, and whole models)")

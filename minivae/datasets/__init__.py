@@ -1,4 +1,4 @@
-"""Data sets: handwritten digits that come with the package, MNIST, generated sprites, and your own arrays."""
+"""Data sets: handwritten digits that come with the package, MNIST, generated sprites, dSprites, and your own arrays."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 from minivae.checks import check_path, reject
-from minivae.datasets import arrays, digits, mnist, sprites
+from minivae.datasets import arrays, digits, dsprites, mnist, sprites
 from minivae.datasets.dataset import Dataset
 from minivae.datasets.idx import read_idx
 
 __all__ = ["NAMES", "Dataset", "load", "read_idx"]
 
-NAMES = ("digits", "mnist", "sprites")
+NAMES = ("digits", "mnist", "sprites", "dsprites")
 
 
 def load(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]:
@@ -20,8 +20,10 @@ def load(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None =
 
     Parameters
     ----------
-    name : "digits" (embedded), "mnist" (a folder or a download), "sprites" (generated), or the path of a .npy or .npz file
-    data_dir : the folder with MNIST's four files; None looks at the environment variable MINIVAE_DATA, then downloads.
+    name : "digits" (embedded), "mnist" (a folder or a download), "sprites" (generated), "dsprites" (a folder with
+        the public file), or the path of a .npy or .npz file
+    data_dir : the folder with MNIST's four files, or with dSprites' one; None looks at the environment variable MINIVAE_DATA.
+        MNIST alone is then downloaded if it is not there.
         The other data sets have no use for it.
 
     Raises
@@ -41,4 +43,6 @@ def load(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None =
         return mnist.load(data_dir)
     if name == "sprites":
         return sprites.load()
+    if name == "dsprites":
+        return dsprites.load(data_dir)
     return arrays.load(name)

@@ -1,8 +1,8 @@
 """dSprites: 737,280 binary images of 64 × 64 pixels of one shape each, all combinations of five factors; from the public file.
 
-Nothing is downloaded: the file, 26 MB, is to lie in a folder of yours.  It is compressed, and unpacked its images take 3 GB.  So the
-first call unpacks them into a .npy beside it, shuffled, which this and every later call maps: of the images, memory holds what a
-batch takes.
+Nothing is downloaded: the file, 26 MB, is to lie in a folder of yours.  It is compressed, and unpacked its images take 3 GB.  So
+the first call unpacks them into a .npy beside it, shuffled, which this and every later call maps: of the images, memory holds
+what a batch takes.
 
 Source: L. Matthey, I. Higgins, D. Hassabis and A. Lerchner, "dSprites: Disentanglement testing Sprites dataset", 2017,
 https://github.com/google-deepmind/dsprites-dataset.
@@ -71,7 +71,7 @@ def _images(folder: Path, n: int, order: np.ndarray) -> np.ndarray:
                 cause = f"{type(error).__name__}: {error}".partition("\n")[0]
                 reject(str(path), f"room for {n * SIDE * SIDE:,} bytes beside {FILE}", cause, "copy it elsewhere", DataFileError)
     try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        images = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError) as error:
         reject(str(path), "the images that were unpacked here", f"{type(error).__name__}: {error}", "remove it", DataFileError)
     if images.shape != (n, SIDE * SIDE) or images.dtype != np.uint8:

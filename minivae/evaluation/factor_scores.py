@@ -1,7 +1,7 @@
 """More ways to ask whether one latent dimension stands for one factor: three scores, each with an eye for another mistake.
 
-Like those of ``disentanglement`` they take the factors (n, f) as classes and are from 0 to 1, the higher, the better.  A factor that
-is the same in all rows tells nothing and is left out.
+Like those of ``disentanglement`` they take the factors (n, f) as classes and are from 0 to 1, the higher, the better.  A factor
+that is the same in all rows tells nothing and is left out.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def factor_vae_score(
     """Return the FactorVAE score: how often the dimension that moves least tells which factor was held fixed.
 
     (S.2)  one vote: choose a factor; take ``n_points`` examples that share its class; vote (argmin_j Var[z_j]/Var_all[z_j], factor)
-           score = the share of ``test_share`` · ``n_votes`` further votes that the majority rule of the first ones gets right
+           score = the share of ``test_share`` · ``n_votes`` further votes that the majority of the first ones gets right
 
     Where Higgins' score trains a classifier on all dimensions, which may put a factor together from several, here one dimension has
     to tell.  A dimension whose codes hardly move (standard deviation below 0.05) is unused, and its ratio of two next-to-nothings
@@ -99,7 +99,7 @@ def sap_score(codes: Any, factors: Any, nominal: Collection[int] = (), n_bins: i
            s_jv = (1/c) Σ_b max_v p(z_j in bin b | v)            the balanced accuracy of thresholds on z_j, where they have none
 
     A line through the numbers 0, 1, 2 of a factor such as shape measures their order, which is of no meaning: name its column in
-    ``nominal``.  Thresholds lie between ``n_bins`` bins of even width; chance is then 1/c and not 0, which the difference takes off.
+    ``nominal``.  Thresholds lie between ``n_bins`` bins of even width; chance is 1/c then, which the difference takes off.
 
     Source: Kumar, Sattigeri & Balakrishnan 2018.
     """

@@ -25,7 +25,7 @@ PERFECT = FACTORS[:, [2, 0, 1]] * [1.0, -3.0, 0.5]
 NOISE = RNG.standard_normal((N, 2))
 NARROW = np.full((N, 3), 2 * np.log(0.01))
 STANDARD = (PERFECT - PERFECT.mean(axis=0)) / PERFECT.std(axis=0)
-TURNED = np.stack([STANDARD[:, 0] + STANDARD[:, 1], STANDARD[:, 0] - STANDARD[:, 1], STANDARD[:, 2]], axis=1)  # two of three, by 45°
+TURNED = np.stack([STANDARD[:, 0] + STANDARD[:, 1], STANDARD[:, 0] - STANDARD[:, 1], STANDARD[:, 2]], axis=1)  # by 45°
 FEW = {"n_votes": 300, "n_points": 32}
 
 
@@ -171,15 +171,18 @@ def test_a_factor_without_order_is_not_to_be_measured_by_a_line():
     assert mutual_information(codes, shape[:, None])[0, 0] == pytest.approx(entropy(shape[:, None])[0])
 
 
-@pytest.mark.parametrize(("call", "words"), [
-    (lambda: sap_score(PERFECT[:, :1], FACTORS), "codes: expected at least two dimensions"),
-    (lambda: sap_score(PERFECT, FACTORS, nominal=(3,)), "nominal: expected"),
-    (lambda: sap_score(PERFECT, FACTORS, n_bins=1), "n_bins: expected"),
-    (lambda: factor_vae_score(PERFECT, FACTORS, 0), "n_votes: expected"),
-    (lambda: factor_vae_score(PERFECT, FACTORS, test_share=0), "test_share: expected"),
-    (lambda: density_mutual_information(PERFECT, NARROW[:, :2], FACTORS), "log_var: expected shape"),
-    (lambda: density_mutual_information(PERFECT, NARROW, FACTORS, 0), "n_draws: expected"),
-    (lambda: density_mutual_information(PERFECT, NARROW, FACTORS.astype(float)), "factors: expected classes"),
-])
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: sap_score(PERFECT[:, :1], FACTORS), "codes: expected at least two dimensions"),
+        (lambda: sap_score(PERFECT, FACTORS, nominal=(3,)), "nominal: expected"),
+        (lambda: sap_score(PERFECT, FACTORS, n_bins=1), "n_bins: expected"),
+        (lambda: factor_vae_score(PERFECT, FACTORS, 0), "n_votes: expected"),
+        (lambda: factor_vae_score(PERFECT, FACTORS, test_share=0), "test_share: expected"),
+        (lambda: density_mutual_information(PERFECT, NARROW[:, :2], FACTORS), "log_var: expected shape"),
+        (lambda: density_mutual_information(PERFECT, NARROW, FACTORS, 0), "n_draws: expected"),
+        (lambda: density_mutual_information(PERFECT, NARROW, FACTORS.astype(float)), "factors: expected classes"),
+    ],
+)
 def test_what_cannot_be_scored_is_refused(call, words):
     assert words in complaint(InputError, call)

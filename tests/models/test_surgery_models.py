@@ -100,10 +100,13 @@ def test_file_keeps_the_number_of_examples(tmp_path):
     assert mv.load(tmp_path / "model.safetensors", device="cpu").n_data_ == len(X)
 
 
-@pytest.mark.parametrize(("settings", "words"), [
-    ({"alpha": -1.0}, "alpha: expected"),
-    ({"estimator": "exact"}, "estimator: expected one of stratified, weighted"),
-])
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"alpha": -1.0}, "alpha: expected"),
+        ({"estimator": "exact"}, "estimator: expected one of stratified, weighted"),
+    ],
+)
 def test_settings_that_make_no_sense(settings, words):
     assert words in complaint(InputError, mv.BetaTCVAE(**settings).fit, X)
 
