@@ -28,6 +28,7 @@ from minivae.checks import check_choice, check_int
 from minivae.ops import gaussian_nll, kl_standard_normal, log_mixture
 
 POSTERIORS = 4096  # that are compared with at a time
+PARTS = ("mutual_information", "total_correlation", "dimension_wise_kl")
 ESTIMATORS = ("stratified", "weighted")
 
 
@@ -54,6 +55,10 @@ class Decomposition(NamedTuple):
     total: Estimate
     kl: float
 
+    def named(self) -> dict[str, float]:
+        """Return name → value of the three parts."""
+        return {name: getattr(self, name).value for name in PARTS}
+
 
 def decompose(mean: Array, log_var: Array, rng: Any, n_draws: int = 1000) -> Decomposition:
     """Return the parts of the KL of N posteriors N(μ_n, σ²_n), with q(z) made of all of them (T.2): exact but for the draws of z.
@@ -68,7 +73,7 @@ def decompose(mean: Array, log_var: Array, rng: Any, n_draws: int = 1000) -> Dec
     """
     check_int("n_draws", n_draws, 1)
     xp, n = array_module(mean), len(mean)
-    rounds = [xp.argsort(rng.random(n)) for _ in range(-(-n_draws // n))]  # each a random order of all examples
+    rounds = [xp.argsort(rng.random((n,))) for _ in range(-(-n_draws // n))]  # each a random order of all examples
     index = xp.concatenate(rounds)[:n_draws]
     mean, log_var = mean.astype("float64"), log_var.astype("float64")
     z = mean[index] + xp.exp(0.5 * log_var[index]) * standard_normal(rng, (n_draws, mean.shape[1]), "float64")  # (R.1)

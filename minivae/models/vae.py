@@ -9,12 +9,16 @@ from typing import Any
 from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array, standard_normal
 from minivae.checks import check_int, check_real, reject
+from minivae.evaluation.aggregate import decompose
 from minivae.evaluation.annealing import Certificate, bidirectional
 from minivae.evaluation.estimators import kl_per_dimension
+from minivae.kernels.counter_noise import noise_source
 from minivae.models.generative import Generative
 from minivae.models.objectives import capacity_loss, free_bits_kl, negative_elbo, warm_up
 from minivae.ops import kl_standard_normal, mean, reparameterize
 from minivae.training.batches import Rows
+
+WATCHED = 500  # posteriors, at most, that the parts of the KL are taken from after every epoch
 
 
 class Variational(Generative):
@@ -68,7 +72,10 @@ class Variational(Generative):
 
     def code_statistics(self, mean: Array, log_var: Array) -> dict[str, Any]:
         per_dimension = [float(kl) for kl in kl_per_dimension(mean, log_var)]
-        return super().code_statistics(mean, log_var) | {"kl_per_dimension": per_dimension}
+        some = slice(None, None, -(-len(mean) // WATCHED))
+        rng = noise_source(self.noise, self.xp_, self.seed, "evaluate")
+        parts = decompose(mean[some], log_var[some], rng, WATCHED // 2).named()  # (T.1)
+        return super().code_statistics(mean, log_var) | {"kl_per_dimension": per_dimension} | parts
 
 
 @dataclass(kw_only=True, eq=False)
@@ -98,7 +105,8 @@ class VAE(Variational):
     Attributes
     ----------
     history_ : name → one value per epoch: train_ and test_ ``reconstruction``, ``kl``, ``elbo`` and ``loss`` in nats per example,
-        ``kl_per_dimension``, ``active_units`` and ``seconds``.
+        ``kl_per_dimension``, ``active_units`` and ``seconds``; and the parts of the KL (T.1), ``mutual_information``,
+        ``total_correlation`` and ``dimension_wise_kl``, of at most 500 examples, so that I is at most log 500.
     encoder_, decoder_, likelihood_, parameters_ : the network.
     """
 

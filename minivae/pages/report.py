@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minivae.datasets import Dataset
+from minivae.evaluation.aggregate import PARTS
 from minivae.pages.charts import CLASSES, limits, line_chart, number, picture, scatter
 from minivae.pages.markup import Markup, join, page, table, tag
 from minivae.pages.trained import Objective, objective_of
@@ -72,6 +73,9 @@ def _training(model: Any, floor: float | None) -> Iterator[Markup]:
     for term in terms:
         series = {part: history[f"{part}_{term}"] for part in ("train", "test") if f"{part}_{term}" in history}
         charts.append(line_chart(NAMES.get(term, term), history["epoch"], series, floor if term == "reconstruction" else None))
+    for part in PARTS:
+        if part in history:
+            charts.append(line_chart(NAMES[part], history["epoch"], {"test": history[part]}))
     charts.append(line_chart("active units", history["epoch"], {"test": history["active_units"]}))
     yield tag("div", charts, class_="charts")
     keys = {"train": "training", "test": "test"} | ({} if floor is None else {"floor": "entropy of grey pixels: no lower"})

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 TRAIN, TEST, FLOOR, RULE = "#4477AA", "#EE6677", "#777777", "#EEEEEE"  # Paul Tol's "bright" palette, for any colour vision
 LOG_EPOCHS = 20  # from so many on the axis of epochs is logarithmic, since most happens early
-NAMES = {"elbo": "ELBO", "kl": "KL", "iw_bound": "importance-weighted bound"}
+NAMES = {"elbo": "ELBO", "kl": "KL", "iw_bound": "importance-weighted bound", "mmd": "MMD²"}
+NAMES |= {"dimension_wise_kl": "dimension-wise KL", "batch_dimension_wise_kl": "dimension-wise KL by batch"}
+NAMES |= {"mutual_information": "mutual information", "covariance_penalty": "covariance penalty"}
+NAMES |= {"total_correlation": "total correlation", "batch_total_correlation": "total correlation by batch"}
 
 
 def curves(history: dict[str, list[Any]], floor: float | None = None) -> Figure:

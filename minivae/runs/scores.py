@@ -10,11 +10,16 @@ import numpy as np
 from minivae.backend import generator, to_numpy
 from minivae.checks import check_int
 from minivae.datasets import Dataset
+from minivae.evaluation.aggregate import PARTS, decompose
 from minivae.evaluation.disentanglement import higgins_score, mutual_information_gap
+from minivae.evaluation.factor_scores import density_mutual_information_gap, factor_vae_score, sap_score
 from minivae.models.likelihoods import Gaussian, GaussianFixed
-from minivae.models.vae import VAE
+from minivae.models.vae import VAE, Variational
 from minivae.runs.selection import spread
 from minivae.training.batches import chunks
+
+AGGREGATED = 10_000  # examples, at most, that the aggregate posterior and the scores of disentanglement are taken from
+DRAWS = 500  # of z, for the parts of the KL
 
 
 def score(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 1000) -> dict[str, Any]:
@@ -27,6 +32,8 @@ def score(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 100
     ``standard_error`` is the standard deviation of the examples' estimates over the root of their number.  That spread already
     holds both the variation between examples and the Monte Carlo noise of each, so the latter is not added again: its share,
     from each example's own error, is ``monte_carlo_error``.
+
+    The parts of the KL (T.1) are of the aggregate posterior of ``n_aggregated`` examples, with the standard errors of their draws.
     """
     check_int("n_samples", n_samples, 1)
     check_int("n_examples", n_examples, 1)
@@ -52,6 +59,8 @@ def score(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 100
         figures["entropy_floor"] = entropy_floor(test.values)
     if hasattr(model, "predict") and test.y is not None:
         figures["accuracy"] = float((model.predict(test.values) == test.y).mean())
+    if isinstance(model, Variational):
+        figures |= _parts(model, test)
     if test.factors is not None and model.latent_dim > 1:
         figures |= _disentanglement(model, test)
     return figures | _decoder_spread(model, part)
@@ -83,12 +92,27 @@ def certify(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 1
     }
 
 
+def _parts(model: Any, test: Dataset) -> dict[str, Any]:
+    """Return the parts of the KL (T.1) with their standard errors, of q(z) by all posteriors of the test set, or of many."""
+    part = test.subset(spread(len(test), AGGREGATED))
+    mean, log_var = (to_numpy(code) for code in model.encode(part.values, part.y))
+    parts = decompose(mean, log_var, generator(np, model.seed, "evaluate"), DRAWS)
+    errors = {f"{name}_error": getattr(parts, name).standard_error for name in PARTS}
+    return parts.named() | errors | {"n_aggregated": len(part)}
+
+
 def _disentanglement(model: Any, test: Dataset) -> dict[str, float]:
-    """Return how far single latent dimensions stand for single factors (G.7): by samples of the posterior, if there is one."""
-    mean, log_var = (to_numpy(part) for part in model.encode(test.values, test.y))
-    noise = generator(np, model.seed, "evaluate").standard_normal(mean.shape) if "kl_per_dimension" in model.history_ else 0
-    codes = mean + np.exp(0.5 * log_var) * noise
-    return {"mig": mutual_information_gap(codes, test.factors), "higgins": higgins_score(codes, test.factors, seed=model.seed)}
+    """Return how far single latent dimensions stand for single factors (G.7, S.1 to S.3), by the posterior where there is one."""
+    part = test.subset(spread(len(test), AGGREGATED))
+    mean, log_var = (to_numpy(code) for code in model.encode(part.values, part.y))
+    nominal = [column for column, name in enumerate(part.factor_names) if name == "shape"]
+    scores = {"factor_vae": factor_vae_score(mean, part.factors, seed=model.seed), "sap": sap_score(mean, part.factors, nominal)}
+    codes = mean
+    if isinstance(model, Variational):
+        codes = mean + np.exp(0.5 * log_var) * generator(np, model.seed, "evaluate").standard_normal(mean.shape)  # (R.1)
+        scores["mig_density"] = density_mutual_information_gap(mean, log_var, part.factors, seed=model.seed)
+    scores |= {"mig": mutual_information_gap(codes, part.factors), "higgins": higgins_score(codes, part.factors, seed=model.seed)}
+    return scores
 
 
 def _decoder_spread(model: Any, test: Dataset) -> dict[str, Any]:

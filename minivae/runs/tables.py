@@ -24,6 +24,21 @@ FIGURES = {
     "reconstruction": ("  reconstruction", "{reconstruction:.2f}", "−log p(x|z)"),
     "entropy_floor": ("  entropy floor", "{entropy_floor:.2f}", "grey pixels: no reconstruction can be lower"),
     "kl": ("  KL", "{kl:.2f}", "KL(q(z|x) ‖ p(z))"),
+    "mutual_information": (
+        "    mutual information",
+        "{mutual_information:.2f} ± {mutual_information_error:.2f}",
+        "what z tells of x, at most log {n_aggregated}",
+    ),
+    "total_correlation": (
+        "    total correlation",
+        "{total_correlation:.2f} ± {total_correlation_error:.2f}",
+        "how far the dimensions of z depend on each other",
+    ),
+    "dimension_wise_kl": (
+        "    dimension-wise KL",
+        "{dimension_wise_kl:.2f} ± {dimension_wise_kl_error:.2f}",
+        "how far each is from the prior",
+    ),
     "log_likelihood": (
         "test log p({of})",
         "{log_likelihood:.2f} ± {standard_error:.2f}",
@@ -39,6 +54,9 @@ FIGURES = {
     "accuracy": ("accuracy", "{accuracy:.2%}", "classes of the {n_test} examples"),
     "active_units": ("active units", "{active_units} of {latent_dim}", "posterior means that vary"),
     "mig": ("MIG", "{mig:.3f}", "gap between the two dimensions that tell most of a factor, of 1"),
+    "mig_density": ("MIG by density", "{mig_density:.3f}", "the same without bins, by the model's own q(z|x)"),
+    "factor_vae": ("FactorVAE score", "{factor_vae:.1%}", "factors held fixed that the stillest dimension names"),
+    "sap": ("SAP", "{sap:.3f}", "gap between the two dimensions that best predict a factor"),
     "higgins": ("Higgins' score", "{higgins:.1%}", "factors held fixed that a linear classifier names"),
     "sigma": ("σ of the decoder", "{sigma:.4g}", "σ² = {variance:.4g}, one for all features"),
     "sigma_quantiles": (

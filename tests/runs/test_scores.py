@@ -14,8 +14,11 @@ from support.helpers import blank_vae, complaint
 import minivae as mv
 from minivae.checks import InputError
 from minivae.datasets import Dataset
+from minivae.evaluation.aggregate import PARTS, decompose
 from minivae.evaluation.annealing import Certificate
 from minivae.evaluation.estimators import ImportanceEstimate
+from minivae.models.vae import Variational
+from minivae.runs import scores
 from minivae.runs.scores import certify, entropy_floor, score
 from minivae.runs.tables import figure_rows
 
@@ -204,3 +207,37 @@ def test_an_estimate_outside_the_certificate_is_called_so(vae, digits, monkeypat
     figures = certify(vae, Dataset(x, None, None, "digits"), n_samples=7)
     assert figures["certificate_verdict"] == verdict
     assert figures["certificate_gap"] == float(shift > 0)
+
+
+GAUSSIAN = [kind for kind in mv.MODELS.values() if issubclass(kind, Variational)]
+
+
+@pytest.mark.parametrize("kind", GAUSSIAN, ids=lambda kind: kind.__name__)
+def test_parts_of_the_kl_add_up_for_every_trained_model_with_a_gaussian_posterior(kind):  # (T.1)
+    train, test = mv.datasets.load("digits")
+    settings = {"latent_dim": 5, "hidden_dims": (31,), "epochs": 6, "batch_size": 60, "learning_rate": 3e-3, "device": "cpu"}
+    model = kind(**settings).fit(train.values[:600], train.y[:600], test.values, test.y)
+    found = decompose(*model.encode(test.values, test.y), np.random.default_rng(0), 2000)
+    assert abs(found.total.value - found.kl) < 3 * found.total.standard_error
+    assert -3 * found.mutual_information.standard_error < found.mutual_information.value < math.log(len(test))
+    for part in found[1:3]:
+        assert part.value > -3 * part.standard_error
+    figures = score(model, test)
+    assert figures["n_aggregated"] == len(test)
+    for name in PARTS:
+        assert len(model.history_[name]) == 6
+        assert figures[name] == pytest.approx(getattr(found, name).value, abs=5 * figures[f"{name}_error"])
+        assert model.history_[name][-1] == pytest.approx(figures[name], abs=9 * figures[f"{name}_error"])
+    rows = {label.strip(): value for label, value, _ in figure_rows(figures)}
+    assert rows["mutual information"] == f"{figures['mutual_information']:.2f} ± {figures['mutual_information_error']:.2f}"
+    assert {"total correlation", "dimension-wise KL"} <= set(rows)
+
+
+def test_scores_of_factors_are_there_and_shape_is_measured_as_a_factor_without_order(monkeypatch):
+    train, test = mv.datasets.load("sprites")
+    model = mv.VAE(latent_dim=2, hidden_dims=(8,), epochs=1, device="cpu").fit(train.values[:500])
+    seen = []
+    monkeypatch.setattr(scores, "sap_score", lambda codes, factors, nominal: seen.append(list(nominal)) or 0.5)
+    figures = score(model, test.subset(slice(0, 300)), 2, 10)
+    assert seen == [[0]]
+    assert {"mig", "mig_density", "factor_vae", "higgins", "sap"} <= set(figures)
