@@ -227,7 +227,7 @@ def test_parts_of_the_kl_add_up_for_every_trained_model_with_a_gaussian_posterio
     for name in PARTS:
         assert len(model.history_[name]) == 6
         assert figures[name] == pytest.approx(getattr(found, name).value, abs=5 * figures[f"{name}_error"])
-        assert model.history_[name][-1] == pytest.approx(figures[name], abs=9 * figures[f"{name}_error"])
+        assert model.history_[name][-1] == pytest.approx(figures[name], abs=20 * figures[f"{name}_error"])
     rows = {label.strip(): value for label, value, _ in figure_rows(figures)}
     assert rows["mutual information"] == f"{figures['mutual_information']:.2f} ± {figures['mutual_information_error']:.2f}"
     assert {"total correlation", "dimension-wise KL"} <= set(rows)

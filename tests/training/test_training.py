@@ -13,6 +13,7 @@ from support.helpers import blank_vae, complaint, plain_kl
 from minivae import VAE
 from minivae.backend import generator
 from minivae.checks import MinivaeError, NonFiniteError
+from minivae.evaluation.aggregate import PARTS
 from minivae.models.objectives import warm_up
 from minivae.training.batches import CHUNK_ROWS, Rows
 from minivae.training.trainer import CHECK_EVERY, Trainer
@@ -173,7 +174,7 @@ def test_run_that_stops_and_goes_on_is_the_run_without_a_stop(settings):
 def test_history_has_one_value_per_epoch_of_every_figure():
     record = model(beta=2.0).fit(X, x_test=X[:50]).history_
     figures = {f"{part}_{name}" for part in ("train", "test") for name in ("reconstruction", "kl", "elbo", "loss")}
-    assert record.keys() == figures | {"epoch", "active_units", "kl_per_dimension", "seconds"}
+    assert record.keys() == figures | {"epoch", "active_units", "kl_per_dimension", "seconds", *PARTS}
     assert record["epoch"] == [1, 2, 3]
     for values in record.values():
         assert len(values) == 3
