@@ -72,7 +72,7 @@ def certify(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 1
     ``certificate_verdict`` is "inside" unless the importance-weighted estimate is on average, by more than two standard errors of
     the difference, below the lower or above the upper bound.
     """
-    y = test.subset(spread(len(test), n_examples)).y if model._condition_width() else None
+    y = test.subset(spread(len(test), n_examples)).y if model.condition_width() else None
     x, bounds = model.certificate(n_examples if y is None else len(y), y=y)
     lower, upper = to_numpy(bounds.lower), to_numpy(bounds.upper)
     estimate = to_numpy(model.importance_estimate(x, n_samples, y=y).log_likelihood)
