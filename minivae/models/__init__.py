@@ -9,6 +9,7 @@ from minivae.models.base import Model
 from minivae.models.beta_tc import BetaTCVAE
 from minivae.models.conditional import ConditionalVAE
 from minivae.models.contractive import ContractiveAutoencoder
+from minivae.models.flow import FlowVAE
 from minivae.models.generative import Generative
 from minivae.models.iwae import IWAE
 from minivae.models.matching import DIPVAE, InfoVAE
@@ -22,7 +23,7 @@ MODELS: dict[str, type[Generative]] = {
     model.__name__: model
     for model in (
         *(Autoencoder, SparseAutoencoder, DenoisingAutoencoder, ContractiveAutoencoder, QuantizedAutoencoder),
-        *(VAE, IWAE, BetaTCVAE, InfoVAE, DIPVAE, ConditionalVAE, VAEClassifier, SemiSupervisedVAE),
+        *(VAE, IWAE, BetaTCVAE, InfoVAE, DIPVAE, FlowVAE, ConditionalVAE, VAEClassifier, SemiSupervisedVAE),
     )
 }
 

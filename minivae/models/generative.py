@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from minivae.autodiff import no_grad
+from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array, array_module, standard_normal, to_device, to_numpy
 from minivae.checks import check_choice, check_int, check_real
 from minivae.evaluation.estimators import ImportanceEstimate, importance_weighted
@@ -25,6 +25,14 @@ from minivae.training.batches import Rows
 
 class Generative(Model):
     """The uses of a trained model."""
+
+    def energy(self, x: Array, z: Tensor, condition: Array | None) -> Tensor:
+        """Return −log [p(x|z) p(z) / N(z; 0, I)], (s, n) in nats, for x (n, d) and draws z (s, n, k) of the encoder's Gaussian.
+
+        With a standard normal prior that is −log p(x|z).  A model with another prior, or whose z goes on from that Gaussian to
+        somewhere else, says so here alone: the bound and the importance weights are made of this, N(z; 0, I) and q(z|x).
+        """
+        return self.likelihood_.nll(x, self.decoder(z, condition))
 
     # Encoding and decoding ----------------------------------------------------------------------------------------------------
 
@@ -125,7 +133,7 @@ class Generative(Model):
             nll = 0.0
             for _ in range(n_samples):
                 z = reparameterize(mean, log_var, standard_normal(rng, mean.shape, mean.dtype))  # (R.1)
-                nll = nll + self.likelihood_.nll(x, self.decoder(z, condition)).data / n_samples
+                nll = nll + self.energy(x, z, condition).data / n_samples
             return -(nll + kl_standard_normal(mean, log_var).data)  # (M.3)
 
         return self._score(bound, x, y, rng)
@@ -146,7 +154,7 @@ class Generative(Model):
             mean, log_var = self.posterior(x, condition)
 
             def nll(x: Array, z: Array) -> Array:
-                return self.likelihood_.nll(x, self.decoder(z, condition)).data
+                return self.energy(x, Tensor(z), condition).data
 
             parts = importance_weighted(self.xp_, x, mean.data, log_var.data, nll, n_samples, rng)
             return self.xp_.stack(parts[:3], axis=1)

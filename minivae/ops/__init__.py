@@ -4,6 +4,7 @@ from minivae.op import Op
 from minivae.ops.activations import elu, identity, leaky_relu, relu, sigmoid, softplus, tanh
 from minivae.ops.arithmetic import add, div, exp, log, mul, neg, square, sub
 from minivae.ops.dense import dense
+from minivae.ops.flow import planar, planar_log_det
 from minivae.ops.kl import kl_normal, kl_standard_normal
 from minivae.ops.likelihood import bernoulli_nll, gaussian_nll
 from minivae.ops.matching import covariance, mmd
@@ -22,6 +23,7 @@ ALL_OPS: dict[str, Op] = {
         *(reparameterize, reparameterize_variance, kl_standard_normal, kl_normal, bernoulli_nll, gaussian_nll),
         *(log_mixture, mmd, covariance),
         *(absolute, sparsity_kl),
+        *(planar, planar_log_det),
     )
 }
 

@@ -12,17 +12,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EQUATIONS = {"M": 8, "R": 3, "K": 4, "L": 5, "A": 9, "G": 8, "T": 6, "D": 4, "S": 3}  # M.1 to M.8, and so on
+EQUATIONS = {"M": 8, "R": 3, "K": 4, "L": 5, "A": 9, "G": 8, "T": 6, "D": 4, "F": 4, "S": 3}  # M.1 to M.8, and so on
 TABLE = ROOT / "minivae" / "study" / "equations.md"
 TAGS = [f"{letter}.{number}" for letter, last in EQUATIONS.items() for number in range(1, last + 1)]
-TAG = re.compile(r"\b([MRKLAGTDS])\.(\d)\b")
+LETTER = f"[{''.join(EQUATIONS)}]"
+TAG = re.compile(rf"\b({LETTER})\.(\d)\b")
 READING = ("guide.py",)
 ABOUT_TAGS = ("test_equations.py", "test_guide.py")
 
 
 def tags_in(text: str) -> set[str]:
     """Return the tags in a text, with those between the ends of a range such as "M.1 – M.4"."""
-    ranges = re.findall(r"\b([MRKLAGTDS])\.(\d) – \1\.(\d)\b", text)
+    ranges = re.findall(rf"\b({LETTER})\.(\d) – \1\.(\d)\b", text)
     between = {f"{letter}.{number}" for letter, first, last in ranges for number in range(int(first), int(last) + 1)}
     return between | {f"{letter}.{number}" for letter, number in TAG.findall(text)}
 

@@ -108,6 +108,16 @@ def gaussian_nll(x: Any, mean: Any, log_var: Any) -> Any:
     return -mp.log(mp.npdf(x, mean, mp.exp(log_var / 2)))
 
 
+def planar(z: np.ndarray, u: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return z + np.tanh((z * w).sum(axis=-1) + b)[..., None] * u
+
+
+def planar_log_det(z: np.ndarray, u: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The determinant of the whole Jacobian, row by row, which the op never forms."""
+    slope = 1 / np.cosh((z * w).sum(axis=-1) + b) ** 2
+    return np.linalg.slogdet(np.eye(u.shape[-1]) + slope[..., None, None] * u[..., :, None] * w[..., None, :])[1]
+
+
 TARGET = mp.mpf(0.05)  # of the op when none is given
 
 
@@ -322,6 +332,8 @@ CASES: dict[str, OpCase] = {
         double=True,
         refusals=(refuse("covariance: expected a matrix (n, k) with at least one row", (0, 7)),),
     ),
+    "planar": OpCase(planar, refusals=mismatched((5, 7), (5, 7), (5, 3), (5,))),  # (F.1)
+    "planar_log_det": OpCase(planar_log_det, refusals=mismatched((5, 7), (5, 3), (5, 7), (5,))),  # (F.2)
     "absolute": elementwise(abs, EVERYWHERE[1:]),  # 0 is the kink: see test_penalty.py
     "sparsity_kl": OpCase(
         lambda logits, **options: sum(float(sparsity_kl(*map(mp.mpf, column), **options)) for column in logits.T.tolist()),

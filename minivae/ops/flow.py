@@ -1,0 +1,84 @@
+"""The planar flow: a layer that bends a density and knows by how much it stretches space.
+
+(F.3)  log q_K(z_K) = log q_0(z_0) − Σ_k log |det ∂z_k/∂z_{k−1}|
+
+Why: a map moves mass and makes none, so q_K(z_K) dz_K = q_0(z_0) dz_0, and |det ∂z_K/∂z_0| says how the volume has grown.
+"""
+
+from __future__ import annotations
+
+from minivae.op import Op
+from minivae.ops.broadcast import shape_of, unbroadcast
+
+
+def planar_forward(xp, z, u, w, b):
+    """One planar step: a point is shifted along u, by how much depends on the side of a plane that it lies on.
+
+    (F.1)  z' = z + u tanh(a),   a = wᵀz + b
+
+        ∂L/∂z = g + s w      ∂L/∂u = tanh(a) g      ∂L/∂w = s z      ∂L/∂b = s
+        with g = ∂L/∂z' and s = ∂L/∂a = (uᵀg) (1 − tanh² a)
+
+    Why: dz' = dz + du tanh a + u (1 − tanh² a) da and da = wᵀdz + zᵀdw + db.  Collect what multiplies each differential in gᵀdz'.
+    Shapes: z, u and w broadcast to (…, k), b to (…); the result (…, k).  Saved: z, u, w, tanh a, 1 − tanh² a and the shape of b.
+    Source: Rezende & Mohamed 2015, section 4.1.
+    """
+    a = (z * w).sum(axis=-1) + b
+    t = xp.tanh(a)
+    return z + u * t[..., None], (z, u, w, t, _slope(xp, a), shape_of(b))  # (F.1)
+
+
+def planar_backward(xp, saved, g, needs):
+    z, u, w, t, slope, b_shape = saved
+    s = (g * u).sum(axis=-1) * slope
+    return (
+        unbroadcast(g + s[..., None] * w, z.shape) if needs[0] else None,
+        unbroadcast(t[..., None] * g, u.shape) if needs[1] else None,
+        unbroadcast(s[..., None] * z, w.shape) if needs[2] else None,
+        unbroadcast(s, b_shape) if needs[3] else None,
+    )
+
+
+def planar_log_det_forward(xp, z, u, w, b):
+    """Logarithm of the volume that a planar step makes of a unit volume, one value per row.
+
+    (F.2)  l = log |det ∂z'/∂z| = log |D|,   D = 1 + (1 − tanh² a) uᵀw,   a = wᵀz + b
+
+        ∂l/∂a = −2 tanh a (1 − tanh² a) uᵀw / D        ∂l/∂(uᵀw) = (1 − tanh² a) / D
+        and from there, with s = g ∂l/∂a and c = g ∂l/∂(uᵀw):
+        ∂L/∂z = s w      ∂L/∂u = c w      ∂L/∂w = s z + c u      ∂L/∂b = s
+
+    Why: ∂z'/∂z = I + (1 − tanh² a) u wᵀ, and det(I + p qᵀ) = 1 + pᵀq: the step stretches space along one direction only.
+    The absolute value belongs to the formula: a step that turns space over has a negative determinant, and a volume all the same.
+    Shapes: z, u and w broadcast to (…, k), b to (…); the result (…).
+    Saved: z, u, w, tanh a, 1 − tanh² a, D − 1 and the shape of b.
+    Numerics: |D| is 1 + (D − 1) or, where that is negative, 1 + (−2 − (D − 1)), the larger of the two: one log1p serves both signs.
+    Minus infinity where D = 0, a step that flattens space; uᵀw > −1 keeps it away (see ``minivae.models.flow``).
+    Source: Rezende & Mohamed 2015, equations 11 and 12.
+    """
+    a = (z * w).sum(axis=-1) + b
+    slope = _slope(xp, a)
+    growth = slope * (u * w).sum(axis=-1)  # D − 1
+    return xp.log1p(xp.maximum(growth, -2 - growth)), (z, u, w, xp.tanh(a), slope, growth, shape_of(b))  # (F.2)
+
+
+def planar_log_det_backward(xp, saved, g, needs):
+    z, u, w, t, slope, growth, b_shape = saved
+    share = g / (1 + growth)
+    s, c = -2 * t * growth * share, (slope * share)[..., None]
+    return (
+        unbroadcast(s[..., None] * w, z.shape) if needs[0] else None,
+        unbroadcast(c * w, u.shape) if needs[1] else None,
+        unbroadcast(s[..., None] * z + c * u, w.shape) if needs[2] else None,
+        unbroadcast(s, b_shape) if needs[3] else None,
+    )
+
+
+def _slope(xp, a):
+    """Return 1 − tanh² a as 4 e^{−2|a|} / (1 + e^{−2|a|})², which keeps its digits where tanh a is 1 to the last of its own."""
+    decay = xp.exp(-2 * xp.abs(a))
+    return 4 * decay / (1 + decay) ** 2
+
+
+planar = Op("planar", planar_forward, planar_backward, args=("z", "u", "w", "b"))
+planar_log_det = Op("planar_log_det", planar_log_det_forward, planar_log_det_backward, args=("z", "u", "w", "b"))
