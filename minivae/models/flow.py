@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,10 @@ from minivae.checks import check_int, check_real, reject
 from minivae.models.vae import VAE
 from minivae.ops import kl_standard_normal, mean, planar, planar_log_det, reparameterize, softplus, square, sum_
 
+NO_PLANE = 1e-6  # beside ‖w‖², so that w = 0 is a step that goes nowhere, not 0/0: then wᵀû is wᵀu = 0
+
+STILL = math.log(math.e - 1)  # where softplus is 1
+
 Step = tuple[Tensor, Tensor, Tensor]  # u and w (n, k), b (n,)
 
 
@@ -21,12 +26,14 @@ def planar_flow(z: Tensor, steps: Iterable[Step]) -> tuple[Tensor, Tensor]:
     A step can be undone as long as uᵀw > −1: then space is stretched along u by a factor that is positive everywhere (F.2).  So u
     is not used as it is, but moved along w until that holds:
 
-        û = u + [softplus(wᵀu) − 1 − wᵀu] w / ‖w‖²,    which makes wᵀû = softplus(wᵀu) − 1 > −1
+        û = u + [m − wᵀu] w / ‖w‖²,   m = softplus(wᵀu + c) − 1,    which makes wᵀû = m > −1
+
+    The paper has c = 0, and then u = 0 is no step that does nothing; with c = log(e − 1) it is, so a flow can begin near the identity.
     """
     log_det: Any = 0.0
     for u, w, b in steps:
         inner = sum_(u * w, axis=-1, keepdims=True)
-        u_hat = u + (softplus(inner) - 1 - inner) * w / sum_(square(w), axis=-1, keepdims=True)
+        u_hat = u + (softplus(inner + STILL) - 1 - inner) * w / (sum_(square(w), axis=-1, keepdims=True) + NO_PLANE)
         log_det = log_det + planar_log_det(z, u_hat, w, b)  # (F.2)
         z = planar(z, u_hat, w, b)  # (F.1)
     return z, log_det

@@ -15,7 +15,7 @@ from minivae.autodiff import Tensor, backward
 from minivae.checks import InputError
 from minivae.models.flow import planar_flow
 from minivae.models.likelihoods import LIKELIHOODS
-from minivae.ops import kl_standard_normal, mean, reparameterize, square, sum_
+from minivae.ops import kl_standard_normal, mean, planar_log_det, reparameterize, square, sum_
 from minivae.optim import Adam
 from minivae.proof.gradcheck import gradcheck
 
@@ -29,7 +29,7 @@ def plain_flow(z: np.ndarray, steps: list[tuple[np.ndarray, np.ndarray, np.ndarr
     """Return what the flow makes of one point (k,), and log |det| from the determinant of the product of whole Jacobians."""
     jacobian = np.eye(len(z))
     for u, w, b in steps:
-        u_hat = u + (np.log1p(np.exp(w @ u)) - 1 - w @ u) * w / (w @ w)
+        u_hat = u + (np.log1p(np.exp(w @ u + np.log(np.e - 1))) - 1 - w @ u) * w / (w @ w)
         a = w @ z + b
         jacobian = (np.eye(len(z)) + np.outer(u_hat, w) / np.cosh(a) ** 2) @ jacobian
         z = z + u_hat * np.tanh(a)
@@ -39,7 +39,7 @@ def plain_flow(z: np.ndarray, steps: list[tuple[np.ndarray, np.ndarray, np.ndarr
 def undone(z: np.ndarray, steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
     """Return the points (n, k) that the flow takes to z (n, k), by bisection of one number for each step and point."""
     for u, w, b in reversed(steps):
-        inner = np.log1p(np.exp(w @ u)) - 1
+        inner = np.log1p(np.exp(w @ u + np.log(np.e - 1))) - 1
         u_hat = u + (inner - w @ u) * w / (w @ w)
         target = z @ w
         low, high = target - abs(inner), target + abs(inner)
@@ -175,3 +175,13 @@ def test_what_a_flow_cannot_have_is_refused():
     message = complaint(InputError, mv.FlowVAE(free_bits=0.5).fit, X, Y)
     assert message.startswith("free_bits: expected 0 where the posterior has a flow, got 0.5")
     assert "n_flows" in complaint(InputError, mv.FlowVAE(n_flows=0).fit, X)
+
+
+def test_a_step_that_turns_space_over_has_a_volume_too():
+    """(F.2) has an absolute value: with uᵀw < −1 the determinant is negative, and its logarithm is that of its size."""
+    z, u, w, b = np.array([[0.3, -0.2], [0.1, 0.4]]), np.array([2.0, 1.0]), np.array([-2.5, 0.5]), np.asarray(0.1)
+    slope = 1 / np.cosh(z @ w + b) ** 2
+    sign, expected = np.linalg.slogdet(np.eye(2) + slope[:, None, None] * np.outer(u, w))
+    assert (sign == -1).all()
+    np.testing.assert_allclose(planar_log_det(z, u, w, b).data, expected, rtol=1e-12)
+    gradcheck(planar_log_det, {"z": z, "u": u, "w": w, "b": b})
