@@ -28,7 +28,7 @@ def planar_flow(z: Tensor, steps: Iterable[Step]) -> tuple[Tensor, Tensor]:
 
         û = u + [m − wᵀu] w / ‖w‖²,   m = softplus(wᵀu + c) − 1,    which makes wᵀû = m > −1
 
-    The paper has c = 0, and then u = 0 is no step that does nothing; with c = log(e − 1) it is, so a flow can begin near the identity.
+    The paper has c = 0; with c = log(e − 1) a step with u = 0 does nothing, so that a flow can begin near the identity.
     """
     log_det: Any = 0.0
     for u, w, b in steps:

@@ -25,11 +25,17 @@ def steps_of(seed: int, n: int, k: int, count: int = 3, scale: float = 1.0) -> l
     return [tuple(Tensor(scale * rng.standard_normal(shape)) for shape in ((n, k), (n, k), (n,))) for _ in range(count)]
 
 
+def constrained(u: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Return û of one step."""
+    inner = w @ u
+    return u + (np.log1p((np.e - 1) * np.exp(inner)) - 1 - inner) * w / (w @ w + 1e-6)
+
+
 def plain_flow(z: np.ndarray, steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, float]:
     """Return what the flow makes of one point (k,), and log |det| from the determinant of the product of whole Jacobians."""
     jacobian = np.eye(len(z))
     for u, w, b in steps:
-        u_hat = u + (np.log1p(np.exp(w @ u + np.log(np.e - 1))) - 1 - w @ u) * w / (w @ w)
+        u_hat = constrained(u, w)
         a = w @ z + b
         jacobian = (np.eye(len(z)) + np.outer(u_hat, w) / np.cosh(a) ** 2) @ jacobian
         z = z + u_hat * np.tanh(a)
@@ -39,8 +45,8 @@ def plain_flow(z: np.ndarray, steps: list[tuple[np.ndarray, np.ndarray, np.ndarr
 def undone(z: np.ndarray, steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
     """Return the points (n, k) that the flow takes to z (n, k), by bisection of one number for each step and point."""
     for u, w, b in reversed(steps):
-        inner = np.log1p(np.exp(w @ u + np.log(np.e - 1))) - 1
-        u_hat = u + (inner - w @ u) * w / (w @ w)
+        u_hat = constrained(u, w)
+        inner = w @ u_hat
         target = z @ w
         low, high = target - abs(inner), target + abs(inner)
         for _ in range(60):

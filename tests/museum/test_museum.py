@@ -47,7 +47,7 @@ def test_label_tells_whether_gradient_checks_pass(bug, seen):
 
 def test_catalogue_is_complete():
     groups = Counter(bug.group for bug in BUGS)
-    assert list(groups) == list(range(1, 15))
+    assert list(groups) == list(range(1, 16))
     assert len({mutant.name for mutant in (*BUGS, *MUTATIONS)}) == len(BUGS) + len(MUTATIONS)
     for bug in BUGS:
         assert all(len(text) > 10 for text in (bug.seen, bug.effect, bug.blind))

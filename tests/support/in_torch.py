@@ -67,6 +67,13 @@ def mmd(x: Tensor, y: Tensor, kernel: str = "gaussian", scale: float = 1.0) -> T
     return mean_kernel(x, x) + mean_kernel(y, y) - 2 * mean_kernel(x, y)
 
 
+def planar_log_det(z: Tensor, u: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """By the determinant of the whole Jacobian, for each point."""
+    slope = ((z * w).sum(-1) + b).cosh() ** -2
+    outer = u[..., :, None] * w[..., None, :]
+    return torch.linalg.slogdet(torch.eye(z.shape[-1], dtype=z.dtype) + slope[..., None, None] * outer)[1]
+
+
 def quantize(x: Tensor, levels: int) -> Tensor:
     grid = torch.linspace(-1, 1, levels, dtype=x.dtype)
     return x + (grid[(x[..., None] - grid).abs().argmin(-1)] - x).detach()
@@ -108,6 +115,8 @@ OPS: dict[str, Callable[..., Tensor]] = {
     "kl_normal": lambda mean, log_var, m, v: kl_divergence(gaussian(mean, log_var), gaussian(m, v)).sum(-1),
     "bernoulli_nll": bernoulli_nll,
     "gaussian_nll": lambda x, mean, log_var: -gaussian(mean, log_var).log_prob(x).sum(-1),
+    "planar": lambda z, u, w, b: z + u * torch.tanh((z * w).sum(-1) + b)[..., None],
+    "planar_log_det": planar_log_det,
     "log_mixture": log_mixture,
     "mmd": mmd,
     "covariance": lambda x: torch.cov(x.T, correction=0),
@@ -202,6 +211,22 @@ def vae(c: Case) -> Tensor:
     return (nll + m.beta * kl(q)).mean()
 
 
+def flow_vae(c: Case) -> Tensor:
+    m, k = c.m, c.m.latent_dim
+    heads = c.network("encoder", c.beside(c.x))
+    q = gaussian(heads[:, :k], heads[:, k : 2 * k])
+    z = start = q.loc + q.scale * c.normal(m.n_samples, *q.loc.shape)
+    growth = torch.zeros(())
+    for step in heads[:, 2 * k :].split(2 * k + 1, 1):
+        u, w, b = step.split((k, k, 1), 1)
+        inner = (u * w).sum(-1, keepdim=True)
+        u = u + (OPS["softplus"](inner + math.log(math.e - 1)) - 1 - inner) * w / (w.square().sum(-1, keepdim=True) + 1e-6)
+        growth = growth + planar_log_det(z, u, w, b[:, 0])
+        z = OPS["planar"](z, u, w, b[:, 0])
+    bend = (PRIOR.log_prob(start) - PRIOR.log_prob(z)).sum(-1) - growth
+    return (c.nll(c.network("decoder", c.beside(z))).mean(0) + m.beta * (kl(q) + bend.mean(0))).mean()
+
+
 def iwae(c: Case) -> Tensor:
     """Tucker et al.: in log q the posterior's numbers are constants, and what reaches z is scaled by its weight once more."""
     q, z, nll = c.sampled(c.m.n_importance_samples)
@@ -267,6 +292,7 @@ LOSSES: dict[str, Callable[[Case], Tensor]] = {
     **dict.fromkeys(("VAE", "ConditionalVAE"), vae),
     "VAEClassifier": lambda c: vae(Case(**vars(c) | {"y": None})),
     "IWAE": iwae,
+    "FlowVAE": flow_vae,
     "BetaTCVAE": beta_tc,
     "InfoVAE": info_vae,
     "DIPVAE": dip_vae,
