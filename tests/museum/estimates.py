@@ -38,7 +38,7 @@ BUGS = (
     Bug(
         "log-sum-exp without the shift by the maximum",
         "ops/reduce.py",
-        (("    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))\n", "    top = xp.zeros_like(top)\n"),),
+        (("    endless = xp.isinf(top)\n", "    top = xp.zeros_like(top)\n    endless = xp.isinf(top)\n"),),
         group=6,
         seen="estimates of log p(x) from scratch",
         effect="e^−800, a weight of an ordinary picture, is 0, and its logarithm −∞.",

@@ -64,7 +64,7 @@ BUGS = (
     Bug(
         "KL with the wrong sign in the log",
         "models/vae.py",
-        (('{"reconstruction": reconstruction, "kl": kl,', '{"reconstruction": reconstruction, "kl": -kl,'),),
+        (('return terms | {"elbo"', 'return terms | {"kl": -terms["kl"], "elbo"'),),
         group=4,
         seen="training loops with an evaluation of their own",
         effect="The history shows a negative divergence; what is trained is right.",
