@@ -229,12 +229,13 @@ class Body:
         if isinstance(node.func, ast.Name) and node.func.id == "isinstance" and ast.unparse(node.args[1]) == "tuple":
             return f"Array.isArray({self.expression(node.args[0])})"
         named = {keyword.arg or "": self.expression(keyword.value) for keyword in node.keywords if keyword.arg != "strict"}
-        function = self.known.get(node.func.id) if isinstance(node.func, ast.Name) and node.func.id not in self.local else None
+        called = node.func.id if isinstance(node.func, ast.Name) and node.func.id not in self.local else ""
+        function = self.known.get(called)
         if named and inspect.isfunction(function) and function.__module__.startswith("minivae.ops"):  # by place, as JavaScript does
             places = list(inspect.signature(function).parameters)[len(node.args) :]
             last = max(map(places.index, named))
             positional = [named.get(place, "undefined") for place in places[: last + 1]]
-            return f"{self.name(node.func.id)}({', '.join([*map(self.expression, node.args), *positional])})"
+            return f"{self.name(called)}({', '.join([*map(self.expression, node.args), *positional])})"
         options = [f"{{{', '.join(f'{name}: {value}' for name, value in named.items())}}}"] * bool(named)
         return f"{self.expression(node.func)}({', '.join([*map(self.expression, node.args), *options])})"
 
