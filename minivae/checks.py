@@ -92,12 +92,47 @@ def check_path(argument: str, value: Any, expected: str = "a path") -> str:
     return path
 
 
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Return whether there is something of this name; raise ``DataFileError`` where that cannot be seen.
+
+    ``pathlib`` would either raise errors of its own or call a file that may not be looked at a missing one.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        reject(str(path), "a place that can be looked at", reason(error), "check the path and its permissions", DataFileError)
+    return True
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse what is there and is no file: a pipe would keep its reader waiting, and a device be replaced by its writer."""
+    if is_there(path) and not os.path.isfile(path):
+        reject(str(path), "a file", "something else of this name", "choose another name", DataFileError)
+
+
+def reason(error: BaseException) -> str:
+    """Return in a few words why something failed: this package's, the system's, or the kind of error and its first line."""
+    if isinstance(error, MinivaeError):
+        return str(error)
+    words = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    return words.partition("\n")[0].removesuffix(": ")
+
+
 def check_int(argument: str, value: Any, low: int, high: int | None = None) -> int:
     """Return ``value`` as an int if it is a whole number in [low, high]."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
     if not whole or value < low or (high is not None and value > high):
         reject(argument, f"a whole number {_interval(low, high)}", repr(value))
     return int(value)
+
+
+def check_flag(argument: str, value: Any) -> bool:
+    """Return ``value`` as a bool if it is one."""
+    if not isinstance(value, (bool, np.bool_)):
+        reject(argument, "True or False", repr(value)[:80])
+    return bool(value)
 
 
 LARGEST = sys.float_info.max

@@ -44,29 +44,22 @@ def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.nd
 
 def he_normal(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
     """Normal with variance 2/fan_in: a rectifier silences half its inputs, the 2 makes up for it (He et al. 2015)."""
-    return rng.standard_normal((fan_in, fan_out)) * math.sqrt(2 / fan_in)
+    return rng.normal(0, math.sqrt(2 / fan_in), (fan_in, fan_out))
 
 
 INITIALISERS: dict[str, Initialiser] = {"glorot": glorot_uniform, "he": he_normal}
 
 
 class Blank:
-    """In the place of a generator, for weights that a file will fill in: zeros, at most ``size`` of them.
+    """In the place of a generator, where only the shapes are asked for: zeros that take no memory, however many they are."""
 
-    The settings in a file may ask for any number; what may be made is twice what the file holds, since tied weights are made twice.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._left = size
+    def zeros(self, shape: Any) -> np.ndarray:
+        return np.broadcast_to(np.zeros(()), shape)
 
     def uniform(self, low: float, high: float, shape: tuple[int, int]) -> np.ndarray:
-        return self.standard_normal(shape)
+        return self.zeros(shape)
 
-    def standard_normal(self, shape: tuple[int, int]) -> np.ndarray:
-        self._left -= math.prod(shape)
-        if self._left < 0:
-            reject("settings", "layers for the weights that are kept", f"one of shape {shape}, which is too many")
-        return np.zeros(shape)
+    normal = uniform
 
 
 class Dense:
@@ -97,7 +90,7 @@ class MLP:
         for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
             initialise = INITIALISERS[check_choice("init", init, INITIALISERS)] if i < len(sizes) - 2 else glorot_uniform
             weight = Parameter(initialise(rng, n_in, n_out), f"{name}.{i}.weight")
-            self.layers.append(Dense(weight, Parameter(np.zeros(n_out), f"{name}.{i}.bias")))
+            self.layers.append(Dense(weight, Parameter(getattr(rng, "zeros", np.zeros)(n_out), f"{name}.{i}.bias")))
 
     def __call__(self, x: Tensor | Array) -> Tensor:
         for layer in self.layers[:-1]:

@@ -13,17 +13,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minivae import datasets
-from minivae.checks import DataFileError, MinivaeWarning, check_int, reject
+from minivae.checks import MinivaeWarning, check_choice, check_int, reject
 from minivae.command.console import Terminal
 from minivae.command.environment import versions
 from minivae.command.options import given_settings, option
 from minivae.command.parser import LEAST_STEPS
 from minivae.datasets import Dataset
 from minivae.models import MODELS
-from minivae.models.settings import from_json
 from minivae.pictures import plots
 from minivae.pictures.curves import curves
-from minivae.runs.run import CHECKPOINT, CONFIG, HISTORY, MODEL, Draft, as_json, history_csv, source_record, unfinished
+from minivae.runs.run import (
+    CHECKPOINT,
+    CONFIG,
+    HISTORY,
+    MODEL,
+    RUN_STATE,
+    Draft,
+    as_json,
+    history_csv,
+    source_record,
+    unfinished,
+)
 from minivae.runs.scores import score
 from minivae.runs.selection import choose, some_classes
 from minivae.runs.tables import describe, figure_rows
@@ -32,6 +42,7 @@ from minivae.training.checkpoint import write_whole
 from minivae.training.interruption import Interruption, Latch
 from minivae.training.keeper import Keeper, clear_leftovers, interval
 from minivae.training.mpi import MPIPeers
+from minivae.training.schema import compare
 from minivae.training.trainer import Hook, Trainer
 
 if TYPE_CHECKING:
@@ -106,12 +117,12 @@ def resumed(args: argparse.Namespace) -> tuple[Path, Any, str, str | None]:
     """Return folder, model and source of the data of a training that stopped; only ``--epochs`` and ``--processes`` may differ."""
     path = unfinished(args.resume, args.runs_dir)
     file = path / CHECKPOINT
-    _, record = checkpoint.load(file)
-    try:
-        name, params, data = record["model"], record["params"], record["context"]["data"]
-        model, source, data_dir = MODELS[name](**from_json(params)), data["source"], data["data_dir"]
-    except (KeyError, TypeError) as error:
-        reject(str(file), "the state of a training", f"{type(error).__name__}: {error}"[:80], "train anew", DataFileError)
+    with checkpoint.reading(file, "the state of a training") as kept:
+        compare("record", kept.record, RUN_STATE)
+        name, data = kept.record["model"], kept.record["context"]["data"]
+        kind = MODELS[check_choice("model", name, MODELS)]
+        model, source, data_dir = kind.announced(kept)[0], data["source"], data["data_dir"]
+        kept.arrays()  # which are compared with their checksum, and so is the record
     given = given_settings(args, name, MODELS)
     model.epochs, model.processes = given.pop("epochs", model.epochs), given.pop("processes", model.processes)
     others = {"model": args.model, "data": args.data, "data_dir": args.data_dir, "name": args.name}

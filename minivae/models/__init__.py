@@ -3,7 +3,7 @@
 from typing import Any
 
 from minivae.backend import DEVICES
-from minivae.checks import DataFileError, DeviceError, MinivaeError, check_choice, reject
+from minivae.checks import check_choice, reject
 from minivae.models.autoencoder import Autoencoder, DenoisingAutoencoder, QuantizedAutoencoder, SparseAutoencoder
 from minivae.models.base import Model
 from minivae.models.beta_tc import BetaTCVAE
@@ -14,10 +14,8 @@ from minivae.models.generative import Generative
 from minivae.models.iwae import IWAE
 from minivae.models.matching import DIPVAE, InfoVAE
 from minivae.models.semisupervised import SemiSupervisedVAE, VAEClassifier
-from minivae.models.settings import from_json
 from minivae.models.vae import VAE
 from minivae.training import checkpoint
-from minivae.training.keeper import parameters_of
 
 MODELS: dict[str, type[Generative]] = {
     model.__name__: model
@@ -37,23 +35,18 @@ def load(path: Any, device: str = "auto") -> Generative:
     Raises ``DataFileError`` when the file is missing, damaged or not a model.
     """
     check_choice("device", device, DEVICES)
-    arrays, record = checkpoint.load(path)
-    kinds = MODELS | _own(Generative)
-    name = record.get("model")
+    mend = "give names of your own to likelihoods and activations before you load, or save the model anew"
+    with checkpoint.reading(path, "a model", mend) as kept:
+        return kind_of(kept.record).restored(kept, device)
+
+
+def kind_of(record: dict[str, Any]) -> type[Generative]:
+    """Return the class that a record names."""
+    kinds, name = MODELS | _own(Generative), record.get("model")
     if not isinstance(name, str) or name not in kinds:
         mend = "import the module that defines the class, and load again"
-        reject(str(path), f"one of the models {', '.join(kinds)}", repr(name), mend, DataFileError)
-    kind = kinds[name]
-    try:
-        model = kind(**(from_json(record["params"]) | {"device": device}))
-        model._restore(parameters_of(arrays), record)
-    except DeviceError:
-        raise
-    except Exception as error:  # what the file says may be anything at all
-        cause = str(error) if isinstance(error, MinivaeError) else f"{type(error).__name__}: {error}"
-        mend = "give names of your own to likelihoods and activations before you load, or save the model anew"
-        reject(str(path), f"a model of kind {name}", cause, mend, DataFileError)
-    return model
+        reject("model", f"one of the models {', '.join(kinds)}", repr(name)[:80], mend)
+    return kinds[name]
 
 
 def _own(kind: type[Generative]) -> dict[str, type[Generative]]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from minivae.autodiff import Tensor
 from minivae.backend import Array, standard_normal
-from minivae.checks import check_choice, check_int, check_real, reject
+from minivae.checks import check_choice, check_flag, check_int, check_real, reject
 from minivae.models.generative import Generative
 from minivae.models.likelihoods import LIKELIHOODS
 from minivae.models.objectives import l1_norm, l2_norm_squared, penalized
@@ -60,6 +60,7 @@ class Autoencoder(Generative):
     def check_settings(self) -> None:
         super().check_settings()
         check_choice("code_activation", self.code_activation, ACTIVATIONS)
+        check_flag("tied", self.tied)
         if self.tied and LIKELIHOODS[self.likelihood].outputs_per_feature > 1:
             mend = "choose gaussian_shared or gaussian_fixed"
             reject("likelihood", "one decoder output per feature for tied weights", repr(self.likelihood), mend)

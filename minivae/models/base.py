@@ -9,16 +9,18 @@ import numpy as np
 
 from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array, generator, resolve_device, to_numpy
-from minivae.checks import NotFittedError, check_choice, check_int, reject
+from minivae.checks import NotFittedError, reject
 from minivae.evaluation.estimators import active_units
 from minivae.kernels.counter_noise import noise_source
 from minivae.models.likelihoods import LIKELIHOODS
-from minivae.models.settings import Settings
-from minivae.nn import MLP, Blank, ParameterVector
+from minivae.models.settings import Settings, from_json
+from minivae.nn import MLP, Blank, Parameter, ParameterVector
 from minivae.ops import concat, reshape
 from minivae.training import checkpoint
 from minivae.training.batches import Rows
 from minivae.training.health import warn_of_dead_code
+from minivae.training.keeper import parameters_of
+from minivae.training.schema import FINISHED, STATE, compare
 from minivae.training.team import team
 from minivae.training.trainer import Hook, Trainer
 
@@ -140,16 +142,20 @@ class Model(Settings):
         warn_of_dead_code(trainer)
         return self
 
-    def _build(self, n_features: int, data_mean: np.ndarray | None = None, rng: Any = None) -> None:
-        """Make the layers on the device, with their first weights from ``rng`` or, by default, from the seed."""
+    def _build(self, n_features: int, data_mean: np.ndarray | None = None) -> None:
+        """Make the layers on the device, with their first weights from the seed."""
+        parameters = self._make_parameters(n_features, generator(np, self.seed, "init"))
+        if data_mean is not None:
+            self.decoder_.layers[-1].bias.data = self.likelihood_.output_bias(data_mean)
+        self.parameters_ = ParameterVector(parameters, self.xp_, self.dtype)
+
+    def _make_parameters(self, n_features: int, rng: Any) -> list[Parameter]:
+        """Make the layers, with their first weights from ``rng``; they have no memory in common yet."""
         self.xp_ = resolve_device(self.device)
         self.n_features_in_ = n_features  # scikit-learn's name
         self.likelihood_ = LIKELIHOODS[self.likelihood](self.variance, self.variance_floor, self.xp_, self.dtype)
-        networks = self.make_layers(rng or generator(np, self.seed, "init"))
-        if data_mean is not None:
-            self.decoder_.layers[-1].bias.data = self.likelihood_.output_bias(data_mean)
-        parameters = [parameter for network in networks for parameter in network.parameters()]
-        self.parameters_ = ParameterVector((*parameters, *self.likelihood_.parameters), self.xp_, self.dtype)
+        networks = self.make_layers(rng)
+        return [*(parameter for network in networks for parameter in network.parameters()), *self.likelihood_.parameters]
 
     def _rows(self, x: Any, y: Any = None, argument: str = "x", n_features: int | None = None) -> Rows:
         """Return data to be learned from or scored: on the device, checked, and binarised as the settings say."""
@@ -213,19 +219,52 @@ class Model(Settings):
             "history": self.history_,
         }
 
-    def _restore(self, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
-        self.check_settings()
-        for name, value in record["learned"].items():
-            check_choice("learned attribute", name, self.learned)
+    @classmethod
+    def announced(cls: type[Self], kept: checkpoint.Kept, device: str | None = None) -> tuple[Self, list[Parameter]]:
+        """Return the model that a file announces, and its parameters, for which there is no memory yet.
+
+        The settings in a file may ask for anything, so they are compared with the arrays before anything large is made.
+        """
+        record = kept.record
+        compare("record", record, STATE if "training" in record else FINISHED)
+        model = cls(**from_json(record["params"]))
+        model.check_settings()
+        model.device = device or model.device
+        model._relearn(record["learned"])
+        parameters = model._make_parameters(record["n_features"], Blank())
+        expected = {parameter.name: checkpoint.kind_of(model.dtype, parameter.shape) for parameter in parameters}
+        checkpoint.check_kinds(expected, parameters_of(kept.kinds))
+        widths = {len(row) for row in record["history"].get("kl_per_dimension", ())}
+        if max(record["history"].get("active_units", ()), default=0) > model.latent_dim or widths - {model.latent_dim}:
+            reject("history", f"figures of {model.latent_dim} latent dimensions", "others")
+        most = sum(parameter.data.size for parameter in parameters)
+        for name, kind in kept.kinds.items():  # what a training keeps beside the parameters is no larger than all of them
+            if math.prod(kind.shape) > most:
+                reject(f"array {name}", f"at most {most} numbers", math.prod(kind.shape))
+        return model, parameters
+
+    @classmethod
+    def restored(cls: type[Self], kept: checkpoint.Kept, device: str) -> Self:
+        """Return the model that is kept in a file, on a device."""
+        model, parameters = cls.announced(kept, device)
+        arrays = parameters_of(kept.arrays())
+        checkpoint.check_finite(arrays)
+        model.parameters_ = ParameterVector(parameters, model.xp_, model.dtype)
+        model.parameters_.load_state(arrays, model.xp_)
+        model.history_ = kept.record["history"]
+        return model
+
+    def _relearn(self, learned: dict[str, Any]) -> None:
+        """Take up what ``record`` says of the learned attributes."""
+        if learned.keys() != set(self.learned):
+            reject("learned", ", ".join(self.learned) or "nothing", ", ".join(learned)[:80] or "nothing")
+        for name, value in learned.items():
             setattr(self, name, np.asarray(value) if isinstance(value, list) else value)
-        self._build(check_int("n_features", record["n_features"], 1), rng=Blank(2 * sum(array.size for array in arrays.values())))
-        self.parameters_.load_state(arrays, self.xp_)
-        self.history_ = record["history"]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "parameters_")
 
 
 def _plain(value: Any) -> Any:
-    """Return a learned attribute as JSON knows it: an array becomes a list, which ``_restore`` makes an array again."""
+    """Return a learned attribute as JSON knows it: an array becomes a list, which ``_relearn`` makes an array again."""
     return value.tolist() if isinstance(value, np.ndarray) else value

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minivae.backend import Array
+from minivae.checks import reject
 from minivae.models.conditions import as_vectors, classes_of, one_hot
 from minivae.models.vae import VAE
 
@@ -46,6 +47,11 @@ class ConditionalVAE(VAE):
         vectors = np.ndim(y) == 2
         self.classes_ = np.empty(0) if vectors else classes_of(y)
         self.condition_width_ = np.shape(y)[1] if vectors else len(self.classes_)
+
+    def _relearn(self, learned: dict[str, Any]) -> None:
+        super()._relearn(learned)
+        if len(self.classes_) not in (0, self.condition_width_):
+            reject("condition_width_", f"{len(self.classes_)}, one for each class", self.condition_width_)
 
     def encode_condition(self, y: Any, n: int, argument: str = "y") -> np.ndarray | None:
         if len(self.classes_):

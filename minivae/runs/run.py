@@ -24,12 +24,34 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from minivae import datasets
-from minivae.checks import DataFileError, reject
+from minivae.checks import DataFileError, check_flag, check_regular, reason, reject
 from minivae.datasets import Dataset
 from minivae.models import Model, load
+from minivae.runs.tables import figure_rows
+from minivae.training.schema import Schema, anything, compare, each, maybe, number, text, whole
 
 MODEL, CONFIG, HISTORY, CHECKPOINT = "model.safetensors", "config.json", "history.csv", "checkpoint.safetensors"
 CONFIG_BYTES = 2**24  # at most; a real one has a few thousand
+
+
+def _figures(name: str, value: Any) -> None:
+    """Each figure is a number, or several, or null where it was not finite."""
+    compare(name, value, {"conditional": check_flag})
+    for key, figure in value.items():
+        if key != "conditional":
+            compare(f"{name}.{key}", figure, [number()] if isinstance(figure, list) else maybe(number()))
+
+
+SOURCE: Schema = {"source": text, "data_dir": maybe(text)}
+CONFIG_SCHEMA: Schema = {
+    "model": text,
+    "settings": each(anything),
+    "data": SOURCE | {"name": text, "n_train": whole(1), "n_test": whole(1)},
+    "command": [text],
+    "versions": each(text),
+    "figures": _figures,
+}
+RUN_STATE: Schema = {"model": text, "context": {"data": SOURCE}}
 
 
 class Draft:
@@ -130,14 +152,8 @@ class Run:
                 reject("RUN", "a finished run", f"{str(begun[0])!r}, whose training was stopped", mend, DataFileError)
             expected = f"a run directory (with {MODEL} in it), or the name of one in {runs_dir}"
             reject("RUN", expected, repr(name), "see which there are, or make one with minivae train", DataFileError)
-        try:
-            self.config: dict[str, Any] = _read_json(self.path / CONFIG)
-            self.source, self.data_dir = self.config["data"]["source"], self.config["data"]["data_dir"]
-            if not isinstance(self.source, str) or not isinstance(self.data_dir, (str, type(None))):
-                raise TypeError("the source of the data is not a text")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            cause = f"{type(error).__name__}: {error}".partition("\n")[0]
-            reject(str(self.path / CONFIG), "the settings of a run as JSON", cause, "train again", DataFileError)
+        self.config: dict[str, Any] = _read_config(self.path / CONFIG)
+        self.source, self.data_dir = self.config["data"]["source"], self.config["data"]["data_dir"]
 
     def model(self, device: str = "auto") -> Model:
         """Return the trained model."""
@@ -160,10 +176,18 @@ def unfinished(name: str, runs_dir: str | os.PathLike[str] = "runs") -> Path:
     reject("--resume", expected, repr(name), "see which there are", DataFileError)
 
 
-def _read_json(path: Path) -> Any:
-    if not path.is_file() or path.stat().st_size > CONFIG_BYTES:
-        raise ValueError(f"no file of at most {CONFIG_BYTES} bytes")
-    return json.loads(path.read_text(encoding="utf-8"))
+def _read_config(path: Path) -> Any:
+    """Return what a ``config.json`` says, when it says all that is ever asked of it."""
+    check_regular(path)
+    try:
+        if os.path.getsize(path) > CONFIG_BYTES:
+            reject("size", f"at most {CONFIG_BYTES} bytes", os.path.getsize(path))
+        config = json.loads(path.read_text(encoding="utf-8"))
+        compare("config", config, CONFIG_SCHEMA)
+        list(figure_rows(config["figures"]))  # each that is there has those that are told with it
+        return config
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        reject(str(path), "the settings of a run as JSON", reason(error), "train again", DataFileError)
 
 
 def source_record(source: str, data_dir: str | None) -> dict[str, Any]:

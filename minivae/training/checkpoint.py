@@ -7,15 +7,22 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minivae.checks import DataFileError, check_path, reject
+from minivae.checks import DataFileError, DeviceError, check_path, check_regular, reason, reject
 
 FORMAT, VERSION = "minivae", 1
+
+
+class Kind(NamedTuple):
+    """What is known of an array before it is read."""
+
+    dtype: str  # in safetensors' words, "F32"
+    shape: tuple[int, ...]
 
 
 def save(path: Any, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
@@ -24,12 +31,51 @@ def save(path: Any, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> No
     Raises ``DataFileError`` when the place cannot be written, or gives back something else; what was there before is then still
     there.
     """
+    write_whole(path, packed(arrays, record), prove=load)
+
+
+def packed(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> bytes:
+    """Return the bytes of a file: the same for the same arrays and record."""
     from safetensors.numpy import save as serialize
 
-    text = json.dumps(record, default=_plain)
+    text = json.dumps(record, default=plain)
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    metadata = {"format": FORMAT, "version": str(VERSION), "record": text, "sha256": _checksum(contiguous, text)}
-    write_whole(path, serialize(contiguous, metadata=metadata), prove=load)
+    metadata = {"format": FORMAT, "version": str(VERSION), "record": text, "sha256": checksum(contiguous, text)}
+    content = serialize(contiguous, metadata=metadata)
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True).encode()  # the library writes its parts in any order
+    header += b" " * (-len(header) % 8)
+    return b"".join((len(header).to_bytes(8, "little"), header, memoryview(content)[end:]))
+
+
+def kind_of(dtype: Any, shape: tuple[int, ...]) -> Kind:
+    """Return the kind that arrays of a dtype and shape have in a file."""
+    dtype = np.dtype(dtype)
+    return Kind(f"{dtype.kind.upper()}{8 * dtype.itemsize}", tuple(shape))
+
+
+def check_kinds(expected: dict[str, Kind], found: dict[str, Kind]) -> None:
+    """Refuse arrays that are missing, too many, or of another kind."""
+    for name in expected.keys() ^ found.keys():
+        reject(f"array {name}", "one" if name in expected else "none of this name", "none" if name in expected else "one")
+    for name, kind in found.items():
+        if kind != expected[name]:
+            reject(f"array {name}", "{} of shape {}".format(*expected[name]), "{} of shape {}".format(*kind))
+
+
+def check_finite(arrays: dict[str, np.ndarray]) -> None:
+    """Refuse NaN and ±inf."""
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            reject(f"array {name}", "finite numbers", "NaN or an infinite one")
+
+
+class Kept(NamedTuple):
+    """What is in a file, before its arrays are read."""
+
+    record: dict[str, Any]
+    kinds: dict[str, Kind]  # of each array
+    arrays: Callable[[], dict[str, np.ndarray]]
 
 
 def load(path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -37,37 +83,51 @@ def load(path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
     Raises ``DataFileError`` for a file that is missing, damaged, or not one of ours.
     """
+    with reading(path) as kept:
+        return kept.arrays(), kept.record
+
+
+@contextlib.contextmanager
+def reading(path: Any, what: str = "a readable safetensors file", mend: str = "take another copy") -> Iterator[Kept]:
+    """Yield what is in a file, for a look at it before its arrays are read; these are compared with their checksum then.
+
+    Whatever is refused in the block is refused as ``what`` the file was to be: ``DataFileError``, which names the file.
+    """
     from safetensors import safe_open
 
     path = check_path("path", path)
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would keep us waiting
-        reject(str(path), "a file", "something else of this name", "", DataFileError)
+    check_regular(path)
     try:
-        with safe_open(os.fspath(path), framework="numpy") as file:
+        with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
                 kind = f"{metadata.get('format', 'another format')} {metadata.get('version', '')}".strip()
                 reject(str(path), f"a {FORMAT} file of version {VERSION}", kind, "save the model anew", DataFileError)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            if metadata["sha256"] != _checksum(arrays, metadata["record"]):
-                reject(str(path), "contents that match their checksum", "others", "take another copy", DataFileError)
             record = json.loads(metadata["record"])
             if not isinstance(record, dict):
                 reject(str(path), "a record of names and values", type(record).__name__, "save the model anew", DataFileError)
-            return arrays, record
-    except DataFileError:
+
+            def arrays() -> dict[str, np.ndarray]:
+                read = {name: file.get_tensor(name) for name in kinds}
+                if metadata["sha256"] != checksum(read, metadata["record"]):
+                    reject(str(path), "contents that match their checksum", "others", "take another copy", DataFileError)
+                return read
+
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            kinds = {name: Kind(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+            yield Kept(record, kinds, arrays)
+    except (DataFileError, DeviceError):
         raise
-    except Exception as error:  # safetensors, NumPy and json raise some ten types for a missing or damaged file
-        cause = str(error).partition("\n")[0] or type(error).__name__
-        reject(str(path), "a readable safetensors file", cause, "take another copy", DataFileError)
+    except Exception as error:  # safetensors, NumPy and json raise some ten types, and what a record says may be anything at all
+        reject(str(path), what, reason(error), mend, DataFileError)
 
 
-def _checksum(arrays: dict[str, np.ndarray], record: str) -> str:
+def checksum(arrays: dict[str, np.ndarray], record: str) -> str:
     """Return the SHA-256 of all that is kept: the format has none of its own, and a weight with a flipped bit is still a number."""
     digest = hashlib.sha256(record.encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
+        digest.update(array.reshape(-1).view("uint8").data)
     return digest.hexdigest()
 
 
@@ -79,8 +139,7 @@ def write_whole(path: Any, content: bytes, prove: Callable[[Path], Any] | None =
     """
     check_path("path", path)
     target = Path(os.path.realpath(path))  # through a link, which is to stay one
-    if os.path.exists(target) and not os.path.isfile(target):  # a device or a pipe would be replaced by a file
-        reject(str(path), "the name of a file", "something else of this name", "choose another name", DataFileError)
+    check_regular(target)
     # Not from ``tempfile``: what it creates is for its owner alone, and the rename would keep it so.
     temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}"
     try:
@@ -93,21 +152,21 @@ def write_whole(path: Any, content: bytes, prove: Callable[[Path], Any] | None =
         if prove:
             prove(temporary)
         os.replace(temporary, target)
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the rename itself is on the disk only now
-        finally:
-            os.close(folder)
+        with contextlib.suppress(OSError):  # CIFS syncs no folder and Windows opens none; the file has its name all the same
+            folder = os.open(target.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # the rename itself is on the disk only now
+            finally:
+                os.close(folder)
     except DataFileError:
         raise
     except (OSError, ValueError) as error:  # the latter for a name that no file can have
-        cause = getattr(error, "strerror", None) or str(error)
-        reject(str(path), "a place that can be written", cause, "choose another folder, or make room", DataFileError)
+        reject(str(path), "a place that can be written", reason(error), "choose another folder, or make room", DataFileError)
     finally:
         with contextlib.suppress(OSError, ValueError):  # after the rename there is nothing left to remove
             temporary.unlink()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a NumPy number, which a setting may be, as Python's own."""
     return value.item()

@@ -51,7 +51,6 @@ class Snapshot:
     def take(self, trainer: Repeatable) -> None:
         """Copy the state; into the old copy's memory where it fits, since this happens while training."""
         arrays, self._numbers = trainer.state()
-        self._order = arrays.pop("order", None)  # nobody writes into it
         for name, array in arrays.items():
             if name in self._copies:
                 self._copies[name][...] = array
@@ -60,7 +59,7 @@ class Snapshot:
 
     def restore(self, trainer: Repeatable) -> None:
         """Put the trainer back to where it was."""
-        trainer.restore(self._copies | ({} if self._order is None else {"order": self._order}), self._numbers)
+        trainer.restore(self._copies, self._numbers)
 
 
 def is_finite(trainer: Repeatable) -> bool:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minivae.backend import to_numpy
-from minivae.checks import DataFileError, MinivaeError, check_int, check_path, check_real, reject
+from minivae.backend import generator_state, to_numpy
+from minivae.checks import DataFileError, check_path, is_there, reject
 from minivae.training import checkpoint
 from minivae.training.interruption import Interruption, Latch
+from minivae.training.schema import STATE, compare
 
 if TYPE_CHECKING:
     from minivae.training.trainer import Trainer
@@ -58,14 +59,9 @@ class Keeper:
 
     def on_start(self, trainer: Trainer) -> None:
         """Restore the state from the file, if there is one; to be called before the first step."""
-        if self.path.exists():
-            arrays, record = checkpoint.load(self.path)
-            self._check(record, trainer)
-            try:
-                trainer.restore(*_trainer_state(arrays, record["training"], trainer))
-            except Exception as error:  # what the file says may be anything at all
-                cause = str(error) if isinstance(error, MinivaeError) else f"{type(error).__name__}: {error}"
-                reject(str(self.path), "the state of a training", cause, "train anew", DataFileError)
+        if is_there(self.path):
+            with checkpoint.reading(self.path, "the state of a training", "train anew") as kept:
+                trainer.restore(*self._state(kept, trainer))
             self.saved_step = trainer.step
         self._saved_at = time.monotonic()
 
@@ -86,27 +82,79 @@ class Keeper:
         """Write the state as it is now."""
         model = trainer.model
         arrays, numbers = trainer.state()
-        del arrays["values"]  # the parameters go by their names
+        del arrays["values"], numbers["history"]  # the parameters go by their names, and a model's record has its history
         named = {PREFIX + name: to_numpy(array) for name, array in arrays.items()}
         parameters = {name: to_numpy(array) for name, array in model.parameters_.state().items()}
         record = model.record() | {"training": numbers, "data": trainer.train.fingerprint(), "context": self.context}
         checkpoint.save(self.path, parameters | named, record)
         self.saved_step, self._saved_at = trainer.step, time.monotonic()
 
-    def _check(self, record: dict[str, Any], trainer: Trainer) -> None:
+    def _state(self, kept: checkpoint.Kept, trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what ``Trainer.restore`` takes, once it is known to be of this training and possible at all."""
+        record = kept.record
+        if "training" not in record:
+            reject("training", "the state of one", "a model without it")
+        compare("record", record, STATE)
+        self._check_is_of(record, trainer)
+        numbers = record["training"] | {"history": record["history"]}
+        _check_position(numbers, trainer)
+        checkpoint.check_kinds(_kinds(numbers, trainer), kept.kinds)
+        arrays = kept.arrays()
+        checkpoint.check_finite(arrays)
+        state = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
+        state["values"] = np.concatenate([arrays[name].reshape(-1) for name in trainer.model.parameters_.parameters])
+        if "square_sums" in state and (state["square_sums"] < 0).any():
+            reject(PREFIX + "square_sums", "sums of squares", "negative numbers")
+        return state, numbers
+
+    def _check_is_of(self, record: dict[str, Any], trainer: Trainer) -> None:
         """Refuse the state of another training."""
-        if "training" not in record or not isinstance(record.get("params"), dict):
-            reject(str(self.path), "the state of a training", "a model without it", "train anew", DataFileError)
         model, mend = trainer.model, "go on with the same model, settings and data"
-        if record.get("model") != type(model).__name__:
-            reject(str(self.path), f"a training of {type(model).__name__}", str(record.get("model")), mend, DataFileError)
+        if record["model"] != type(model).__name__:
+            reject(str(self.path), f"a training of {type(model).__name__}", record["model"], mend, DataFileError)
+        before = type(model)(**record["params"])  # a setting that came later has its default
+        before.check_settings()
         for name, value in model.get_params().items():
-            before = record["params"].get(name, getattr(type(model), name))  # a setting that came later has its default
-            before = tuple(before) if isinstance(before, list) else before
-            if name not in FREE and before != (tuple(value) if isinstance(value, list) else value):
-                reject(str(self.path), f"{name} = {before!r}, as the training began with", repr(value), mend, DataFileError)
-        if record.get("data") != trainer.train.fingerprint():
+            was = getattr(before, name)
+            if name not in FREE and was != (list(value) if isinstance(was, list) else value):
+                reject(str(self.path), f"{name} = {was!r}, as the training began with", repr(value), mend, DataFileError)
+        now = model.record() | {"data": trainer.train.fingerprint()}
+        if any(record[name] != now[name] for name in ("n_features", "learned", "data")):
             reject(str(self.path), "the data that the training began with", "others", mend, DataFileError)
+
+
+def _check_position(numbers: dict[str, Any], trainer: Trainer) -> None:
+    """Refuse a position that no training of this model on these data can have come to."""
+    model, epoch, within, history = trainer.model, numbers["epoch"], numbers.get("in_epoch"), numbers["history"]
+    done = numbers["step"] - epoch * trainer.steps_per_epoch  # of the steps of this epoch
+    seen = min(done * model.batch_size, len(trainer.train))
+    found = within["seen"] if within else 0
+    if not 0 <= done <= trainer.steps_per_epoch or found != seen:
+        reject("step", f"one in epoch {epoch + 1}, with {seen} rows of it seen", f"{numbers['step']}, with {found}")
+    terms, code = model.evaluate(trainer.train.head())
+    parts = ("train", "test") if trainer.test else ("train",)
+    columns = {"epoch", "seconds", *code, *(f"{part}_{name}" for part in parts for name in model.summarize(terms))}
+    if len(history.get("epoch", ())) != epoch or (epoch and history.keys() != columns):
+        reject("history", f"{', '.join(sorted(columns))} of {epoch} epochs", "others")
+    if within:
+        if within["totals"].keys() != terms.keys():
+            reject("totals", ", ".join(terms), ", ".join(within["totals"])[:80])
+        begun = generator_state(trainer.noise_of(epoch))
+        if isinstance(begun, dict) and within["noise"]["state"]["inc"] != begun["state"]["inc"]:
+            reject("noise", "a generator of this seed and epoch", "another")
+
+
+def _kinds(numbers: dict[str, Any], trainer: Trainer) -> dict[str, checkpoint.Kind]:
+    """Return what each array of a state has to be."""
+    model, vector = trainer.model, trainer.model.parameters_
+    shapes = {name: parameter.shape for name, parameter in vector.parameters.items()}
+    best = ["best_values"] if model.patience and numbers["epoch"] else []
+    shapes |= {PREFIX + name: vector.values.shape for name in (*trainer.optimizer.state(), *best)}
+    kinds = {name: checkpoint.kind_of(vector.values.dtype, shape) for name, shape in shapes.items()}
+    noise = generator_state(trainer.noise_of(numbers["epoch"]))
+    if "in_epoch" in numbers and not isinstance(noise, dict):
+        kinds[PREFIX + "noise"] = checkpoint.kind_of(noise.dtype, noise.shape)
+    return kinds
 
 
 def interval(every: Any) -> tuple[float, int]:
@@ -118,8 +166,8 @@ def interval(every: Any) -> tuple[float, int]:
     return seconds, epochs
 
 
-def parameters_of(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays of a file that are a model's parameters."""
+def parameters_of(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return the arrays of a file, or what is known of them, that are a model's parameters."""
     return {name: array for name, array in arrays.items() if not name.startswith(PREFIX)}
 
 
@@ -128,33 +176,3 @@ def clear_leftovers(folder: Path) -> None:
     for path in folder.iterdir():
         if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name) and path.is_file():
             path.unlink()
-
-
-def _trainer_state(arrays: dict[str, Any], numbers: Any, trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what ``Trainer.restore`` takes, after a look at whether it makes sense."""
-    parameters, vector, size = parameters_of(arrays), trainer.model.parameters_, trainer.model.batch_size
-    state = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
-    shapes = {name: parameter.shape for name, parameter in vector.parameters.items()}
-    if {name: array.shape for name, array in parameters.items()} != shapes:
-        reject("parameters", "those of this model", "others")
-    state["values"] = np.concatenate([parameters[name].reshape(-1) for name in vector.parameters])
-    for name in trainer.optimizer.state():
-        if name not in state or state[name].shape != vector.values.shape:
-            reject(f"the optimiser's {name}", f"shape {vector.values.shape}", "none, or another")
-    epoch = check_int("epoch", numbers["epoch"], 0)
-    step = check_int("step", numbers["step"], 0)
-    check_int("optimizer_steps", numbers["optimizer_steps"], 0)
-    check_int("best_epoch", numbers["best_epoch"], 0, epoch)
-    check_real("learning_rate", numbers["learning_rate"], 0, open_low=True)
-    if not isinstance(numbers["best_loss"], float):
-        reject("best_loss", "a number", repr(numbers["best_loss"])[:40])
-    if set(map(type, numbers["history"].values())) - {list} or {len(values) for values in numbers["history"].values()} - {epoch}:
-        reject("history", f"a list of {epoch} values of each figure", "others")
-    done = step - epoch * trainer.steps_per_epoch  # of the steps of this epoch
-    left = max(0, len(trainer.train) - done * size) if "in_epoch" in numbers else 0
-    found = len(state.get("order", ()))
-    if done < 0 or (done > 0) != ("in_epoch" in numbers) or found != left:
-        reject("position", f"one that {step} steps can have led to", f"{found} rows left in epoch {epoch + 1}")
-    if left and not np.isin(state["order"], np.arange(len(trainer.train))).all():
-        reject("order", f"row numbers below {len(trainer.train)}", "others")
-    return state, numbers

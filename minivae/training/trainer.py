@@ -57,7 +57,7 @@ class Trainer:
         self.peers: Peers | None = None
         self.steps_per_epoch = math.ceil(len(train) / model.batch_size)
         self.history: dict[str, list[Any]] = {}
-        self.best_loss, self.best_epoch, self.best_values = math.inf, 0, None
+        self.best_values: Any = None  # the parameters after the best epoch, where ``patience`` looks for one
         self._order: Any = None  # the rows that are still to come in this epoch; None between two epochs
         self._noise: Any = None
         self.totals: dict[str, Any] = {}
@@ -83,9 +83,8 @@ class Trainer:
         while not self.is_over(epochs):
             self.make_epoch(on_step)
             self._record()
-            loss = self.history["test_loss" if self.test else "train_loss"][-1]
-            if patience and loss < self.best_loss:
-                self.best_loss, self.best_epoch, self.best_values = loss, self.epoch, vector.values.copy()
+            if patience and self.best_epoch == self.epoch:
+                self.best_values = vector.values.copy()
             if on_epoch:
                 on_epoch(self)
 
@@ -93,6 +92,12 @@ class Trainer:
         """Return whether ``epochs`` epochs, or ``patience``, are at their end."""
         patience = self.model.patience
         return self.epoch >= epochs or bool(patience and self.epoch - self.best_epoch >= patience)
+
+    @property
+    def best_epoch(self) -> int:
+        """The number of the epoch with the best loss so far, 0 before the first."""
+        losses = self.history.get("test_loss" if self.test else "train_loss")
+        return losses.index(min(losses)) + 1 if losses else 0
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Return, after any step, the arrays and the JSON-able numbers that a later run needs to go on as this one would.
@@ -102,13 +107,11 @@ class Trainer:
         arrays = {"values": self.model.parameters_.values, **self.optimizer.state()}
         if self.best_values is not None:
             arrays["best_values"] = self.best_values
-        numbers: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "optimizer_steps": self.optimizer.steps}
-        numbers |= {"learning_rate": self.optimizer.learning_rate, "history": self.history}
-        numbers |= {"best_loss": self.best_loss, "best_epoch": self.best_epoch}
+        numbers: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "history": self.history}
+        numbers["learning_rate"] = self.optimizer.learning_rate
         if self._order is not None:
             totals = {name: float(total) for name, total in self.totals.items()}
             numbers["in_epoch"] = {"totals": totals, "seen": self._seen, "seconds": self._seconds}
-            arrays["order"] = self._order
             noise = generator_state(self._noise)
             (numbers["in_epoch"] if isinstance(noise, dict) else arrays)["noise"] = noise
         return arrays, numbers
@@ -119,26 +122,30 @@ class Trainer:
         for name, array in self.optimizer.state().items():
             array[...] = to_device(self._xp, arrays[name])
         self.best_values = to_device(self._xp, arrays["best_values"]) if "best_values" in arrays else None
-        self.epoch, self.step, self.optimizer.steps = numbers["epoch"], numbers["step"], numbers["optimizer_steps"]
+        self.epoch, self.step = numbers["epoch"], numbers["step"]
+        self.optimizer.steps = self.step
         self.optimizer.learning_rate = numbers.get("learning_rate", self.optimizer.learning_rate)
-        self.best_loss, self.best_epoch = numbers["best_loss"], numbers["best_epoch"]
+        history = {name: values[: self.epoch] for name, values in numbers["history"].items()}  # which may be this very one, grown
         self.history.clear()
-        self.history.update(numbers["history"])
+        self.history.update(history)
         self._order = None
         if within := numbers.get("in_epoch"):
-            self._begin_epoch(arrays["order"])
+            self._begin_epoch()
+            self._order = self._order[within["seen"] :]
             restore_generator(self._noise, within.get("noise", arrays.get("noise")))
             self.totals = {name: self._xp.asarray(total, dtype="float64")[()] for name, total in within["totals"].items()}
             self._seen, self._seconds = within["seen"], within["seconds"]
 
-    def _begin_epoch(self, order: Any = None) -> None:
-        """Draw the order of the rows, unless it is given, and place the noise at its beginning."""
-        seed = self.model.seed
-        if order is None:
-            order = generator(np, seed, "order", self.epoch).permutation(len(self.train))
-        self._order = to_device(self._xp, order)
-        self._noise = noise_source(self.model.noise, self._xp, seed, "noise", self.epoch)
+    def _begin_epoch(self) -> None:
+        """Draw the order of the rows, and place the noise at its beginning."""
+        rows = generator(np, self.model.seed, "order", self.epoch).permutation(len(self.train))
+        self._order = to_device(self._xp, rows)
+        self._noise = self.noise_of(self.epoch)
         self.totals, self._seen, self._seconds = {}, 0, 0.0
+
+    def noise_of(self, epoch: int) -> Any:
+        """Return the generator of an epoch's noise, at its beginning."""
+        return noise_source(self.model.noise, self._xp, self.model.seed, "noise", epoch)
 
     def make_epoch(self, on_step: Hook | None = None, watch: bool = True) -> None:
         """Make the steps that are still to come in this epoch, and ``watch`` whether all numbers stay finite."""

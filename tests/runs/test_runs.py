@@ -104,7 +104,8 @@ def test_a_place_that_cannot_be_written_is_refused_at_once(runs_dir):
 def test_a_run_is_found_by_path_and_by_name(vae):
     with Draft("runs", "vae", "mine") as draft:
         vae.save(draft.folder / "model.safetensors")
-        config = {"data": source_record("digits", None)}
+        data = source_record("digits", None) | {"name": "digits", "n_train": 1437, "n_test": 360}
+        config = {"model": "VAE", "settings": {}, "data": data, "command": [], "versions": {}, "figures": {"conditional": False}}
         (draft.folder / "config.json").write_text(as_json(config))
     for run in (Run("mine"), Run("runs/mine"), Run(str(draft.path.absolute()), "elsewhere")):
         assert run.config == config

@@ -17,7 +17,7 @@ from minivae.command.cli import main
 from minivae.training import checkpoint
 from minivae.training.batches import Rows
 from minivae.training.interruption import Interruption, Latch
-from minivae.training.keeper import PREFIX, Keeper, interval, parameters_of
+from minivae.training.keeper import PREFIX, Keeper, interval
 from minivae.training.trainer import Trainer
 
 X = np.random.default_rng(0).random((103, 7)).astype(np.float32)
@@ -303,10 +303,11 @@ def test_history_that_is_taken_up_replaces_the_one_that_was_there():
 
 
 POSITIONS = {
-    "rows that are missing": lambda state, numbers: state.update(order=state["order"][1:]),
-    "a row that is not there": lambda state, numbers: state.update(order=np.where(state["order"] == 7, 103, state["order"])),
-    "steps without their rows": lambda state, numbers: (numbers.pop("in_epoch"), state.pop("order")),
-    "fewer steps than epochs": lambda state, numbers: (numbers.pop("in_epoch"), state.pop("order"), numbers.update(epoch=1)),
+    "rows that are missing": lambda numbers: numbers["in_epoch"].update(seen=59),
+    "more rows than there are": lambda numbers: numbers["in_epoch"].update(seen=104),
+    "steps without their rows": lambda numbers: numbers.pop("in_epoch"),
+    "fewer steps than epochs": lambda numbers: (numbers.pop("in_epoch"), numbers.update(epoch=1)),
+    "more steps than an epoch has": lambda numbers: numbers.update(step=7),
 }
 
 
@@ -317,12 +318,11 @@ def test_position_that_no_training_can_have_led_to_is_refused(case, tmp_path):
     with pytest.raises(Interruption):
         fit(mv.VAE(**SMALL), path, 3)
     arrays, record = checkpoint.load(path)
-    state = {name.removeprefix(PREFIX): array for name, array in arrays.items() if name.startswith(PREFIX)}
-    POSITIONS[case](state, record["training"])
-    checkpoint.save(path, parameters_of(arrays) | {PREFIX + name: array for name, array in state.items()}, record)
+    POSITIONS[case](record["training"])
+    checkpoint.save(path, arrays, record)
     message = complaint(DataFileError, mv.VAE(**SMALL).fit, X, Y, X[:31], Y[:31], on_start=Keeper(path).on_start)
     assert "the state of a training" in message
-    assert "order" in message or "position" in message
+    assert "step: expected" in message
 
 
 def test_interval_is_a_number_of_at_most_nineteen_signs():

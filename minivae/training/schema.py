@@ -1,0 +1,121 @@
+"""What a record in a file has to look like: a schema for each kind of record, and the one function that compares.
+
+| a schema     | asks for                                                                              |
+|--------------|---------------------------------------------------------------------------------------|
+| ``{key: s}`` | an object that has these keys, each value as its ``s`` says; others may be there too  |
+| ``{"k?": s}``| the same, but this key may be missing                                                 |
+| ``[s]``      | a list, each entry as ``s`` says                                                      |
+| a function   | what the function, called with a name for the message and the value, does not refuse  |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from minivae.checks import check_int, check_real, reject
+
+Schema = Any  # of the forms above
+Check = Callable[[str, Any], object]
+
+
+def compare(name: str, value: Any, schema: Schema) -> None:
+    """Refuse a value that is not what its schema asks for."""
+    if callable(schema):
+        schema(name, value)
+    elif isinstance(schema, list):
+        check_kind(name, value, list, "a list")
+        for i, entry in enumerate(value):
+            compare(f"{name}[{i}]", entry, schema[0])
+    else:
+        check_kind(name, value, dict, "an object with names")
+        for key, part in schema.items():
+            known = key.removesuffix("?")
+            if known in value:
+                compare(f"{name}.{known}", value[known], part)
+            elif known == key:
+                reject(f"{name}.{key}", "a value", "none")
+
+
+def check_kind(name: str, value: Any, kind: type, expected: str) -> None:
+    """Refuse what is not of a type."""
+    if not isinstance(value, kind):
+        reject(name, expected, repr(value)[:80])
+
+
+def text(name: str, value: Any) -> None:
+    check_kind(name, value, str, "a text")
+
+
+def anything(name: str, value: Any) -> None:
+    """What another check looks at."""
+
+
+def whole(low: int, high: int | None = None) -> Check:
+    return lambda name, value: check_int(name, value, low, high)
+
+
+def number(low: float = -math.inf, open_low: bool = False) -> Check:
+    return lambda name, value: check_real(name, value, low, open_low=open_low)
+
+
+def maybe(schema: Schema) -> Check:
+    """Return a schema that null agrees with too."""
+    return lambda name, value: None if value is None else compare(name, value, schema)
+
+
+def each(schema: Schema) -> Check:
+    """Return the schema of an object with any keys."""
+
+    def check(name: str, value: Any) -> None:
+        check_kind(name, value, dict, "an object with names")
+        compare(name, list(value.values()), [schema])
+
+    return check
+
+
+def history(name: str, value: Any, least: int = 0) -> None:
+    """The figures of each epoch: nothing before the first, then lists that are equally long."""
+    check_kind(name, value, dict, "an object with names")
+    if not value and not least:
+        return
+    compare(name, value, {"epoch": [whole(1)], "train_loss": [number()], "active_units": [whole(0)], "seconds": [number(0)]})
+    epochs = len(value["epoch"])
+    if value["epoch"] != list(range(1, epochs + 1)):
+        reject(f"{name}.epoch", "1, 2, 3, …", "others")
+    for key, column in value.items():
+        check_kind(f"{name}.{key}", column, list, "a list")
+        per_dimension = bool(column) and isinstance(column[0], list) and not key.startswith(("train_", "test_"))
+        compare(f"{name}.{key}", column, [[number()]] if per_dimension else [number()])
+        if len(column) != epochs or (per_dimension and len({len(entries) for entries in column}) != 1):
+            reject(f"{name}.{key}", f"as much for each of {epochs} epochs", "more or less")
+
+
+def labels(name: str, value: Any) -> None:
+    """The classes of a model: whole numbers or strings, in order, none twice."""
+    check_kind(name, value, list, "a list")
+    strings = bool(value) and isinstance(value[0], str)
+    compare(name, value, [text] if strings else [whole(-(2**63), 2**63 - 1)])
+    if value != sorted(set(value)):
+        reject(name, "labels in order, none twice", repr(value)[:80])
+
+
+# The records of files.  What is said in other words elsewhere ("anything") is looked at by whoever knows the words: the settings by
+# the model's own check, and the position in a training by its keeper.
+LEARNED: Schema = {"classes_?": labels, "condition_width_?": whole(1), "n_data_?": whole(1)}
+MODEL: Schema = {"model": text, "params": each(anything), "n_features": whole(1), "learned": LEARNED, "history": history}
+GENERATOR: Schema = {  # NumPy's
+    "bit_generator": text,
+    "state": {"state": whole(0, 2**128 - 1), "inc": whole(0, 2**128 - 1)},
+    "has_uint32": whole(0, 1),
+    "uinteger": whole(0, 2**32 - 1),
+}
+TRAINING: Schema = {
+    "epoch": whole(0),
+    "step": whole(0),
+    "learning_rate": number(0, open_low=True),
+    "in_epoch?": {"totals": each(number()), "seen": whole(1), "seconds": number(0), "noise?": GENERATOR},
+}
+FINISHED: Schema = MODEL | {"history": lambda name, value: history(name, value, 1)}
+STATE: Schema = MODEL | {"training": TRAINING, "data": text, "context": each(anything)}
