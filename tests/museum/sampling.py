@@ -41,7 +41,7 @@ BUGS = (
     Bug(
         "the same noise in every epoch",
         "training/trainer.py",
-        (('"noise", self.epoch)', '"noise", 0)'),),
+        (('"noise", epoch)', '"noise", 0)'),),
         group=2,
         seen="NumPy code with a fixed generator",
         effect="Each example has one ε for ever: the decoder can learn it by heart, and the objective is no expectation any more.",
