@@ -5,10 +5,10 @@
     vae = mv.VAE(latent_dim=10, epochs=20).fit(train.x, x_test=test.x)
     vae.log_likelihood(test.x).mean()
 
-Read in this order: ``op``, ``autodiff``, ``ops/``, ``nn``, ``optim``: the engine; then ``models/objectives``, ``models/vae``,
-``training/trainer``, ``evaluation/estimators`` and ``proof/gradcheck``.
+Read the engine first, in this order: ``op``, ``autodiff``, ``ops/``, ``nn``, ``optim``.  Then ``models/objectives``,
+``models/vae``, ``training/trainer``, ``evaluation/estimators`` and ``proof/gradcheck``.
 
-The names in ``__all__`` are the public face, which is kept stable; everything else may move.
+The names in ``__all__`` are the public interface and stay; everything else may move.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Reverse-mode differentiation: a tensor that remembers where it came from, and one walk back over those memories.
+"""Reverse-mode differentiation: tensors that remember how they were computed, and one walk back over these records.
 
 The chain rule for y = f(x), loss = L(y) reads  ∂L/∂x = (∂y/∂x)ᵀ ∂L/∂y.  Each op supplies that product for its own link;
 ``backward`` visits the links in reverse topological order and adds up what reaches a tensor along different paths.
@@ -20,7 +20,7 @@ from minivae.op import Op
 
 
 class Node:
-    """One application of an op: what backward needs, and whom to pass the gradients on to."""
+    """One application of an op: what its backward needs, and the tensors that its gradients go to."""
 
     __slots__ = ("inputs", "op", "saved", "xp")
 
@@ -35,9 +35,9 @@ class Tensor:
     Attributes
     ----------
     data : the array (NumPy or CuPy), any shape, a floating dtype.
-    requires_grad : whether gradients are wanted here: true of a marked leaf and of everything computed from one.
+    requires_grad : whether a gradient is wanted here: true for a leaf that was marked, and for everything computed from one.
     grad : after ``backward``, the gradient at a leaf, of the shape of ``data``.
-    buffer : memory of the caller's that ``grad`` is to live in (a view of one flat vector, say), or None.
+    buffer : memory that ``grad`` has to be written to, such as a view of one flat vector, or None.
     """
 
     __slots__ = ("buffer", "data", "grad", "name", "node", "requires_grad")
@@ -77,7 +77,7 @@ class Tensor:
         source = f", from {self.node.op.name}" if self.node else ""
         return f"Tensor({label}shape {self.shape}, {self.dtype}{source})"
 
-    # Taught by ops/arithmetic.py and ops/shape.py: an op may import the tape, not the other way round.
+    # Defined in ops/arithmetic.py and ops/shape.py, because ops may import the tape but not the other way round.
     __add__: ClassVar[Callable[..., Tensor]]
     __radd__: ClassVar[Callable[..., Tensor]]
     __sub__: ClassVar[Callable[..., Tensor]]
@@ -92,7 +92,7 @@ class Tensor:
 
 
 class _Mode(threading.local):
-    """Whether this thread records: one class attribute as the default, so that threads never see each other's choice."""
+    """Whether this thread records.  The default is a class attribute, so one thread never sees the choice of another."""
 
     recording = True
 
@@ -102,7 +102,7 @@ _mode = _Mode()
 
 @contextlib.contextmanager
 def no_grad() -> Iterator[None]:
-    """Compute without remembering: nothing is saved for a backward pass inside this block."""
+    """Compute without recording: inside this block nothing is saved for a backward pass."""
     before, _mode.recording = _mode.recording, False
     try:
         yield
@@ -113,8 +113,8 @@ def no_grad() -> Iterator[None]:
 def apply(op: Op, *inputs: Any, **options: Any) -> Tensor:
     """Run ``op`` on tensors, arrays or numbers and return the result as a tensor that can be differentiated.
 
-    The dtype is that of the floating arrays among them: numbers have none of their own, NumPy's no more than Python's, and whole
-    numbers become floats before anything is computed with them.
+    The result has the dtype of the floating-point arrays among them.  Single numbers, Python's or NumPy's, do not influence it, and
+    integers become floats before anything is computed with them.
 
     Raises ``InputError`` when shapes do not fit together and ``DeviceError`` when NumPy and CuPy arrays are mixed.
     """
@@ -125,8 +125,8 @@ def apply(op: Op, *inputs: Any, **options: Any) -> Tensor:
         returned = op.forward(xp, *arrays, **options)
     except InputError:
         raise
-    except ValueError as error:  # the array library's own complaint; checking shapes beforehand would cost every call
-        names = (*op.args, *op.args[-1:] * len(arrays))  # the last one serves for all further parts of ``concat``
+    except ValueError as error:  # the array library's own error; checking the shapes beforehand would slow down every call
+        names = (*op.args, *op.args[-1:] * len(arrays))  # the last name stands for all further parts of ``concat``
         shapes = ", ".join(f"{name} {getattr(a, 'shape', a)}" for name, a in zip(names, arrays, strict=False))
         reject(op.name, "arguments whose shapes fit together", f"{shapes} ({error})")
     if type(returned) is not tuple or len(returned) != 2:
@@ -143,7 +143,7 @@ def apply(op: Op, *inputs: Any, **options: Any) -> Tensor:
 
 
 def _constant(value: Any, inputs: tuple[Any, ...]) -> Any:
-    """Return an argument that is no tensor as a Python number, or as an array of floats."""
+    """Return an argument that is not a tensor as a Python number or as an array of floats."""
     if value is None or type(value) in (float, int):
         return value
     if isinstance(value, np.generic):
@@ -165,13 +165,13 @@ Op.__call__ = apply
 def backward(output: Tensor, cotangent: Array | None = None, leaves: Iterable[Tensor] = ()) -> None:
     """Leave in ``grad`` of every leaf the gradient of Σ output · cotangent.
 
-    One call is one pass: contributions along different paths are added up, earlier passes are overwritten.
+    Each call is a pass of its own: it adds up the contributions of all paths, and it overwrites the gradients of earlier passes.
 
     Parameters
     ----------
     output : a tensor computed from at least one leaf with ``requires_grad``.
     cotangent : array of the shape of ``output``; for a single number it defaults to 1.
-    leaves : tensors that must end up with a gradient: zero where ``output`` does not depend on them.
+    leaves : tensors that get a gradient in any case: zero where ``output`` does not depend on them.
     """
     if not output.requires_grad:
         reject("backward", "an output that depends on a tensor with requires_grad", repr(output), "mark a leaf, and leave no_grad")
@@ -191,7 +191,7 @@ def backward(output: Tensor, cotangent: Array | None = None, leaves: Iterable[Te
             _keep(tensor, g)
             continue
         needs = [parent is not None for parent in node.inputs]
-        if node.op.writes_into:  # a tensor's first gradient may go straight to where it will live; a second is added to it
+        if node.op.writes_into:  # a tensor's first gradient may be written straight to its final place; a second one is added to it
             into = [None if t is None or t in gradients else t.buffer for t in node.inputs]
             partials = node.op.backward(node.xp, node.saved, g, needs, into)
         else:
@@ -227,7 +227,7 @@ def _kind(value: Any) -> str:
 
 
 def _reject_partial(node: Node, partials: Iterable[Any]) -> NoReturn:
-    """Say which argument's gradient has another shape than the argument: adding it up would broadcast it without a word."""
+    """Raise an error naming the argument whose gradient has the wrong shape, which adding up would silently broadcast."""
     names = (*node.op.args, *node.op.args[-1:] * len(node.inputs))  # the last one serves for all further parts of ``concat``
     wrong = ((n, t, p) for n, t, p in zip(names, node.inputs, partials) if t is not None and getattr(p, "shape", None) != t.shape)
     name, tensor, partial = next(wrong)

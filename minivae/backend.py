@@ -1,7 +1,7 @@
 """Where arrays live: NumPy on the CPU or CuPy on a CUDA device.
 
 This file holds the package's only ``import cupy``.  Everything else is written against ``xp``, the module that
-``array_module`` finds for the arrays at hand, so one text of an equation serves both devices.
+``array_module`` finds for the arrays at hand, so every equation is written once for both devices.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ Array = Any  # numpy.ndarray or cupy.ndarray: the two share the interface used h
 DEVICES = ("cpu", "cuda", "auto")
 log = logging.getLogger("minivae")
 
-# glibc gives freed memory back to the system, page by page, unless it has seen a block of such a size come and go.  This one does,
-# untouched and so for nothing; a step with large temporaries then no longer waits for thousands of fresh pages.
+# glibc returns freed memory to the system page by page, unless it has already seen a block of that size allocated and freed.  This
+# line does just that, at no cost since the block is never written to.  After it, a training step with large temporaries no longer
+# waits for thousands of fresh pages.
 np.empty(33_000_000, dtype=np.uint8)
 
 
 @functools.cache
 def probe_cuda() -> tuple[bool, str]:
-    """Return (available, reason) after a real, tiny computation on the device; the answer is kept for the process.
+    """Return (available, reason) after a small computation on the device; the answer is cached for the process.
 
     Importing CuPy succeeds without a driver, and ``is_available`` without a working compiler or cuBLAS, so nothing short
     of a kernel, a product and a copy back proves that training can run.
@@ -107,10 +108,10 @@ def is_of_device(kind: type) -> bool:
 def as_array(value: Any, argument: str = "array") -> Array:
     """Return whatever holds numbers as a plain array, without a copy where it can be a view.
 
-    A list, a data frame, a series, a sparse matrix, a dataset in a file, a subclass of NumPy's array: from here on all of them are
-    what NumPy makes of them.  An array of a device stays where it is.
+    A list, a data frame, a series, a sparse matrix, a dataset in a file or a subclass of NumPy's array is converted by NumPy.  An
+    array on a device stays where it is.
 
-    Raises ``InputError`` for what is no array at all, and for one with masked entries, since what is behind a mask is no number.
+    Raises ``InputError`` for what cannot be converted, and for arrays with masked entries, which have no value.
     """
     if type(value) is np.ndarray or is_of_device(type(value)):
         return value
@@ -144,7 +145,7 @@ STREAMS = ("init", "order", "noise", "binarize", "evaluate", "sample", "certific
 def generator(xp: ModuleType, seed: int, stream: str, *path: int) -> Any:
     """Return the random generator of one purpose: streams of one seed are independent, and so are those of different paths.
 
-    A path is a position such as the epoch: what an epoch draws then depends on nothing that was drawn before it.
+    A path is a position such as the epoch: with it, what an epoch draws does not depend on what was drawn before.
     """
     sequence = np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream), *path))  # a list [seed, …] would pad and so collide
     if xp is np:
@@ -158,14 +159,14 @@ def standard_normal(rng: Any, shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def generator_state(rng: Any) -> Any:
-    """Return where a generator stands: for NumPy's own a dict of whole numbers, for others the array in which they keep it."""
+    """Return the state of a generator: for NumPy's a dict of integers, for others the array that holds it."""
     if isinstance(rng, np.random.Generator):
         return rng.bit_generator.state
     return rng.draw if hasattr(rng, "draw") else rng.bit_generator._state  # CuPy's has no public name
 
 
 def restore_generator(rng: Any, state: Any) -> None:
-    """Put a generator where ``generator_state`` found another of its kind."""
+    """Give a generator the state that ``generator_state`` returned for another of its kind."""
     if isinstance(state, dict):
         rng.bit_generator.state = state
     else:

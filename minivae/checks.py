@@ -1,7 +1,7 @@
-"""Checks of what comes in, and the exceptions that say what was wrong with it.
+"""Checks of inputs, and the exceptions that say what was wrong with one.
 
-Every message has the same four parts, because a reader who must mend something needs all of them: the *argument*, what was
-*expected*, what *came*, and the *mend*.  ``reject`` puts them together; nothing else in the package words a complaint.
+Every message has the same four parts, because whoever has to fix the problem needs all of them: the *argument*, what was
+*expected*, what was *given*, and the *fix*.  ``reject`` puts them together; no other function writes such a message.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class DataFileError(MinivaeError, OSError):
 
 
 class DeviceError(MinivaeError, RuntimeError):
-    """A device that was asked for and is not there."""
+    """A device that was asked for but is not available."""
 
 
 class NotFittedError(MinivaeError, AttributeError, ValueError):
@@ -52,18 +52,18 @@ class BlindCheckError(GradcheckError):
 
 
 class MinivaeWarning(UserWarning):
-    """Base of every warning: what came out can be used, but hardly as it was meant."""
+    """Base of every warning: the result can be used, but is probably not what was meant."""
 
 
 class DeadCodeWarning(MinivaeWarning):
-    """A trained model whose code tells nothing of x, so that all examples are rebuilt as much the same one."""
+    """A trained model whose code says nothing about x, so that all examples are rebuilt as nearly the same one."""
 
 
 class SlowStepsWarning(MinivaeWarning):
-    """Steps of training that take many times as long as they could."""
+    """Training steps that take many times as long as they could."""
 
 
-LENGTH = 1000  # of the parts of a message that come from elsewhere
+LENGTH = 1000  # at most, of the parts of a message that come from elsewhere
 
 
 def reject(argument: str, expected: str, got: Any, mend: str = "", error: type[MinivaeError] = InputError) -> NoReturn:
@@ -73,7 +73,7 @@ def reject(argument: str, expected: str, got: Any, mend: str = "", error: type[M
 
 
 def one_line(text: str) -> str:
-    """Return a text that came from elsewhere with escapes in the place of all that would break a line or command a terminal."""
+    """Return a text from elsewhere with everything escaped that would break the line or control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -155,7 +155,7 @@ def _interval(low: float, high: float | None) -> str:
 
 
 def check_matrix(argument: str, array: Any, n_features: int | None = None) -> None:
-    """Refuse anything but a real, non-empty (n, d) array; values are looked at by ``check_values``."""
+    """Refuse anything but a real, non-empty (n, d) array; ``check_values`` looks at its values."""
     kind = getattr(getattr(array, "dtype", None), "kind", None)  # other libraries' arrays have a dtype, but without a kind
     if kind is None or not hasattr(array, "shape"):
         reject(argument, "an array of shape (n, d)", type(array).__name__, "pass a NumPy or CuPy array")

@@ -1,6 +1,6 @@
-"""Layers: parameters with names, a dense layer, a stack of them, and how their weights begin.
+"""Layers: named parameters, a dense layer, a stack of dense layers, and their initial weights.
 
-After a model is built its parameters move into one flat vector (``ParameterVector``), with the gradients in a second one of the
+After a model is built, its parameters move into one flat vector (``ParameterVector``), with the gradients in a second one of the
 same layout.  The optimiser then makes one pass over one vector, and a checkpoint, a norm or a copy is one line.
 """
 
@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Op] = {op.name: op for op in (relu, leaky_relu, elu, tanh
 
 
 class Parameter(Tensor):
-    """A leaf that is trained."""
+    """A tensor that is trained: a leaf with a name."""
 
     __slots__ = ()
 
@@ -37,7 +37,7 @@ Initialiser = Callable[["np.random.Generator", int, int], np.ndarray]  # quoted:
 
 
 def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
-    """Uniform with variance 2/(fan_in + fan_out): keeps signals and gradients level through tanh layers (Glorot & Bengio 2010)."""
+    """Uniform with variance 2/(fan_in + fan_out): through tanh layers, signals and gradients keep their scale (Glorot & Bengio)."""
     bound = math.sqrt(6 / (fan_in + fan_out))
     return rng.uniform(-bound, bound, (fan_in, fan_out))
 
@@ -73,7 +73,7 @@ class Dense:
 
 
 class MLP:
-    """Dense layers with an activation between them; the last layer is affine, since what its numbers mean is the caller's affair.
+    """Dense layers with an activation between them; the last layer is affine, since the caller decides what its outputs mean.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class MLP:
         return self.layers[-1](x)  # (A.9): without hidden layers, this alone
 
     def mirror(self, other: MLP) -> None:
-        """Share the weights of ``other``, transposed and in reverse order (A.8); the biases stay this network's own."""
+        """Share the weights of ``other``, transposed and in reverse order (A.8); the biases are not shared."""
         for layer, opposite in zip(self.layers, reversed(other.layers), strict=True):
             layer.weight, layer.transpose = opposite.weight, not opposite.transpose
 
@@ -121,7 +121,7 @@ class ParameterVector:
         self.move(xp.zeros(size, dtype=dtype), xp.zeros(size, dtype=dtype))
 
     def move(self, values: Array, gradients: Array) -> None:
-        """Move the parameters to two other vectors; what the gradients were is forgotten."""
+        """Move the parameters into two other vectors; the old gradients are lost."""
         self.values, self.gradients = values, gradients
         xp, start = array_module(values), 0
         for parameter in self.parameters.values():

@@ -1,8 +1,8 @@
 """The record of an operation: two pure functions and their names.
 
-An op knows nothing of the tape.  Its forward takes arrays and returns the result with a tuple ``saved`` of what its
-backward will read; its backward takes that tuple and the cotangent ``g`` (the gradient of the loss with respect to the
-result, of the result's shape) and returns one gradient per argument: the vector–Jacobian product, the chain rule for one link.
+An op knows nothing of the tape.  Its forward takes arrays and returns the result together with a tuple ``saved``, which holds
+what its backward will read.  Its backward takes that tuple and the cotangent ``g``, the gradient of the loss with respect to the
+result, and returns one gradient per argument: the vector–Jacobian product, which is the chain rule for one link.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Op:
     backward : ``backward(xp, saved, g, needs) -> gradients``, one per argument; ``None`` where ``needs`` is False.
         It never writes into ``g`` or ``saved``, and it may return ``g`` itself.
     args : names of the array arguments, in order.
-    writes_into : the backward takes a further ``into``, one array or None per argument, and leaves a gradient there
-        instead of in fresh memory: what spares a copy where matrices are large (``dense``).
+    writes_into : whether backward takes one more argument ``into``, with an array or None for each argument, and writes a gradient
+        there instead of into new memory.  This saves a copy where matrices are large (``dense``).
     """
 
     name: str
@@ -33,7 +33,7 @@ class Op:
     args: tuple[str, ...]
     writes_into: bool = False
 
-    # Calling an op applies it to tensors; ``autodiff`` sets this, since the tape knows ops and ops do not know the tape.
+    # Calling an op applies it to tensors.  ``autodiff`` sets this, because the tape knows the ops but the ops do not know the tape.
     __call__: ClassVar[Callable[..., Any]]
 
     @property

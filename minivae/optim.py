@@ -1,6 +1,6 @@
 """Optimisers over one flat vector of parameters.
 
-``step`` walks the vector in blocks that fit the cache, because an update is many cheap passes over the same numbers.
+``step`` goes through the vector in blocks that fit the cache, because an update makes many cheap passes over the same numbers.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ class SGD:
         self.velocity = xp.zeros(size, dtype=dtype)
 
     def step(self, values: Array, gradients: Array, part: slice = WHOLE) -> None:
-        """Update ``values`` in place, or a part of them."""
+        """Update ``values``, or a part of them, in place."""
         self.steps += 1
         for block in _blocks(part, values.size):
             v = self.velocity[block]
             v *= self.momentum
             v += gradients[block]
-            values[block] -= float(self.learning_rate) * v  # a hook may have set NumPy's, at whose width it would be computed
+            values[block] -= float(self.learning_rate) * v  # a hook may have set a NumPy number, whose dtype would be used
 
     def state(self) -> dict[str, Array]:
-        """Return the arrays that a later run needs to go on as this one would."""
+        """Return the arrays that have to be kept to continue later exactly from here."""
         return {"velocity": self.velocity}
 
 
 class Adam:
-    """Adam: steps of the gradient's mean over the root of its mean square, both running and unbiased (Kingma & Ba 2015).
+    """Adam: the running mean of the gradient over the root of its running mean square, both corrected for bias (Kingma & Ba 2015).
 
         m ← β₁ m + (1 − β₁) g              m̂ = m / (1 − β₁ᵗ)
         v ← β₂ v + (1 − β₂) g²             v̂ = v / (1 − β₂ᵗ)
         θ ← θ − η m̂ / (√v̂ + ε)
 
     Why the hats: m and v begin at zero, so after t steps they hold only the share 1 − βᵗ of a full mean.
-    Tuned: the arrays hold the sums  M = m / (1 − β₁)  and  V = v / (1 − β₂),  which grow by g and g² as they are, and all the
-    factors of both hats end up in two numbers:  θ ← θ − rate · M / (√V + eps).  A block then takes ten passes in place, without
-    allocation; the equations as they stand take seventeen and as many temporaries.
+    Tuned: the arrays hold the sums  M = m / (1 − β₁)  and  V = v / (1 − β₂),  to which g and g² are added without a factor.  All
+    factors of both hats go into two numbers:  θ ← θ − rate · M / (√V + eps).  A block then takes ten passes in place, without
+    allocation; the equations as written take seventeen, with as many temporaries.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Adam:
         self._xp = xp
 
     def step(self, values: Array, gradients: Array, part: slice = WHOLE) -> None:
-        """Update ``values`` in place, or a part of them."""
+        """Update ``values``, or a part of them, in place."""
         self.steps += 1
         xp, beta1, beta2 = self._xp, self.beta1, self.beta2
         to_unbiased_root = math.sqrt((1 - beta2) / (1 - beta2**self.steps))  # √v̂ = √V · this
@@ -89,7 +89,7 @@ class Adam:
             square_sums *= beta2
             xp.multiply(g, g, out=scratch)
             square_sums += scratch
-            if flush:  # a weight whose pixel is always black has sums that decay into denormals, which cost ten times a float
+            if flush:  # the sums of a weight whose pixel is always black decay to denormals, which are ten times slower
                 sums += 1e-25
                 sums -= 1e-25
                 square_sums += 1e-30
@@ -101,7 +101,7 @@ class Adam:
             values[block] -= scratch
 
     def state(self) -> dict[str, Array]:
-        """Return the arrays that a later run needs to go on as this one would."""
+        """Return the arrays that have to be kept to continue later exactly from here."""
         return {"sums": self.sums, "square_sums": self.square_sums}
 
 
@@ -109,7 +109,7 @@ OPTIMIZERS = {"adam": Adam, "sgd": SGD}
 
 
 def make_optimizer(name: str, size: int, xp: ModuleType, dtype: Any, learning_rate: float) -> SGD | Adam | FusedAdam:
-    """Return the optimiser of a name in ``OPTIMIZERS``; where there are kernels, Adam is one of them."""
+    """Return the optimiser of a name in ``OPTIMIZERS``; on a GPU with kernels, Adam is a fused one."""
     if name == "adam" and dtype == "float32" and usable(xp):
         return FusedAdam(size, xp, learning_rate)
     return OPTIMIZERS[name](size, xp, dtype, learning_rate)
@@ -118,9 +118,9 @@ def make_optimizer(name: str, size: int, xp: ModuleType, dtype: Any, learning_ra
 def clip_by_norm(xp: ModuleType, gradients: Array, max_norm: float) -> None:
     """Scale ``gradients`` in place so that their Euclidean norm is at most ``max_norm`` (Pascanu, Mikolov & Bengio 2013).
 
-    The factor stays on the device: nothing waits for the norm to reach the host.
+    The factor stays on the device, so nothing has to wait for the norm to be copied to the host.
     """
-    norm = xp.sqrt(xp.square(gradients.astype("float64")).sum())  # 1e20² is no float32
+    norm = xp.sqrt(xp.square(gradients.astype("float64")).sum())  # 1e20² overflows float32
     gradients *= (max_norm / xp.maximum(norm, max_norm)).astype(gradients.dtype)
 
 

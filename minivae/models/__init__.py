@@ -1,4 +1,4 @@
-"""The models, by name."""
+"""The models by name, and ``load``, which reads one from a file."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The autoencoder and its relatives: one deterministic code h(x), and what is done to keep it from copying x.
+"""The autoencoder and its relatives: one deterministic code h(x), and the ways to keep it from merely copying x.
 
 Each class states its objective; the terms are weighted and averaged over the batch in ``minivae.models.objectives.penalized``.
 """
@@ -30,17 +30,17 @@ class Autoencoder(Generative):
     (A.8)  tied: the decoder's matrices are the encoder's, transposed
     (A.9)  with hidden_dims=() and "gaussian_fixed" the code spans the subspace of the leading principal components
 
-    It is not a model of how x came about, so ``score_samples``, ``score`` and ``anomaly_score`` tell how well x is rebuilt,
-    log p(x | h(x)).  The uses that need a posterior take q(z|x) = N(h(x), s²) with s = ``posterior_std``.  Whatever q is, ``elbo``
-    and ``log_likelihood`` are bounds on log p(x) = log ∫ p(x|z) N(z; 0, I) dz (M.3, M.6), if low ones, since nothing has drawn the
-    codes towards N(0, I); and ``reconstruct`` with a temperature τ strays from h(x) by τ s.
+    An autoencoder has no prior, so ``score_samples``, ``score`` and ``anomaly_score`` measure how well x is rebuilt:
+    log p(x|h(x)).  Methods that need a posterior take q(z|x) = N(h(x), s²) with s = ``posterior_std``.  For any q, ``elbo`` and
+    ``log_likelihood`` are lower bounds on log p(x) = log ∫ p(x|z) N(z; 0, I) dz (M.3, M.6), but loose ones, since training does
+    not draw the codes towards N(0, I).  ``reconstruct`` with a temperature τ decodes h(x) + τ s ε.
 
     Parameters
     ----------
-    code_activation : what the code is passed through, any of ``activation``'s choices.
+    code_activation : activation that is applied to the code, with the same choices as ``activation``.
     tied : whether the decoder shares the encoder's weights.
     l1, l2 : strengths of the penalties on the weights.
-    posterior_std : the s above; training does not know it.
+    posterior_std : the s above; training does not use it.
 
     All other parameters are those of ``minivae.models.settings.Settings``.
 
@@ -78,7 +78,7 @@ class Autoencoder(Generative):
         return networks
 
     def code(self, outputs: Tensor) -> Tensor:
-        """Return the code h (n, latent_dim) that the encoder's outputs of that shape stand for."""
+        """Return the code h (n, latent_dim), computed from outputs of the encoder of the same shape."""
         return ACTIVATIONS[self.code_activation](outputs)
 
     def posterior(self, x: Array | Tensor, condition: Array | None = None) -> tuple[Tensor, Tensor]:
@@ -87,24 +87,24 @@ class Autoencoder(Generative):
         return code, Tensor(self.xp_.full(code.shape, 2 * math.log(self.posterior_std), dtype=code.dtype))
 
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
-        """Return −log p(x|h) (n,) at the code of what the encoder gets to see, and the penalties."""
+        """Return −log p(x|h) (n,) at the code of the encoder's input, and the penalties."""
         outputs = self.encoder(self.encoder_input(x, rng), condition)
         code = self.code(outputs)
         nll = self.likelihood_.nll(x, self.decoder(code, condition))  # (A.1)
         return {"reconstruction": nll} | self.penalties(x, outputs, code)
 
     def encoder_input(self, x: Array, rng: Any) -> Array:
-        """Return what the encoder gets to see of ``x`` in training."""
+        """Return the encoder's input for a batch ``x`` in training."""
         return x
 
     def penalties(self, x: Array, outputs: Tensor, code: Tensor) -> dict[str, Tensor]:
-        """Return the terms beside the reconstruction, unweighted, (n,) or for the whole batch ()."""
+        """Return the penalties before they are weighted: (n,), or () for one of the whole batch."""
         weights = [parameter for name, parameter in self.parameters_.parameters.items() if name.endswith(".weight")]
         norms = (("l1", self.l1, l1_norm), ("l2", self.l2, l2_norm_squared))  # (A.3)
         return {name: norm(weights) for name, strength, norm in norms if strength}
 
     def strengths(self) -> dict[str, float]:
-        """Return the weight of each term beside the reconstruction."""
+        """Return the weight of each penalty."""
         return {name: strength for name, strength in (("l1", self.l1), ("l2", self.l2)) if strength}
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
@@ -121,7 +121,7 @@ class Autoencoder(Generative):
 
 @dataclass(kw_only=True, eq=False)
 class SparseAutoencoder(Autoencoder):
-    """Autoencoder of whose code few units are on at a time.
+    """Autoencoder whose code has few active units at a time.
 
     (A.2)  loss = −log p(x|h) + λ Ω(h)
            Ω = Σ_j |h_ij|                             penalty "l1", of each example
@@ -131,7 +131,7 @@ class SparseAutoencoder(Autoencoder):
     ----------
     penalty : "l1" or "kl"; "kl" needs the code activation "sigmoid".
     sparsity : the strength λ.
-    target : the mean activity ρ that "kl" asks of every unit.
+    target : the mean activity ρ towards which "kl" draws every unit.
 
     All other parameters are those of ``Autoencoder``.
     """
@@ -174,14 +174,14 @@ class DenoisingAutoencoder(Autoencoder):
                                        x̃_j = 0                     "masking", for the share ``amount`` of the features
                                        x̃_j = 0 or 1, at even odds  "salt_and_pepper", for that share; for features in [0, 1]
 
-    Every visit to an example corrupts it anew, and so do the losses on the test set in the history.  A trained model takes what it
-    is given as it is: ``reconstruct(model.corrupt(x))`` restores corrupted examples, ``reconstruct(x)`` rebuilds clean ones, and
-    the scores encode clean ones.
+    In training an example is corrupted anew at every visit; for the test losses in the history it is corrupted too.  A trained
+    model does not corrupt its input: ``reconstruct(model.corrupt(x))`` restores corrupted examples, ``reconstruct(x)`` rebuilds
+    clean ones, and the scores encode clean ones.
 
     Parameters
     ----------
     corruption : "gaussian", "masking" or "salt_and_pepper".
-    amount : the noise's standard deviation, or the share of features that are hit.
+    amount : the noise's standard deviation, or the share of features that are replaced.
 
     All other parameters are those of ``Autoencoder``.
     """
@@ -216,7 +216,7 @@ class QuantizedAutoencoder(Autoencoder):
 
     Parameters
     ----------
-    levels : how many values a code's entry may take.
+    levels : number of values that an entry of the code can take.
 
     All other parameters are those of ``Autoencoder``; the code activation has to be "tanh".
     """

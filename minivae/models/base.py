@@ -1,4 +1,4 @@
-"""What every model is: an encoder, a decoder and a likelihood that ``fit`` makes and trains, and a file to keep them in."""
+"""What all models share: ``fit`` builds and trains an encoder, a decoder and a likelihood, and ``save`` writes them to a file."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ class Model(Settings):
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
         """Return the terms of the objective for a batch (n, d): (n,) in nats per example, or () where a term is of the whole batch.
 
-        ``rng`` gives the noise.
+        ``rng`` is the generator of the noise.
         """
         raise NotImplementedError
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
-        """Return the number that training lowers, from the terms and the (fractional) epochs behind it."""
+        """Return the scalar that training minimises, from the terms and the number of epochs done so far (a fraction)."""
         raise NotImplementedError
 
     def summarize(self, terms: dict[str, float]) -> dict[str, float]:
-        """Return what to report of terms averaged over examples."""
+        """Return the figures to report, from the terms averaged over examples."""
         return terms
 
     def code_statistics(self, mean: Array, log_var: Array) -> dict[str, Any]:
-        """Return what to report of the posteriors (n, latent_dim) of a data set."""
+        """Return the figures to report on the posteriors of a data set, given their means and log-variances (n, latent_dim)."""
         return {"active_units": active_units(mean)}
 
     def couples_examples(self) -> str:
@@ -103,14 +103,14 @@ class Model(Settings):
 
         Parameters
         ----------
-        x : (n, d) real numbers; 8-bit unsigned integers are pixels and mean value/255.  May be mapped from a file.
+        x : (n, d) real numbers; 8-bit unsigned integers are pixels and stand for value/255.  May be mapped from a file.
         y : labels or condition of a conditional model; others ignore it.
-        x_test, y_test : rows to watch the training by; they are never trained on.
-        on_step, on_epoch : called with the ``Trainer`` after each; on_start : before the first step.
+        x_test, y_test : rows on which the loss is monitored; they are never trained on.
+        on_step, on_epoch : called with the ``Trainer`` after each step and epoch; on_start : called before the first step.
 
         Raises
         ------
-        InputError : for settings or data that cannot be used; nothing has changed then.
+        InputError : for settings or data that cannot be used; the model is then unchanged.
         NonFiniteError : when the loss stops being a finite number.
 
         Warns
@@ -158,20 +158,20 @@ class Model(Settings):
         return [*(parameter for network in networks for parameter in network.parameters()), *self.likelihood_.parameters]
 
     def _rows(self, x: Any, y: Any = None, argument: str = "x", n_features: int | None = None) -> Rows:
-        """Return data to be learned from or scored: on the device, checked, and binarised as the settings say."""
+        """Return data for training or scoring: on the device, checked, and binarised according to the settings."""
         unit_interval = LIKELIHOODS[self.likelihood].unit_interval
         rows = Rows(x, resolve_device(self.device), self.dtype, self.binarize, unit_interval, self.seed, n_features, argument)
         rows.attach(self.encode_condition(y, len(rows), argument.replace("x", "y")))
         return rows
 
     def encoder(self, x: Array | Tensor, condition: Array | None) -> Tensor:
-        """Return what the encoder puts out for a batch, and for what goes with it (A.6)."""
+        """Return the outputs of the encoder for a batch and its condition (A.6)."""
         return self.encoder_(x if condition is None else concat(x, condition))  # (A.6)
 
     def decoder(self, z: Array | Tensor, condition: Array | None) -> Tensor:
-        """Return what the decoder puts out for latent vectors (n, latent_dim) or, in samples, (s, n, latent_dim).
+        """Return the outputs of the decoder for latent vectors, (n, latent_dim) or (s, n, latent_dim) with s samples each.
 
-        What goes with the n examples (A.6) goes with each of their samples.
+        The condition of an example (A.6) is used for each of its samples.
         """
         *samples, n, k = z.shape
         if samples:
@@ -180,7 +180,7 @@ class Model(Settings):
         return self.decoder_(z if condition is None else concat(z, condition))  # (A.6)
 
     def evaluate(self, rows: Rows) -> tuple[dict[str, float], dict[str, Any]]:
-        """Return the terms and the loss averaged over all rows, and what there is to say of the latent code."""
+        """Return the terms and the loss averaged over all rows, and the statistics of the latent code."""
         rng = noise_source(self.noise, self.xp_, self.seed, "evaluate")
         totals: dict[str, float] = {}
         means, log_vars = [], []
@@ -210,7 +210,7 @@ class Model(Settings):
         checkpoint.save(path, arrays, self.record())
 
     def record(self) -> dict[str, Any]:
-        """Return what it takes, beside the parameters, to build this model again: JSON-able."""
+        """Return everything needed beside the parameters to build this model again, as values that JSON can hold."""
         return {
             "model": type(self).__name__,
             "params": self.get_params(),

@@ -1,4 +1,4 @@
-"""The β-TC-VAE (Chen, Li, Grosse & Duvenaud 2018): a VAE that may weigh the parts of its KL one by one."""
+"""The β-TC-VAE (Chen, Li, Grosse & Duvenaud 2018): a VAE with a weight for each part of its KL."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from minivae.training.batches import chunks
 
 @dataclass(kw_only=True, eq=False)
 class BetaTCVAE(Variational):
-    """VAE whose KL is taken apart (T.1): mutual information, total correlation and dimension-wise KL have weights of their own.
+    """VAE whose KL is split into mutual information, total correlation and dimension-wise KL (T.1), each with its own weight.
 
     (T.6)  loss = reconstruction + α I + β TC + γ DW        α = β = γ = 1 is the bound, α = β = γ the β-VAE
 
-    A β-VAE that presses the KL down presses all three: also what z tells of x.  Here β presses the dependence between the
-    dimensions of z alone.  For TC and DW it takes q(z), which is made of all N examples, and each batch estimates it (T.3, T.4).
-    Such an estimate is biased, the more the smaller the batch: "stratified" gives a TC that is too low and can be negative.
-    Trained with it, and judged by ``evaluate``, which takes all posteriors of a data set.
+    A β-VAE lowers all three, also what z says about x.  Here β lowers only the dependence between the dimensions of z.  TC and DW
+    need q(z), the mixture of the posteriors of all N examples, which each batch estimates (T.3, T.4).  The estimate is biased, and
+    more so for small batches: "stratified" gives a TC that is too low and can be negative.  It serves for training; ``evaluate``
+    computes TC from all posteriors of a data set.
 
     Parameters
     ----------
     alpha : weight of the mutual information.  beta : of the total correlation.  gamma : of the dimension-wise KL.
-    estimator : how a batch stands for all N examples, "stratified" (T.4) or "weighted" (T.3), see
+    estimator : how a batch represents all N examples, "stratified" (T.4) or "weighted" (T.3), see
         ``minivae.evaluation.aggregate.log_weights``.
 
     All other parameters are those of ``minivae.models.settings.Settings``.
@@ -60,9 +60,9 @@ class BetaTCVAE(Variational):
         return "estimator"
 
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
-        """Return the terms of the bound, and what the batch tells of total correlation and dimension-wise KL, each (n,) in nats.
+        """Return the terms of the bound and the batch's estimates of total correlation and dimension-wise KL, each (n,) in nats.
 
-        More rows than ``batch_size`` are compared in groups of that size, so that the estimate means the same in training and test.
+        More than ``batch_size`` rows are split into groups of that size, so that training and test estimates are comparable.
         """
         terms, codes = self.bound_terms(x, rng, condition)
         groups = [self._log_densities(*(code[part] for code in codes)) for part in chunks(len(x), self.batch_size)]

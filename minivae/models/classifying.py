@@ -1,4 +1,4 @@
-"""What a model can do that knows how probable each class is."""
+"""What models that give class probabilities can do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from minivae.models.generative import Generative
 
 
 class Classifier(Generative):
-    """Prediction of class labels, with scikit-learn's manners; ``classes_`` are the labels in order, (c,).
+    """Prediction of class labels, as in scikit-learn; ``classes_`` are the labels in order, (c,).
 
     Labels are whole numbers or strings; -1 stands for an example without one.
     """
@@ -42,7 +42,7 @@ class Classifier(Generative):
         return self.classes_[best]
 
     def score(self, x: Any, y: Any = None) -> float:
-        """Return the accuracy: the share of right labels among the rows that have one."""
+        """Return the accuracy: the share of correct predictions among the rows with a label."""
         self._require_fit()
         check_matrix("x", x, self.n_features_in_)
         truth = one_hot(y, self.classes_, len(x), partial=True)

@@ -1,4 +1,4 @@
-"""The conditional VAE (Sohn, Lee & Yan 2015): a VAE that is told something about each example."""
+"""The conditional VAE (Sohn, Lee & Yan 2015): a VAE that is given something about each example."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from minivae.models.vae import VAE
 
 @dataclass(kw_only=True, eq=False)
 class ConditionalVAE(VAE):
-    """VAE of x given y: y goes into the encoder and the decoder, so z is left with what y does not tell.
+    """VAE of x given y: y is an input of both encoder and decoder, so z only has to hold what y does not say.
 
     (A.6)  log p(x|y) ≥ ELBO(x|y) = E_q[log p(x|z, y)] − KL(q(z|x, y) ‖ p(z)),    z ~ N(0, I) whatever y is
            loss = reconstruction + β KL, as the VAE's
 
     ``fit`` takes for y either class labels, (n,) whole numbers or strings, or any condition, an (n, c) matrix of numbers.  All
-    other uses take one y for each row, or a single one for all: ``sample(16, y=3)``, ``encode(x, y)``, ``decode(z, y)``.  Every
+    other methods take one y for each row, or a single one for all: ``sample(16, y=3)``, ``encode(x, y)``, ``decode(z, y)``.  Every
     likelihood and bound is of x given y.
 
     All parameters are those of ``VAE``.
@@ -37,7 +37,7 @@ class ConditionalVAE(VAE):
     learned: ClassVar[tuple[str, ...]] = ("classes_", "condition_width_")
 
     def change_condition(self, x: Any, y: Any, new_y: Any) -> Array:
-        """Return the examples (n, d) as they would be under another condition: what z tells, the style, stays.
+        """Return the examples (n, d) as they would be under another condition; what z holds, the style, stays the same.
 
         x is encoded under ``y``, and the posterior mean is decoded under ``new_y``.
         """

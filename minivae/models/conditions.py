@@ -1,4 +1,4 @@
-"""What goes with an example: class labels as one-hot rows, or vectors of numbers, checked."""
+"""The condition of an example: class labels as one-hot rows, or vectors of numbers, checked."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from minivae.op import Op
 from minivae.ops import dense, elu, exp, identity, leaky_relu, neg, relu, reshape, sigmoid, softplus, square, sum_, tanh
 
 # The slope of each activation at its argument, made of ops, so that the tape can differentiate the slope in turn.
-# A rectifier's slope is piecewise constant: a plain array, through which no gradient flows.
+# A rectifier's slope is piecewise constant, so it is a plain array, through which no gradient flows.
 SLOPES: dict[Op, Callable[[Tensor], Tensor | Array | float]] = {
     identity: lambda a: 1.0,
     relu: lambda a: (a.data > 0).astype(a.dtype),
@@ -57,12 +57,12 @@ def squared_jacobian_norm(layers: Sequence[Dense], activations: Sequence[Op], x:
 
 @dataclass(kw_only=True, eq=False)
 class ContractiveAutoencoder(Autoencoder):
-    """Autoencoder whose code moves little when x does.
+    """Autoencoder whose code changes little when x does.
 
     (A.5)  loss = −log p(x|h) + λ Σ_j ‖∇_x h_j‖²              the squared Frobenius norm of the encoder's Jacobian, exactly
 
-    A code could be made to move less just by being small, with a decoder that magnifies it again.  Tied weights, or an activation
-    of the code that saturates, leave the penalty a better hold.
+    A network could lower the penalty simply by making the code small and magnifying it again in the decoder.  Tied weights, or a
+    code activation that saturates, prevent this.
 
     Parameters
     ----------

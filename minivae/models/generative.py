@@ -1,8 +1,8 @@
 """What a trained model can do: encode, decode, generate, and say how probable an example is.
 
-All of it follows from what a model is: q(z|x) (``posterior``), p(z) = N(0, I), and p(x|z) (``decoder`` and likelihood).
+All of it follows from the three parts of a model: q(z|x) (``posterior``), p(z) = N(0, I), and p(x|z) (``decoder`` and likelihood).
 ``y`` is the condition of a conditional model (A.6); the others ignore it.
-Arrays come back where they came from: NumPy for NumPy, CuPy for CuPy.
+Results are NumPy arrays for NumPy input and CuPy arrays for CuPy input.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from minivae.training.batches import Rows
 
 
 class Generative(Model):
-    """The uses of a trained model."""
+    """The methods of a trained model."""
 
     def energy(self, x: Array, z: Tensor, condition: Array | None) -> Tensor:
         """Return −log [p(x|z) p(z) / N(z; 0, I)], (s, n) in nats, for x (n, d) and draws z (s, n, k) of the encoder's Gaussian.
@@ -85,11 +85,11 @@ class Generative(Model):
         return to_numpy(self._map(pictures, z, y, "z", self.latent_dim))
 
     def reconstruct(self, x: Any, temperature: float = 0.0, seed: int | None = None, y: Any = None) -> Array:
-        """Return decodings of points around what each row is encoded to, (n, d).
+        """Return a decoded point near the code of each row, (n, d).
 
         (G.2)  z = μ(x) + τ σ(x) ⊙ ε,   ε ~ N(0, I)
 
-        ``temperature`` τ says how far from the input to stray: 0 decodes the posterior mean, 1 a posterior sample.
+        The ``temperature`` τ scales the noise: 0 decodes the posterior mean, 1 decodes a sample of the posterior.
         """
         temperature = check_real("temperature", temperature, 0)
         mean, log_var = self.encode(x, y)
@@ -121,9 +121,9 @@ class Generative(Model):
     # Scoring ------------------------------------------------------------------------------------------------------------------
 
     def elbo(self, x: Any, n_samples: int = 1, seed: int | None = None, y: Any = None) -> Array:
-        """Return the evidence lower bound of each row (M.3), (n,) in nats: sampled, as the bound demands, never at the mean.
+        """Return the evidence lower bound of each row (M.3), (n,) in nats, at samples of z: at the mean it would not be a bound.
 
-        ``n_samples`` draws of z are averaged: the bound stays the same, its noise falls.
+        Averaging ``n_samples`` draws of z does not change the bound, only lowers its noise.
         """
         check_int("n_samples", n_samples, 1)
         rng = self._generator("evaluate", seed)
@@ -145,7 +145,7 @@ class Generative(Model):
     def importance_estimate(self, x: Any, n_samples: int = 100, seed: int | None = None, y: Any = None) -> ImportanceEstimate:
         """Return log p(x) of each row with its standard error and effective sample size (M.6).
 
-        Memory is bounded whatever ``n_samples`` and the number of rows.  Time is one decoder pass per sample and row.
+        Memory does not grow with ``n_samples`` or the number of rows.  Time is one decoder pass per sample and row.
         """
         check_int("n_samples", n_samples, 1)
         rng = self._generator("evaluate", seed)
@@ -180,14 +180,14 @@ class Generative(Model):
     # Row by row ---------------------------------------------------------------------------------------------------------------
 
     def _map(self, function: Callable[[Array, Array | None], Array], x: Any, y: Any, argument: str, width: int) -> Array:
-        """Apply ``function(rows, condition)`` chunk by chunk, without recording, to numbers taken as they are."""
+        """Apply ``function(rows, condition)`` chunk by chunk, without recording, to numbers that are not binarised."""
         self._require_fit()
         rows = Rows(x, self.xp_, self.dtype, n_features=width, argument=argument)
         rows.attach(self.encode_condition(y, len(rows)))
         return self._over(function, rows, None, x)
 
     def _score(self, function: Callable[[Array, Array | None], Array], x: Any, y: Any, rng: Any) -> Array:
-        """Apply ``function(rows, condition)`` chunk by chunk, without recording, to data treated as the training data were."""
+        """Apply ``function(rows, condition)`` chunk by chunk, without recording, to data treated like the training data."""
         self._require_fit()
         return self._over(function, self._rows(x, y, n_features=self.n_features_in_), rng, x)
 
@@ -197,7 +197,7 @@ class Generative(Model):
         return to_device(array_module(like), self.xp_.concatenate(parts))
 
     def _generator(self, stream: str, seed: int | None) -> Any:
-        """Return the model's own generator for a purpose, or one of the caller's seed: the same call gives the same numbers."""
+        """Return the generator for a purpose, from the model's seed or the caller's: the same call gives the same numbers."""
         self._require_fit()
         seed = self.seed if seed is None else check_int("seed", seed, 0)
         return noise_source(self.noise, self.xp_, seed, stream)

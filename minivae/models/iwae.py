@@ -18,26 +18,27 @@ GRADIENTS = ("standard", "doubly_reparameterized")
 
 @dataclass(kw_only=True, eq=False)
 class IWAE(Variational):
-    """The VAE's model, trained on a tighter bound: several samples of z share in the mean before the logarithm.
+    """The model of the VAE, trained on a tighter bound: the weights of several samples of z are averaged before the logarithm.
 
     (M.6)  loss = −log (1/s) Σ_i w_i,    w_i = p(x|z_i) p(z_i) / q(z_i|x),    z_i = μ + σ ε_i ~ q(z|x),    averaged over the batch
 
     With one sample it is the negative ELBO (M.3), its KL estimated by log q − log p at the sample instead of integrated.
 
-    "standard" gradient: the derivative of that.  With normalised weights w̃_i = w_i / Σ w it is −Σ_i w̃_i ∇ log w_i, which the
-    hand-written backward of ``logsumexp`` makes.
+    "standard" gradient: the derivative of this loss.  With normalised weights w̃_i = w_i / Σ w it is −Σ_i w̃_i ∇ log w_i, as the
+    backward of ``logsumexp`` computes it.
 
-    "doubly_reparameterized" gradient (Tucker et al. 2019): ∇ log w_i reaches the encoder by z_i, and directly, as log q(z_i|x) has
-    μ and σ in it.  The direct part is noise around zero for one sample, and for several it drowns what the other tells as s grows.
-    Reparameterising it once more turns its mean into another gradient by z_i, and together they are
+    "doubly_reparameterized" gradient (Tucker et al. 2019): ∇ log w_i reaches the encoder through z_i, and also directly, because
+    log q(z_i|x) contains μ and σ.  For one sample the direct part is noise with mean zero; as s grows, it drowns out the other
+    part.  Reparameterising it once more turns its mean into another gradient through z_i, and together the two are
 
         encoder:  −Σ_i w̃_i² (∂ log w_i/∂z_i) ∇z_i        decoder:  −Σ_i w̃_i ∇ log w_i, as before
 
-    the same in the mean, with less variance.  In code: log q has constants for μ and σ, and what flows into z_i is scaled by w̃_i.
+    with the same mean and less variance.  In code: μ and σ are constants in log q, and the gradient that flows into z_i is scaled
+    by w̃_i.
 
     Parameters
     ----------
-    n_importance_samples : how many samples s of z each example has.
+    n_importance_samples : number s of samples of z for each example.
     gradient : "standard" or "doubly_reparameterized".
 
     All other parameters are those of ``minivae.models.settings.Settings``.

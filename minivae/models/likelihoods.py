@@ -71,15 +71,15 @@ class Bernoulli(Likelihood):
         return (rng.random(outputs.shape, dtype=outputs.dtype) < self.mean(xp, outputs)).astype(outputs.dtype)
 
     def output_bias(self, data_mean: np.ndarray) -> np.ndarray:
-        p = np.clip(data_mean, 0.001, 0.999)  # an always-black pixel would ask for −∞
+        p = np.clip(data_mean, 0.001, 0.999)  # a pixel that is always black would need −∞
         return np.log(p) - np.log1p(-p)
 
 
 class Gaussian(Likelihood):
     """Real features with a variance per example and feature (L.2).  The decoder gives means, then raw log-variances.
 
-    The log-variance is  floor + softplus(raw − floor),  which is raw where that is well above the floor.  Without a floor a feature
-    that never varies would send its variance to 0 and the likelihood, a density, to infinity.
+    The log-variance is  floor + softplus(raw − floor),  which is close to raw where raw is well above the floor.  Without a
+    floor, a feature that never varies would drive its variance to 0 and the likelihood, a density, to infinity.
     """
 
     outputs_per_feature = 2

@@ -1,4 +1,4 @@
-"""VAEs that draw the codes of a whole batch to the prior: by a discrepancy (InfoVAE, WAE-MMD), or by their covariance (DIP-VAE)."""
+"""VAEs that draw the codes of a whole batch to the prior, by a discrepancy (InfoVAE, WAE-MMD) or by their covariance (DIP-VAE)."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class InfoVAE(Variational):
 
     (D.1)  loss = reconstruction + w_KL KL + w_MMD MMD²(q(z), p(z))
            w_KL = 1, w_MMD = 0        the bound
-           w_KL = 0                   WAE-MMD (Tolstikhin et al. 2018), with a posterior that has a width
+           w_KL = 0                   WAE-MMD (Tolstikhin et al. 2018), with a stochastic encoder
 
-    The KL of each posterior from the prior charges for what z tells of x: mutual information is a part of it (T.1).
-    The discrepancy of q(z) from p(z) does not.  In the paper's letters w_KL = 1 − α and w_MMD = α + λ − 1.  MMD² (D.2) compares
-    the codes of a batch with as many draws of N(0, I); it has no bias, so it is negative now and then.
+    The KL of each posterior from the prior includes the mutual information of x and z (T.1), so lowering it costs information.
+    The discrepancy between q(z) and p(z) does not include it.  In the paper's letters w_KL = 1 − α and w_MMD = α + λ − 1.  MMD²
+    (D.2) compares the codes of a batch with as many draws of N(0, I); it is unbiased, so it is sometimes negative.
 
     Parameters
     ----------
     kl_weight : w_KL.  mmd_weight : w_MMD.
-    kernel : "inverse_multiquadratic", WAE's, which also pulls at codes far out, or "gaussian".  Both have the scale ``latent_dim``:
-        two draws of the prior are at a squared distance of 2 · ``latent_dim`` in the mean.
+    kernel : "inverse_multiquadratic", WAE's, which also pulls at codes far from the prior, or "gaussian".  Both have the scale
+        ``latent_dim``: the mean squared distance of two draws from the prior is 2 · ``latent_dim``.
 
     All other parameters are those of ``minivae.models.settings.Settings``.
 
@@ -58,7 +58,7 @@ class InfoVAE(Variational):
         return "mmd_weight" if self.mmd_weight else ""
 
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
-        """Return the terms of the bound, each (n,), and MMD², (): of more rows than ``batch_size`` the mean over groups."""
+        """Return the terms of the bound, each (n,), and MMD², (), averaged over groups of ``batch_size`` rows."""
         terms, (_, _, z) = self.bound_terms(x, rng, condition)
         prior = standard_normal(rng, z.shape, z.dtype)
         discrepancy: Any = 0.0
@@ -73,14 +73,14 @@ class InfoVAE(Variational):
 
 @dataclass(kw_only=True, eq=False)
 class DIPVAE(Variational):
-    """VAE whose codes are drawn to the covariance of the prior, the identity (Kumar, Sattigeri & Balakrishnan 2018).
+    """VAE whose codes are drawn to the prior's covariance, the identity (Kumar, Sattigeri & Balakrishnan 2018).
 
     (D.3)  loss = reconstruction + KL + λ_od Σ_{a≠b} C_ab² + λ_d Σ_a (C_aa − 1)²
            C = Cov[μ(x)]                        of the means: DIP-VAE-I
            C = Cov[μ(x)] + E[σ²(x)]             of q(z): DIP-VAE-II, by the law of total covariance, since q(z|x) is diagonal
 
-    No correlation is less than no total correlation (T.1): it is the same for a Gaussian q(z).  In return nothing is estimated but
-    second moments (D.4), if squared from a batch, which adds about 1/n to each square.
+    Zero correlation is a weaker demand than zero total correlation (T.1); for a Gaussian q(z) they are the same.  In return only
+    second moments have to be estimated (D.4).  Squaring an estimate from a batch adds about 1/n to each square.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """From terms to one number: the only place where terms are weighted against each other and averaged over the batch.
 
-Every term is one value per example, in nats, summed over its features.  So β here is the β of the papers (M.5): no factor
-of pixels, latents or batch size hides in it.
+Every term is one value per example, in nats, summed over its features.  So β here is the β of the papers (M.5), without a hidden
+factor for the number of pixels, latents or examples.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def negative_elbo(reconstruction: Tensor, kl: Tensor, beta: float = 1.0) -> Tens
     (M.4)  loss = −ELBO = reconstruction + KL
     (M.5)  loss_β = reconstruction + β KL
 
-    Why a bound: by M.2, log p(x) = ELBO(x) + KL(q(z|x) ‖ p(z|x)), and that last divergence, which nobody can compute, is never
-    negative.  Raising the ELBO raises a floor under log p(x), and presses q towards the true posterior.
+    Why a bound: by M.2, log p(x) = ELBO(x) + KL(q(z|x) ‖ p(z|x)), and that last divergence is never negative, although it
+    cannot be computed.  Raising the ELBO raises a lower bound on log p(x), and draws q towards the true posterior.
 
     Parameters
     ----------
@@ -33,9 +33,10 @@ def negative_elbo(reconstruction: Tensor, kl: Tensor, beta: float = 1.0) -> Tens
 
 
 def warm_up(epochs_done: float, warm_up_epochs: int) -> float:
-    """Return the share of β in force: a line from 0 to 1 over the first ``warm_up_epochs`` (Sønderby et al. 2016).
+    """Return the share of β that is applied, rising linearly from 0 to 1 over the first ``warm_up_epochs`` (Sønderby et al. 2016).
 
-    Early on the decoder ignores z, so the cheapest way to lower the loss is KL = 0; letting reconstruction lead avoids that trap.
+    Early on the decoder ignores z, so the cheapest way to lower the loss is KL = 0; starting with reconstruction alone avoids this
+    trap.
     """
     return min(1.0, epochs_done / warm_up_epochs) if warm_up_epochs else 1.0
 
@@ -43,8 +44,8 @@ def warm_up(epochs_done: float, warm_up_epochs: int) -> float:
 def capacity_loss(reconstruction: Tensor, kl: Tensor, beta: float, capacity: float) -> Tensor:
     """Return reconstruction + β |KL − C|, averaged over the batch before the absolute value (Burgess et al. 2018).
 
-    M.5 presses the KL towards 0; here it is pressed towards ``capacity`` C nats, from either side.  The average is what is held at
-    C: one example may use more, another less.
+    M.5 lowers the KL towards 0; this objective holds it at ``capacity`` C nats, from either side.  Only the average is held: one
+    example may use more, another less.
     """
     return mean(reconstruction) + beta * absolute(mean(kl) - capacity)
 
@@ -52,7 +53,7 @@ def capacity_loss(reconstruction: Tensor, kl: Tensor, beta: float, capacity: flo
 def free_bits_kl(kl_per_dimension: Tensor, free_bits: float) -> Tensor:
     """Return Σ_j max(λ, mean_i KL_ij) of (n, k) divergences, a number for the batch (Kingma et al. 2016).
 
-    Below λ nats a dimension costs the same whatever it says, so there is no gain in shutting it off.
+    Below λ nats a dimension costs the same whatever its KL, so nothing is gained by switching it off.
     """
     return sum_(relu(mean(kl_per_dimension, axis=0) - free_bits) + free_bits)
 
@@ -67,8 +68,8 @@ def total_correlation_loss(terms: Mapping[str, Tensor], alpha: float, beta: floa
 
     (T.6)  loss = reconstruction + α I + β TC + γ DW = reconstruction + α KL + (β − α) TC + (γ − α) DW
 
-    Why: by T.1 the mutual information is I = KL − TC − DW, DW being the dimension-wise KL.  The KL is known by K.1 and needs no
-    estimate, so what a batch cannot tell of q(z) only enters by as much as the weights differ: for α = β = γ it is M.5.
+    Why: by T.1 the mutual information is I = KL − TC − DW, DW being the dimension-wise KL.  The KL is known exactly by K.1, so
+    the error of estimating q(z) from a batch only enters through the differences of the weights: for α = β = γ the loss is M.5.
     """
     total_correlation, dimension_wise = terms["batch_total_correlation"], terms["batch_dimension_wise_kl"]
     weighted = alpha * terms["kl"] + (beta - alpha) * total_correlation + (gamma - alpha) * dimension_wise

@@ -33,7 +33,7 @@ class VAEClassifier(Classifier, VAE):
     """Model M1: a VAE learns features from all examples, and a classifier of the features μ(x) from those with a label.
 
     (G.8)  first   loss = reconstruction + β KL, the VAE's, over all examples, whatever their label
-           then    loss = mean −log p(y|μ(x)) + ½ weight_decay Σ w², over the labelled ones, the VAE being left as it is
+           then    loss = mean −log p(y|μ(x)) + ½ weight_decay Σ w², over the labelled ones; the VAE stays as it is
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class VAEClassifier(Classifier, VAE):
         return (*networks, self.classifier_)
 
     def encode_condition(self, y: Any, n: int, argument: str = "y") -> None:
-        """Check the labels, which are of no use to the VAE."""
+        """Check the labels, which the VAE itself does not use."""
         one_hot(y, self.classes_, n, argument, partial=True)
 
     def fit(self: M1, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> M1:
@@ -91,17 +91,17 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
            unlabelled    log p(x)    ≥ −U(x)    = −Σ_y q(y|x) L(x, y) + H(q(y|x))
            loss = mean over all examples of L or U + α · mean over labelled examples of −log q(y|x)
 
-    Where y is known take q(y|x) for certain: then U is L, so both are reconstruction + KL of z + KL(q(y|x) ‖ p(y)), the first two
-    averaged over q(y|x).  The last term is there because L has no q(y|x) in it: without, labels would teach the classifier nothing.
-    The sum over y is exact, so a step costs what c steps of a VAE do.
+    Where y is known, let q(y|x) be certain of it.  Then U equals L, so both are reconstruction + KL of z + KL(q(y|x) ‖ p(y)), the
+    first two averaged over q(y|x).  The last term is needed because L does not contain q(y|x): without it, the labels would not
+    train the classifier.  The sum over y is exact, so a step costs as much as c steps of a VAE.
 
-    What takes x alone can do without y: ``encode`` and ``transform`` then go by the most probable label, and ``elbo`` and
-    ``log_likelihood`` are of log p(x), summed over the labels.  Given y, they are of log p(x|y) as the conditional VAE's.
+    Methods that take x do not need y.  Without it, ``encode`` and ``transform`` use the most probable label, and ``elbo`` and
+    ``log_likelihood`` are about log p(x), summed over the labels.  Given y they are about log p(x|y), as in the conditional VAE.
 
     Parameters
     ----------
-    classification_weight : α.  The paper's 0.1 N, for sums in place of means, is 0.1; with few labels among many pixels, where log
-        p(x|y, z) outweighs them by far, ten to a hundred times as much serves better.
+    classification_weight : α.  The paper's 0.1 N is for sums; for the means here it is 0.1.  With few labels and many pixels, log
+        p(x|y, z) outweighs the labels by far, and a value ten to a hundred times as large works better.
 
     All other parameters are those of ``VAE``.
 
@@ -143,7 +143,7 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
         return log_softmax(self.classifier_(x))
 
     def posterior(self, x: Array | Tensor, condition: Array = None) -> tuple[Tensor, Tensor]:
-        """Return mean and log-variance of q(z|x, y), where y is unknown of the most probable one."""
+        """Return mean and log-variance of q(z|x, y), with the most probable y where it is unknown."""
         xp = self.xp_
         unknown = ~condition.any(axis=1, keepdims=True)
         guess = xp.eye(len(self.classes_), dtype=self.dtype)[self.class_log_probabilities(x).data.argmax(axis=1)]
@@ -191,8 +191,8 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
     def importance_estimate(self, x: Any, n_samples: int = 100, seed: int | None = None, y: Any = None) -> ImportanceEstimate:
         """Return log p(x|y) of each row, or without y log p(x) = log Σ_y p(x|y) / c, from ``n_samples`` for each y.
 
-        Those of all y share their noise.  So without y, the standard error is the sum of theirs, an upper bound, and the effective
-        sample size the lower bound that goes with it.
+        The estimates for all y share their noise.  Without y, the standard error is therefore the weighted sum of theirs, an upper
+        bound, and the effective sample size is the lower bound that corresponds to it.
         """
         if y is not None:
             return super().importance_estimate(x, n_samples, seed, y)

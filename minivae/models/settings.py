@@ -1,7 +1,7 @@
-"""The settings of every model, with scikit-learn's manners.
+"""The settings of every model, by scikit-learn's conventions.
 
-They are dataclass fields, so the constructor only stores them, ``get_params`` can list them, and ``clone``, ``Pipeline`` and
-``GridSearchCV`` work although scikit-learn is not needed.
+They are dataclass fields: the constructor only stores them, and ``get_params`` lists them.  So ``clone``, ``Pipeline`` and
+``GridSearchCV`` work, although scikit-learn is not required.
 """
 
 from __future__ import annotations
@@ -27,28 +27,30 @@ MOST_PROCESSES = 256
 
 @dataclass(kw_only=True, eq=False)
 class Settings:
-    """What can be chosen about a model and its training.
+    """The settings of a model and of its training.
 
     Parameters
     ----------
     latent_dim : number of latent dimensions k.
-    hidden_dims : widths of the encoder's hidden layers; the decoder has the same, reversed.  () makes both affine.
+    hidden_dims : widths of the encoder's hidden layers; the decoder has the same in reverse order.  () makes both affine.
     activation : "relu", "leaky_relu", "elu", "tanh", "sigmoid", "softplus" or "identity".
     likelihood : "bernoulli" (L.1); "gaussian", a variance per example and feature (L.2); "gaussian_fixed", σ² = ``variance`` (L.3);
-        "gaussian_shared", one learned σ² that begins at ``variance`` (L.4).
-    variance : σ² of the "gaussian_fixed" likelihood, and where "gaussian_shared" begins.
-    variance_floor : least σ² of the "gaussian" likelihood.
-    init : how the weights begin, "glorot" or "he".  output_bias : where the bias of the decoder begins: "data" at the mean of the
-        data, so that training need not find out first that most pixels are black, which can shut the code off; or "zeros".
-    binarize : what is made of grey pixels: "none", "fixed" (one draw for ever) or "dynamic" (a draw at every visit).
+        "gaussian_shared", one learned σ² that starts at ``variance`` (L.4).
+    variance : σ² of the "gaussian_fixed" likelihood, and the initial σ² of "gaussian_shared".
+    variance_floor : smallest σ² of the "gaussian" likelihood.
+    init : how the weights are initialised, "glorot" or "he".  output_bias : how the bias of the decoder is initialised: "data", at
+        the mean of the data, so that training need not first learn that most pixels are black, which can switch the code off; or
+        "zeros".
+    binarize : how grey pixels become binary: "none" leaves them, "fixed" draws them once, "dynamic" anew at every visit.
     epochs : passes over the data.  batch_size : examples per step.  optimizer : "adam" or "sgd".  learning_rate : its step size.
-    clip_norm : greatest norm of the gradient, or None.
-    patience : stop after so many epochs without a better loss (on the test set if there is one) and keep the best, or None.
-    seed : of everything random.  The same seed on the same machine gives the same history to the last bit.
+    clip_norm : largest norm of the gradient, or None for no limit.
+    patience : stop after this many epochs without a better loss (on the test set if there is one) and keep the best; None never
+        stops.
+    seed : seed of all random numbers.  The same seed on the same machine gives the same history to the last bit.
     noise : where random numbers come from: "generator", the array module's own, which is fast; or "counter", a function of seed and
-        position, which draws the same on every device and lets a GPU replay its steps (``minivae.kernels.counter_noise``).
+        position, which gives the same numbers on every device and lets a GPU replay its steps (``minivae.kernels.counter_noise``).
     device : "cpu", "cuda" or "auto".  dtype : "float32" or "float64".
-    processes : how many share the work of a step on the CPU (``minivae.training.team``); the last bits of a sum depend on it.
+    processes : how many processes share each step on the CPU (``minivae.training.team``); the last bits of a sum depend on it.
     """
 
     latent_dim: int = 20
@@ -73,7 +75,7 @@ class Settings:
     processes: int = 1
 
     def check_settings(self) -> None:
-        """Refuse settings that cannot be used; ``fit`` asks before it does anything."""
+        """Refuse settings that cannot be used; ``fit`` calls this before anything else."""
         check_int("latent_dim", self.latent_dim, 1)
         check_widths("hidden_dims", self.hidden_dims)
         check_choice("activation", self.activation, ACTIVATIONS)
@@ -98,7 +100,7 @@ class Settings:
         check_int("processes", self.processes, 1, MOST_PROCESSES)
 
     def _use_python_numbers(self) -> None:
-        """Turn settings that are NumPy numbers, as those of a grid are, into Python's: a float64 would widen what it meets."""
+        """Turn NumPy numbers among the settings, as from a grid, into Python's: a float64 would make float32 arrays float64."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.generic):
@@ -128,7 +130,7 @@ class Settings:
 
 
 def check_widths(argument: str, widths: Any) -> None:
-    """Refuse anything but a tuple of the widths of layers; () is no layer."""
+    """Refuse anything but a tuple of layer widths; () means no layer."""
     if not isinstance(widths, (tuple, list)):
         reject(argument, "a tuple of widths", repr(widths), "write (400,) for one layer")
     for width in widths:
@@ -136,5 +138,5 @@ def check_widths(argument: str, widths: Any) -> None:
 
 
 def from_json(params: dict[str, Any]) -> dict[str, Any]:
-    """Return settings as they were before JSON, which knows no tuples."""
+    """Return settings read from JSON, which has no tuples, with tuples in place of lists."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in params.items()}

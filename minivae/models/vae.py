@@ -35,13 +35,13 @@ class Variational(Generative):
     def certificate(
         self, n: int = 16, n_chains: int = 8, n_steps: int = 500, seed: int | None = None, y: Any = None
     ) -> tuple[Array, Certificate]:
-        """Return ``n`` examples that the model has made, (n, d), and bounds that enclose log p(x) of each (M.7, M.8).
+        """Return ``n`` examples drawn from the model, (n, d), and for each a lower and an upper bound on log p(x) (M.7, M.8).
 
-        This needs no test data, and it says how far an importance-weighted estimate (M.6) of such examples can be trusted.
+        This needs no test data, and shows how far an importance-weighted estimate (M.6) for such examples can be trusted.
 
         Parameters
         ----------
-        n_chains, n_steps : chains for each example and direction, and temperatures of each; more of them narrow the gap.
+        n_chains, n_steps : chains for each example and direction, and temperatures of each chain; more of either narrow the gap.
         y : the condition of a conditional model, one for each example: the bounds are then on log p(x|y).
         """
         for name, value in (("n", n), ("n_chains", n_chains), ("n_steps", n_steps)):
@@ -56,7 +56,7 @@ class Variational(Generative):
         return x, bounds
 
     def bound_terms(self, x: Array, rng: Any, condition: Array | None, n_samples: int = 1) -> tuple[dict[str, Tensor], Any]:
-        """Return the terms of the bound (M.4), and (μ, log σ², z) that they were made of.
+        """Return the terms of the bound (M.4), and the (μ, log σ², z) that they are computed from.
 
         The terms are −log p(x|z) at z ~ q(z|x), the mean over ``n_samples`` of them, and KL(q(z|x) ‖ p(z)), each (n,) in nats.
         """
@@ -87,18 +87,18 @@ class VAE(Variational):
     (M.3)  ELBO(x) = E_q[log p(x|z)] − KL(q(z|x) ‖ p(z))    ≤ log p(x), since the first term above is never negative
     (M.5)  loss = reconstruction + β KL                     the bound for β = 1, averaged over the batch
 
-    Two other ways to say how much z is to tell of x, instead of M.5's "as little as it pays":
+    Two other objectives set how much z should say about x:
 
-    loss = reconstruction + β |KL − C|                      ``capacity`` C > 0, reached in a line from 0 (Burgess et al. 2018)
+    loss = reconstruction + β |KL − C|                      ``capacity`` C > 0, raised linearly from 0 (Burgess et al. 2018)
     loss = reconstruction + β Σ_j max(λ, mean_i KL_ij)      ``free_bits`` λ > 0 (Kingma et al. 2016)
 
     Parameters
     ----------
     beta : weight of the KL term.
-    warm_up_epochs : epochs over which that weight rises from 0; with ``capacity``, over which C does.
-    free_bits : nats that each latent dimension may tell free of charge.
-    capacity : nats that all of them together are held to.
-    n_samples : samples z of each example that E_q is averaged over in training; more of them make the gradient less noisy.
+    warm_up_epochs : number of epochs over which that weight rises from 0; with ``capacity``, over which C rises.
+    free_bits : nats of KL per latent dimension that cost nothing.
+    capacity : nats at which the KL of all dimensions together is held.
+    n_samples : number of samples z per example over which E_q is averaged in training; more of them make the gradient less noisy.
 
     All other parameters are those of ``minivae.models.settings.Settings``.
 

@@ -27,7 +27,7 @@ ALL_OPS: dict[str, Op] = {
     )
 }
 
-# Their backward is not the derivative of their forward, for a reason that their docstring gives: finite differences must disagree.
+# Their backward is on purpose not the derivative of their forward (their docstrings say why), so finite differences must disagree.
 SURROGATE_GRADIENTS: dict[str, Op] = {op.name: op for op in (quantize, scale_gradient)}
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Activation functions, elementwise.  None of them selects with ``where``, which costs ten times the arithmetic it saves."""
+"""Activation functions, elementwise.  None of them uses ``where``, which takes ten times as long as the arithmetic it saves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ def identity_forward(xp, x):
 
     out = x                ∂out/∂x = 1
 
-    Why: nothing happens, so the cotangent passes.  Shapes: any.  Saved: nothing.  The result is x itself, not a copy.
+    Why: the function changes nothing, so the cotangent passes unchanged.
+    Shapes: any.  Saved: nothing.  The result is x itself, not a copy.
     Source: definition.
     """
     return x, ()
@@ -28,7 +29,7 @@ def relu_forward(xp, x):
 
     Why: the function is x on one side and 0 on the other.  At the kink x = 0 any slope in [0, 1] is a subgradient; we take 0.
     Shapes: any.  Saved: the result, whose sign tells the side.
-    Tuned: the 0 is a row of zeros, with which NumPy takes half to a third of the time.
+    Tuned: comparing with a row of zeros instead of the number 0 takes NumPy half to a third of the time.
     Source: Nair & Hinton 2010.
     """
     out = xp.maximum(x, xp.zeros(x.shape[-1:], dtype=x.dtype))
@@ -88,8 +89,8 @@ def tanh_forward(xp, x):
 
     Why: tanh = sinh/cosh; the quotient rule gives (cosh² − sinh²)/cosh² = 1 − tanh².
     Shapes: any.  Saved: the result.
-    Numerics: (1 − out)(1 + out) instead of 1 − out², which would cancel twice where |out| is near 1.  There the slope still carries
-    the rounding of the saved result: its error is one unit in the last place of 1, not of itself.
+    Numerics: (1 − out)(1 + out) instead of 1 − out², which would cancel twice where |out| is near 1.  There the slope still has
+    the rounding error of the saved result: one unit in the last place of 1, not of the slope.
     Source: quotient rule.
     """
     out = xp.tanh(x)

@@ -12,7 +12,7 @@ def add_forward(xp, x, y):
 
     out = x + y            ∂out/∂x = 1        ∂out/∂y = 1
 
-    Why: a small change in either argument moves the result by as much, so both receive the cotangent unchanged.
+    Why: the result changes by as much as either argument does, so both receive the cotangent unchanged.
     Shapes: any two that broadcast; each gradient is summed back to its argument's shape.
     Saved: the two shapes.
     Source: the sum rule.
@@ -66,7 +66,7 @@ def div_forward(xp, x, y):
     Why: x = out · y, so dx = y d(out) + out dy; solve for d(out).
     Shapes: any two that broadcast.  Saved: the quotient, y, and the shape of x.
     Numerics: −out / y never squares y, so it does not overflow before the result does.
-    Errors: none; a zero divisor gives ±inf or NaN as IEEE 754 has it.
+    Errors: none; a zero divisor gives ±inf or NaN, as IEEE 754 prescribes.
     Source: the quotient rule.
     """
     out = x / y
@@ -99,7 +99,7 @@ def exp_forward(xp, x):
 
     out = eˣ               ∂out/∂x = eˣ = out
 
-    Why: the exponential is the function that is its own slope.
+    Why: the exponential is its own derivative.
     Shapes: any.  Saved: the result, which is the derivative too.
     Numerics: overflows to inf above 88.7 in float32 and 709.7 in float64, underflows to 0 below −103.9 and −745.1.
     Source: definition of e.
@@ -155,7 +155,7 @@ exp = Op("exp", exp_forward, exp_backward, args=("x",))
 log = Op("log", log_forward, log_backward, args=("x",))
 square = Op("square", square_forward, square_backward, args=("x",))
 
-# The signs of arithmetic between tensors are these ops.
+# The operators +, −, ·, / between tensors are these ops.
 Tensor.__add__ = lambda x, y: add(x, y)
 Tensor.__radd__ = lambda x, y: add(y, x)
 Tensor.__sub__ = lambda x, y: sub(x, y)

@@ -10,7 +10,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from minivae.backend import Array
 
-FEW = 256  # numbers, after which a float32 sum has lost two digits at worst
+FEW = 256  # a float32 sum of this many numbers has lost two digits at worst
 
 
 def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
@@ -34,11 +34,11 @@ def axes_of(x: Array, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
 
 
 def add_up(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:
-    """Return the sum over ``axis``, or over all axes, in the dtype of x, with an error of ``FEW`` roundings whatever its length.
+    """Return the sum over ``axis``, or over all axes, in the dtype of x, with the error of ``FEW`` roundings at any length.
 
-    NumPy adds along the last axis in pairs, but along any other one number after another: of 2·10⁶ rows of float32 a per cent is
-    lost.  So many terms are added in float64; along the first axis that is slow, and there it is done with the sums of ``FEW``
-    rows each.
+    NumPy adds pairwise along the last axis, but one number after another along any other axis: a float32 sum over 2·10⁶ rows is
+    wrong by a per cent.  Many terms are therefore added in float64.  Along the first axis this is slow, so there only the sums of
+    ``FEW`` rows each are added in float64.
     """
     axes = axes_of(x, axis)
     terms = math.prod(x.shape[i] for i in axes)
@@ -54,11 +54,11 @@ def add_up(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool =
 
 
 def over_terms(xp: Any, g: Array, *shapes: tuple[int, ...]) -> Array:
-    """Return the cotangent (…) of a sum over the last axis as that of its terms, (…, k) for arguments of the given shapes.
+    """Return the cotangent of the terms, (…, k), from the cotangent (…) of their sum over the last axis.
 
-    Every term of row i moves the sum by as much as it moves itself, so all of them have the cotangent g_i.  Where all shapes are
-    equal a last axis of length 1 says so.  Where they differ it is spread over the k terms, since an argument that stretches along
-    the axis that is summed has a part in each of them, and ``unbroadcast`` can only add up what is there.
+    The sum of row i changes by as much as any of its terms, so all of them have the cotangent g_i.  Where the arguments have equal
+    shapes, a last axis of length 1 is enough.  Where they differ, g_i is repeated for each of the k terms, because an argument that
+    is broadcast along the summed axis takes part in all of them, and ``unbroadcast`` can only add up what is there.
     """
     g = g[..., None]
     return g if len(set(shapes)) == 1 else xp.broadcast_to(g, np.broadcast_shapes(*shapes))

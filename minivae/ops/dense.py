@@ -1,4 +1,4 @@
-"""The dense layer: the one op whose cost is arithmetic, not memory."""
+"""The dense layer: the one op that is limited by arithmetic, not by memory."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def dense_forward(xp, x, weight, bias=None, transpose=False):
 
     Shapes: x (n, d), weight (d, m) or (m, d) with ``transpose``, bias (m,), y (n, m).
     Saved: x, weight, and the flag.
-    Numerics: three matrix products, left to BLAS; the bias is added in place, in the memory the product has just made.
-    Tuned: the gradient of the weight goes straight ``into`` the flat gradient vector, which spares one copy of each matrix.
-    Of few rows ∂L/∂x is written (W gᵀ)ᵀ: the same product, but W lies as OpenBLAS likes to read it, and reading W is then most of
-    the work; with its AVX-512 kernels it takes less than half the time at 20 rows and 784 × 400 weights (``benchmarks ops``).  Of
-    many rows the transposed layout of the result would cost the next op more than that.
+    Numerics: three matrix products by BLAS; the bias is added in place to the product.
+    Tuned: the gradient of the weight is written straight ``into`` the flat gradient vector, which saves a copy of each matrix.
+    For few rows ∂L/∂x is computed as (W gᵀ)ᵀ.  It is the same product, but OpenBLAS then reads W in memory order, and for few rows
+    reading W is most of the work: with AVX-512 it takes less than half the time at 20 rows and 784 × 400 weights
+    (``benchmarks ops``).  For many rows the transposed layout of the result would slow the next op by more than that.
     Errors: InputError when x is not a matrix, the inner sizes differ, or the bias is not one number per unit.
     Source: the chain rule for a matrix product.
     """

@@ -23,12 +23,12 @@ Draw = Callable[[np.random.Generator, Mapping[str, int]], np.ndarray]
 
 
 def _drawn(sample: Callable[[np.random.Generator, tuple[int, ...]], Any]) -> Callable[[str], Draw]:
-    """Turn a distribution into a function of axes that gives a function of a generator and lengths."""
+    """Turn a function that draws an array into one that takes the axes first, and later the generator and the lengths."""
     return lambda axes: lambda rng, sizes: np.asarray(sample(rng, tuple(sizes.get(axis, 1) for axis in axes)))
 
 
 def both_signs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Return 1 and −1 in equal numbers, in any order: on one side of its kink alone a rectifier is constant."""
+    """Return equally many 1 and −1 in random order, since a rectifier is constant on one side of its kink."""
     return rng.permutation(np.resize([1.0, -1.0], math.prod(shape))).reshape(shape)
 
 
@@ -84,7 +84,7 @@ EXAMPLES: tuple[Example, ...] = (
     Example(ops.leaky_relu, OFF_ZERO, {"slope": 0.3}, "slope 0.3"),
     Example(ops.elu, OFF_ZERO),
     Example(ops.elu, OFF_ZERO, {"alpha": 1.7}, "alpha 1.7"),
-    Example(ops.tanh, {"x": within_one("nd")}),  # further out float32 slopes carry the rounding of the saved result
+    Example(ops.tanh, {"x": within_one("nd")}),  # further out, float32 slopes have the rounding error of the saved result
     Example(ops.sigmoid, X),
     Example(ops.softplus, X),
     *_binary(ops.add),

@@ -2,8 +2,8 @@
 
 (K.4)  KL(q ‖ p) ≥ 0, and 0 only for q = p: a sum of  h(s) = eˢ − 1 − s  and of squared distances, terms that are never negative
 
-They are computed in float64 whatever comes in: latents are few, so it costs nothing, and h cancels around s = 0, where a posterior
-meets its prior.
+They are computed in float64 for any dtype.  Latents are few, so this costs nothing, and h suffers from cancellation around s = 0,
+where a posterior is close to its prior.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Negative log-likelihoods −log p(x|z) in nats, one value per example: summed over features, never averaged.
 
-They take logits and log-variances, the numbers a network puts out, never probabilities that somebody clipped.
+They take logits and log-variances, as a network puts them out.  Probabilities would have to be clipped away from 0 and 1.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def bernoulli_nll_forward(xp, x, logits):
 
     Why: with p = sigmoid(ℓ), log p = −softplus(−ℓ) = ℓ − softplus(ℓ) and log(1 − p) = −softplus(ℓ), so
     −x log p − (1 − x) log(1 − p) = softplus(ℓ) − x ℓ; and softplus' = sigmoid.  For x between 0 and 1 (grey pixels) it is the
-    cross-entropy, whose least value is the entropy of the pixels, not 0.
+    cross-entropy, whose smallest value is the entropy of the pixels, not 0.
     Shapes: x and logits (…, d), which broadcast; the result (…).  Saved: x, logits and u.
-    Numerics: softplus(ℓ) = [ℓ > 0] ℓ + log(1 + u).  Its first part joins x ℓ before they can cancel: [ℓ > 0] − x is exact where it
-    matters, both terms are non-negative for x in [0, 1], and the sum keeps its relative precision out to ℓ = ±1e4.  It is added
-    up in float64: column by column, as Fortran order makes it, 784 float32 roundings come to ten units in the last place.
+    Numerics: softplus(ℓ) = [ℓ > 0] ℓ + log(1 + u).  Its first part is combined with x ℓ before the two can cancel: [ℓ > 0] − x is
+    exact where it matters, both terms are non-negative for x in [0, 1], and the sum keeps its relative precision up to ℓ = ±1e4.
+    It is added up in float64: column by column, as in Fortran order, 784 roundings to float32 make ten units in the last place.
     The same u gives the sigmoid as max(u, [ℓ > 0]) / (1 + u): one exponential serves value and gradient.
     Source: Kingma & Welling 2014, appendix C.1.
     """
@@ -52,20 +52,20 @@ def gaussian_nll_forward(xp, x, mean, log_var):
     (L.2)  nll_i = ½ Σ_j [ log 2π + log s² + (x − m)²/s² ]        s² per example and feature: log_var (n, d), the decoder's own
     (L.3)  one fixed s²: log_var a number; nll = ‖x − m‖²/(2 s²) + (d/2) log 2π s²
     (L.4)  one learned s²: log_var a parameter of shape ()
-    (L.5)  "mean squared error + KL" is L.3 with a hidden s²: the constant that was left out is this log s².
+    (L.5)  "mean squared error + KL" is L.3 with a hidden s²: the constant that is left out is log s².
 
         ∂nll/∂m = −(x − m)/s²        ∂nll/∂log s² = ½ (1 − (x − m)²/s²)        ∂nll/∂x = (x − m)/s²
 
     Why: minus the logarithm of the Gaussian density (2π s²)^−½ exp(−(x − m)²/2s²).  With v = log s², d(r² e^−v)/dv = −r² e^−v.
     Setting the mean of ∂nll/∂log s² to zero gives L.4's optimum: s² is the mean squared error.
-    Shapes: x, mean and log_var broadcast to (…, d); the result (…).  A scalar's gradient is summed over everything it served.
+    Shapes: x, mean and log_var broadcast to (…, d); the result (…).  The gradient of a scalar is summed over all entries.
     Saved: both slopes, (x − m)/s² and ½ (1 − (x − m)²/s²), and the shapes.
     Numerics: the terms have both signs (a density may exceed 1), so they are formed and summed in float64 and rounded once;
     so is the second slope, whose two parts cancel where the residual is as large as s.
     Domain: log_var from −700 to 700; below, 1/s² is no longer a float64.
     Source: Kingma & Welling 2014, appendix C.2.
     """
-    log_var = log_var if hasattr(log_var, "dtype") else xp.full((), log_var)  # a fill, where asarray would be a copy to a device
+    log_var = log_var if hasattr(log_var, "dtype") else xp.full((), log_var)  # made on the device, without a copy
     residual = x.astype("float64") - mean
     scaled = residual * xp.exp(-log_var.astype("float64"))
     square = residual * scaled

@@ -1,4 +1,4 @@
-"""How far the codes of a batch, as a whole, are from the prior N(0, I): by a kernel's mean discrepancy, and by their covariance."""
+"""How far the codes of a whole batch are from the prior N(0, I): by the maximum mean discrepancy, and by their covariance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ KERNELS = ("gaussian", "inverse_multiquadratic")
 
 
 def mmd_forward(xp, x, y, kernel="gaussian", scale=1.0):
-    """Squared maximum mean discrepancy between two samples, without bias: one number, 0 in the mean where both come from one place.
+    """Unbiased squared maximum mean discrepancy between two samples: one number, 0 on average where both have one distribution.
 
     (D.2)  out = Σ_{i≠i'} k(x_i, x_i')/(n (n−1)) + Σ_{j≠j'} k(y_j, y_j')/(m (m−1)) − 2 Σ_ij k(x_i, y_j)/(n m)
            gaussian                  k(a, b) = e^{−u}         u = ‖a − b‖²/(2 s)
@@ -18,8 +18,8 @@ def mmd_forward(xp, x, y, kernel="gaussian", scale=1.0):
         ∂out/∂x_i = 2 Σ_{i'≠i} k'(u) (x_i − x_i')/(s n (n−1)) − 2 Σ_j k'(u) (x_i − y_j)/(s n m)         k' = −k or −k²
 
     Why: MMD² = E k(x, x') + E k(y, y') − 2 E k(x, y) is the squared distance of the two means in the kernel's space, and 0 only
-    for equal distributions.  A pair of a point with itself is no draw of two, so it is left out: with it an estimate would be too
-    high by about (1 − E k)/n.  In return the estimate may be negative, since its mean can be 0.  ∂u/∂a = (a − b)/s.
+    for equal distributions.  A pair of a point with itself is not a pair of two draws, so it is left out: with it the
+    estimate would be too high by about (1 − E k)/n.  Since its mean can be 0, the estimate may be negative.  ∂u/∂a = (a − b)/s.
     Shapes: x (n, k), y (m, k), the result ().  A single row has no pair, and its sum is 0.  Saved: the arguments, kernel and scale.
     Numerics: in float64.  Differences, not an expanded square, which cancels for close points.
     Errors: InputError for no row, other widths, another kernel, and unless the scale is above 0.
@@ -46,7 +46,7 @@ def mmd_backward(xp, saved, g, needs):
 
 
 def _pairs(n: int) -> int:
-    """Return how many ordered pairs of different rows there are; where there is none, 1, to divide nothing by."""
+    """Return the number of ordered pairs of different rows, or 1 where there is none, since an empty sum is divided by it."""
     return max(1, n * (n - 1))
 
 
@@ -68,8 +68,8 @@ def covariance_forward(xp, x):
 
     (D.4)  out_ab = (1/n) Σ_i c_ia c_ib,   c_i = x_i − (1/n) Σ_i x_i          ∂L/∂x_i = (1/n) (G + Gᵀ) c_i,   G = ∂L/∂out
 
-    Why: ∂out_ab/∂c_ia = c_ib/n, once for each factor.  What centring takes off is the mean over rows of that gradient, and it is 0
-    already, because the c_i add up to 0.
+    Why: ∂out_ab/∂c_ia = c_ib/n, once for each factor.  Centring would subtract the mean of that gradient over the rows, which is
+    already 0 because the c_i add up to 0.
     Shapes: x (n, k), the result (k, k).  Saved: c.
     Numerics: in float64, centred before it is multiplied: E[x xᵀ] − E[x] E[x]ᵀ would cancel.
     Errors: InputError for no row and for anything but a matrix.

@@ -1,4 +1,4 @@
-"""What the family adds to a loss (A.2), and two gradients that are deliberately not derivatives (A.7 and the estimators of M.6)."""
+"""Penalties that models add to a loss (A.2), and two gradients that are deliberately not derivatives (A.7, estimators of M.6)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def absolute_forward(xp, x):
 
     out = |x|              ∂out/∂x = sign x
 
-    Why: x on one side of 0 and −x on the other.  At the kink any slope in [−1, 1] is a subgradient; we take 0, so what has arrived
-    at zero is left alone.
+    Why: x on one side of 0 and −x on the other.  At the kink any slope in [−1, 1] is a subgradient; we take 0, so a number that
+    has reached zero stays there.
     Shapes: any.  Saved: x.
     Source: Tibshirani 1996 for its use as a penalty.
     """
@@ -33,10 +33,10 @@ def sparsity_kl_forward(xp, logits, target=0.05):
 
         ∂out/∂ℓ_ij = h_ij (1 − h_ij) [ (1 − ρ) / Σ_i (1 − h_ij)  −  ρ / Σ_i h_ij ]
 
-    Why: a unit is to be on for the share ρ of the examples: the average runs over the *batch*, one for each unit j.  Then
+    Why: a unit should be on for the share ρ of the examples, so each unit j is averaged over the *batch*.  Then
     ∂out/∂ρ̂ = (1 − ρ)/(1 − ρ̂) − ρ/ρ̂, ∂ρ̂_j/∂h_ij = 1/n, and the sigmoid's slope is h (1 − h).
     Shapes: logits (n, k), the result ().  Saved: log h, log (1 − h), log Σ h, log Σ (1 − h), ρ, dtype.
-    Numerics: log h = min(ℓ, 0) − log(1 + e^−|ℓ|), and log(1 − h) the same at −ℓ, have full precision however far ℓ is out.  The
+    Numerics: log h = min(ℓ, 0) − log(1 + e^−|ℓ|), and log(1 − h) the same at −ℓ, have full precision for any ℓ.  The
     means are log-sum-exps of these and the slope is exponentials of their differences: 1 − h is never formed from an h that has
     rounded to 1.  In float64, since logarithms of similar size are subtracted.
     Errors: InputError without an example to average, and unless 0 < ρ < 1.
@@ -73,9 +73,9 @@ def quantize_forward(xp, x, levels):
     (A.7)  out = Δ round((x + 1)/Δ) − 1,   Δ = 2/(L − 1)        backward: ∂L/∂x := ∂L/∂out
 
     Why: the derivative of a staircase is zero wherever it exists, and nothing could be learned through it.  So the backward is, on
-    purpose, that of the identity: the rounding is taken for an offset out − x that does not depend on x.  Finite differences must
+    purpose, that of the identity: the rounding is treated as an offset out − x that does not depend on x.  Finite differences must
     disagree; what can be checked is the derivative of an objective in which these offsets are held fixed.
-    Shapes: any.  Saved: nothing.  Domain: [−1, 1], where a tanh puts x; beyond it the same grid goes on.
+    Shapes: any.  Saved: nothing.  Domain: [−1, 1], the range of a tanh; the grid continues beyond it.
     Numerics: a tie goes to the level with the even number.
     Errors: InputError unless ``levels`` is a whole number of at least 2.
     Source: Bengio, Léonard & Courville 2013; van den Oord, Vinyals & Kavukcuoglu 2017.
@@ -94,9 +94,9 @@ def scale_gradient_forward(xp, x, scale):
     out = x                backward: ∂L/∂x := scale ⊙ ∂L/∂out
 
     Why: some gradient estimators weigh what flows into the samples z differently from what flows into the decoder (M.6, see
-    ``minivae.models.iwae``), and this stands between the two.  Finite differences must disagree, by just that factor.
-    Shapes: ``scale`` an array that broadcasts to the shape of x.  Saved: the scale, which is read when backward runs: it may be
-    filled in after the forward, when what it depends on is known.
+    ``minivae.models.iwae``), and this op stands between the two.  Finite differences must disagree with it, by exactly that factor.
+    Shapes: ``scale`` an array that broadcasts to the shape of x.  Saved: the scale.  It is read only when backward runs,
+    so it may be filled in after forward, once the numbers that it depends on are known.
     Source: Tucker, Lawson, Gu & Maddison 2019, for its use.
     """
     return x, (scale,)

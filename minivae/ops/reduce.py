@@ -14,7 +14,7 @@ def sum_forward(xp, x, axis=None, keepdims=False):
 
     out = Σ_i x_i          ∂out/∂x_i = 1
 
-    Why: each term moves the sum by as much as it moves itself, so the cotangent is handed to every term.
+    Why: the sum changes by as much as any of its terms, so every term gets the whole cotangent.
     Shapes: x any; ``axis`` an int, a tuple of ints or None.  Saved: the shape and the axes.
     Numerics: many terms are added in float64 and rounded once, see ``add_up``.  The backward is a view that repeats the
     cotangent with stride zero: no array of the size of x is written.
@@ -33,10 +33,10 @@ def mean_forward(xp, x, axis=None, keepdims=False):
 
     out = (1/n) Σ_i x_i    ∂out/∂x_i = 1/n
 
-    Why: a sum, and a division by the number of terms.
+    Why: it is a sum divided by the number of terms.
     Shapes: as for ``sum``.  Saved: the shape, the axes and n.
     Numerics: in float64, rounded once: a sum may be too large for the dtype where its mean is not.  The cotangent is divided by n
-    before it is repeated, on the small side; the repetition is a view.
+    before it is repeated, while it is small; the repetition is a view.
     Errors: InputError when there is nothing to average.
     Source: the sum rule.
     """
@@ -58,9 +58,9 @@ def logsumexp_forward(xp, x, axis=-1, keepdims=False):
 
     Why: e^m may be taken out of the sum for any m.  The slope is e^{x_i} / Σ_j e^{x_j}: the softmax, weights that sum to 1.
     Shapes: x any, ``axis`` one int.  Saved: the shifted exponentials, their sum, and the axis.
-    Numerics: with m the maximum, the largest term is e⁰ = 1: nothing overflows, and what underflows is below rounding.
-    So it is where m is infinite: entries equal to it count as e⁰, all others as 0.  All −inf gives −inf and any +inf gives +inf,
-    and the slopes are the limits: equal shares for the largest, which sum to 1.
+    Numerics: with m the maximum, the largest term is e⁰ = 1: nothing overflows, and what underflows is below the rounding error.
+    The same holds where m is infinite: entries equal to it count as e⁰, all others as 0.  All −inf gives −inf and any +inf gives
+    +inf, and the slopes are the limits: equal shares for the largest, which sum to 1.
     Errors: InputError for an empty axis, which has no maximum.
     Source: log-sum-exp; Burda, Grosse & Salakhutdinov 2015 for its use in M.6.
     """

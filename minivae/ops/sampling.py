@@ -1,4 +1,4 @@
-"""Sampling as a differentiable function: the randomness comes in as an argument.
+"""Sampling as a differentiable function: the random noise is an argument.
 
 A draw z ~ q(z|x) cannot be differentiated, but a deterministic map of its parameters and of independent noise can.
 Because the noise is an argument, these ops are pure and finite differences can check them.

@@ -13,7 +13,7 @@ def concat_forward(xp, *parts, axis=-1):
 
     out = [x₁ | x₂ | …]    ∂L/∂x_k = the part of g that came from x_k
 
-    Why: every number of the result is one number of one part.  Joining image and label is how a model is conditioned (A.6).
+    Why: every entry of the result is one entry of one part.  Joining image and label is how a model is conditioned (A.6).
     Shapes: equal but for ``axis``.  Saved: the lengths along the axis.
     Errors: InputError when the other axes differ.
     Source: definition.
@@ -37,10 +37,10 @@ def slice_forward(xp, x, index):
 
     out = x[index]         ∂L/∂x = zeros of x's shape with g at [index]
 
-    Why: a number that was left out does not move the result.
+    Why: an entry that was left out does not influence the result.
     Shapes: any.  Saved: the shape and the index.  The result is a view of x.
     Errors: InputError for an index with arrays: it could name one place twice, and then the gradients there would have to be added;
-    IndexError beyond the end, as Python's own sequences, so that ``for row in tensor`` ends.
+    IndexError beyond the end, as for Python's own sequences, so that ``for row in tensor`` ends.
     Source: definition.
     """
     if not all(isinstance(i, (int, slice, type(...), type(None))) for i in (index if isinstance(index, tuple) else (index,))):
@@ -77,7 +77,7 @@ def repeat_forward(xp, x, repeats, axis=0):
 
     out_{i k + s} = x_i for s = 0 … k − 1        ∂L/∂x_i = Σ_s g_{i k + s}
 
-    Why: one number serves k places, so the k cotangents add up.
+    Why: each entry is used k times, so its k cotangents add up.
     Shapes: the axis grows from n to n k.  Saved: the shape, k and the axis.
     Errors: InputError unless ``repeats`` is a whole number of at least 1.
     Source: the transpose of a copy is a sum.
