@@ -1,1 +1,1 @@
-"""What a trained model is worth: log p(x), disentanglement, anomalies, latent paths; arrays in, figures out."""
+"""Evaluation of trained models: log p(x), disentanglement, anomalies, latent paths.  Takes arrays and knows no model."""

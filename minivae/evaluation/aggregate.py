@@ -1,4 +1,4 @@
-"""The KL of a VAE taken apart: what z tells of x, how its dimensions depend on each other, and how each differs from the prior.
+"""The parts of a VAE's KL: what z says about x, how its dimensions depend on each other, and how each differs from the prior.
 
 The aggregate posterior is the distribution of z when x is any of the N examples, each as likely as the others:
 
@@ -7,12 +7,13 @@ The aggregate posterior is the distribution of z when x is any of the N examples
 (T.1)  (1/N) Σ_n KL(q(z|x_n) ‖ p(z)) = I(x; z) + KL(q(z) ‖ Π_j q(z_j)) + Σ_j KL(q(z_j) ‖ p(z_j))
        the mutual information I, from 0 to log N; the total correlation; the dimension-wise KL: none of them is negative
 
-Why: under the expectation over n and z ~ q(z|x_n) stands  log q(z|x_n) − log p(z).  Add and take away log q(z) and log Π_j q(z_j):
+Why: the KL is the expectation, over n and z ~ q(z|x_n), of  log q(z|x_n) − log p(z).  Add and subtract log q(z) and log Π_j q(z_j):
 
     [log q(z|x_n) − log q(z)] + [log q(z) − Σ_j log q(z_j)] + [Σ_j log q(z_j) − Σ_j log p(z_j)]
 
-The expectation of each bracket is a KL divergence (the first one of the joint distribution of n and z from the product of their
-own), so none is negative, if p(z) = Π_j p(z_j), as N(0, I) is.  And since q(z) ≥ q(z|x_n)/N, the first is log N at most.
+The expectation of each bracket is a KL divergence (for the first, between the joint distribution of n and z and the product of
+their marginals), so none is negative, provided p(z) = Π_j p(z_j), as for N(0, I).  Since q(z) ≥ q(z|x_n)/N, the first is at most
+log N.
 
 Source: Hoffman & Johnson 2016; Chen, Li, Grosse & Duvenaud 2018.
 """
@@ -61,15 +62,15 @@ class Decomposition(NamedTuple):
 
 
 def decompose(mean: Array, log_var: Array, rng: Any, n_draws: int = 1000) -> Decomposition:
-    """Return the parts of the KL of N posteriors N(μ_n, σ²_n), with q(z) made of all of them (T.2): exact but for the draws of z.
+    """Return the parts of the KL of N posteriors N(μ_n, σ²_n), with the exact q(z) of all N (T.2), estimated over draws of z.
 
-    Time grows with N · ``n_draws`` · k, memory does not: the posteriors are compared block by block.
+    Time grows with N · ``n_draws`` · k.  Memory does not, because the posteriors are compared block by block.
 
     Parameters
     ----------
     mean, log_var : (N, k).
     rng : for the choice of examples and the noise; a generator of the arrays' module.
-    n_draws : how many z are drawn, from different examples as long as there are any.
+    n_draws : number of draws of z, each from a different example as far as there are enough.
     """
     check_int("n_draws", n_draws, 1)
     xp, n = array_module(mean), len(mean)
@@ -119,22 +120,23 @@ def batch_log_density(z: Array, mean: Array, log_var: Array, log_weights: Array)
 
 
 def log_weights(xp: Any, n: int, n_data: int, estimator: str) -> Array:
-    """Return the logarithms of the weights (n, n) by which a batch of n out of N = ``n_data`` examples stands for all of them.
+    """Return the logarithms of the weights (n, n) with which a batch of n out of N = ``n_data`` examples represents all of them.
 
     (T.3)  weighted      log q(z_i) ≈ log Σ_m q(z_i|x_m)/(n N)
     (T.4)  stratified    log q(z_i) ≈ log [ q(z_i|x_i)/N + Σ_{m≠i} q(z_i|x_m) (N − 1)/(N (n − 1)) ]
 
-    z_i is drawn from q(z|x_i), so example i is in the batch for certain, and each other one by chance, (n − 1)/(N − 1).  T.4 weighs
-    them accordingly: i with its own share 1/N, every other with as many as it stands for.  So under the logarithm stands an
-    unbiased estimate of q(z_i); with n = N it is q(z_i).  The logarithm is concave, so log q(z) and log q(z_j) come out too low in
-    the mean, by about half the relative variance of that estimate (Jensen), more so the joint one, which is far more often small.
-    I is then too high, the dimension-wise KL too low, and the total correlation, a difference, may be either: also negative.
+    z_i is drawn from q(z|x_i), so example i is certainly in the batch, and any other one with probability (n − 1)/(N − 1).  T.4
+    weighs them accordingly: i with its own share 1/N, every other by the number of examples that it represents.  The argument of
+    the logarithm is then an unbiased estimate of q(z_i), and exact for n = N.  Because the logarithm is concave, log q(z) and log
+    q(z_j) are too low on average, by half the relative variance of that estimate or so (Jensen).  The joint one has a larger error,
+    since its estimate is far more often small.  I is then too high, the dimension-wise KL too low, and the total correlation, a
+    difference, may be too high or too low, even negative.
 
-    T.3 makes log q lower by up to log N in addition: it is a lower bound (Chen et al., appendix C.1), not an estimate.  In a total
-    correlation that log N is counted once for the joint and k times, with the other sign, for the marginals.
+    T.3 lowers log q by up to log N in addition: it is a lower bound (Chen et al., appendix C.1), not an estimate.  In a total
+    correlation this log N is counted once for the joint and k times, with the opposite sign, for the marginals.
 
-    Chen et al. write T.4 (their C.2) with one of the others standing for what does not divide evenly.  By symmetry the even weights
-    have the same mean and less variance.
+    Chen et al. write T.4 (their C.2) with one of the other examples taking the remainder.  By symmetry, even weights have the same
+    mean and less variance.
     """
     check_choice("estimator", estimator, ESTIMATORS)
     if estimator == "weighted":

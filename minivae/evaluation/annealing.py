@@ -1,15 +1,15 @@
 """A certificate for log p(x): two stochastic bounds, one from below and one from above, that close in on it from both sides.
 
 An importance-weighted estimate (M.6) is too low by an unknown amount.  Bidirectional Monte Carlo (Grosse, Ghahramani & Adams 2015)
-encloses log p(x) instead.  It needs an exact draw from the posterior, and for data that the model has made itself there is one:
-the very z that x was made of.
+encloses log p(x) instead.  It needs an exact draw from the posterior.  For data sampled from the model itself there is one: the z
+from which x was decoded.
 
 (M.7)  f_t(z) = p(z) p(x|z)^β_t,   0 = β_0 < β_1 < … < β_T = 1,   w = Π_t p(x|z_{t−1})^(β_t − β_{t−1}),
        z_0 ~ p(z),   z_t ~ a step that leaves f_t invariant:        E[w] = p(x)
 (M.8)  the same chain backwards, from z_T ~ p(z|x) to z_0:           E[1/w] = 1/p(x)
 
-Why: forwards, w is the ratio of the densities of (z_0 … z_T) under the chain that is run and under the one that starts at the
-posterior and runs the steps the other way round, times p(x).  Its mean under the first chain is therefore p(x) (annealed importance
+Why: forwards, w is p(x) times the ratio of two densities of (z_0 … z_T): under the chain that starts at the posterior and runs the
+steps in reverse, and under the chain that is actually run.  Its mean under the first chain is therefore p(x) (annealed importance
 sampling, Neal 2001), and the mean of its reciprocal under the second is 1/p(x).  The logarithm is concave, so by Jensen's
 inequality
 
@@ -18,7 +18,7 @@ inequality
 and the gap between the two, in nats, bounds the error of either.  It shrinks as T grows.
 
 The steps are Hamiltonian Monte Carlo (Neal 2011): leapfrog along the gradient of −log f_t, then accept or reject.  Each step's size
-is found in a run of its own beforehand and then held fixed, because a step that learns from its own chain leaves f_t no more.
+is found beforehand in a separate run and then kept, because a step that adapts to its own chain no longer leaves f_t invariant.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Nll = Callable[[Tensor], Tensor]
 
 
 class Certificate(NamedTuple):
-    """Bounds on log p(x) for examples that the model has made, each (n,) in nats.
+    """Bounds on log p(x) for examples sampled from the model, each (n,) in nats.
 
     Attributes
     ----------
@@ -55,13 +55,13 @@ class Certificate(NamedTuple):
 
 
 def schedule(n_steps: int) -> list[float]:
-    """Return β_0 = 0 … β_T = 1: a logistic curve, stretched to begin and end exactly there (Wu et al. 2017)."""
+    """Return β_0 = 0 … β_T = 1: a logistic curve, stretched to start and end exactly there (Wu et al. 2017)."""
     curve = [1 / (1 + math.exp(-SHARPNESS * (2 * t / n_steps - 1))) for t in range(n_steps + 1)]
     return [(c - curve[0]) / (curve[-1] - curve[0]) for c in curve]
 
 
 def bidirectional(xp: ModuleType, nll: Nll, z: Array, n_chains: int, n_steps: int, rng: Any) -> Certificate:
-    """Enclose log p(x) of n examples, given for each the latent vector it was made of.
+    """Return bounds on log p(x) of n examples, given for each the latent vector from which it was sampled.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def _chain(
 
 
 def _step_sizes(xp: ModuleType, nll: Nll, z: Array, betas: list[float], rng: Any) -> list[float]:
-    """Return a step size for each temperature, found by a chain that is run for nothing else."""
+    """Return a step size for each temperature, found by a chain that is run for this purpose alone."""
     sizes = [0.1]
     for beta in betas[1:]:
         z, share = _hamiltonian_step(xp, nll, z, beta, sizes[-1], rng)
@@ -106,8 +106,8 @@ def _step_sizes(xp: ModuleType, nll: Nll, z: Array, betas: list[float], rng: Any
 def _hamiltonian_step(xp: ModuleType, nll: Nll, z: Array, beta: float, size: float, rng: Any) -> tuple[Array, float]:
     """Return z after one step that leaves p(z) p(x|z)^β invariant, and the share of the chains that moved.
 
-    A particle at z with momentum v has the energy ½ |v|² + ½ |z|² + β nll(z), which leapfrog nearly keeps; what it does not keep
-    decides, as in Metropolis' rule, whether the move counts.
+    A particle at z with momentum v has the energy ½ |v|² + ½ |z|² + β nll(z), which leapfrog nearly conserves.  By Metropolis'
+    rule, the change of energy decides whether the move is accepted.
     """
     v = standard_normal(rng, z.shape, z.dtype)
     potential, slope = _energy(nll, z, beta)

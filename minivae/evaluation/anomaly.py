@@ -1,4 +1,4 @@
-"""How well anomaly scores tell the strange from the normal, and where to draw the line between them (G.5)."""
+"""How well scores separate anomalies from normal examples, and the threshold between them (G.5)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def auroc(scores: Any, is_anomaly: Any) -> float:
 
         AUROC = P(s⁺ > s⁻) + ½ P(s⁺ = s⁻) = [Σ ranks of anomalies − n⁺ (n⁺ + 1)/2] / (n⁺ n⁻)
 
-    with ties sharing the mean of their ranks.  1 is perfect, ½ is blind, and what lies below ½ tells the wrong way round.
+    with ties sharing the mean of their ranks.  1 is perfect, ½ is chance, and below ½ the order is reversed.
 
-    ``scores`` (n,), the higher, the stranger, such as ``model.anomaly_score(x)``; ``is_anomaly`` (n,), both kinds among them.
+    ``scores`` (n,), higher for anomalies, such as ``model.anomaly_score(x)``; ``is_anomaly`` (n,), with both kinds present.
 
     Source: Hanley & McNeil 1982; the statistic is that of Mann & Whitney 1947.
     """
@@ -34,17 +34,17 @@ def auroc(scores: Any, is_anomaly: Any) -> float:
 
 
 def threshold(normal_scores: Any, false_positive_rate: float) -> float:
-    """Return the least score above which an example is to be called an anomaly, so that few normal ones are.
+    """Return the threshold above which an example is called an anomaly, such that this happens to few normal ones.
 
-    ``normal_scores`` (n,) are of normal examples that the model was not trained on: those it was trained on score lower.
-    The line is the ⌈(n + 1)(1 − rate)⌉-th smallest of them.  Then a new normal example, drawn as they were, lies above it with a
-    probability of at most ``false_positive_rate``, whatever the distribution; where n is too small to promise that, it is ∞.
+    ``normal_scores`` (n,) are of normal examples that the model was not trained on, since examples it was trained on score lower.
+    The threshold is the ⌈(n + 1)(1 − rate)⌉-th smallest of them.  A new normal example of the same distribution lies above it with
+    a probability of at most ``false_positive_rate``, whatever the distribution; where n is too small to guarantee that, it is ∞.
 
     Source: split conformal prediction (Vovk, Gammerman & Shafer 2005; Laxhammar 2014).
     """
     scores = np.sort(_vector("normal_scores", normal_scores))
     check_real("false_positive_rate", false_positive_rate, 0, 1)
-    rank = math.ceil((len(scores) + 1) * (1 - false_positive_rate) - 1e-9)  # so that 20 · 0.95 is 19, not a hair more
+    rank = math.ceil((len(scores) + 1) * (1 - false_positive_rate) - 1e-9)  # so that 20 · 0.95 is 19 in spite of rounding
     if rank > len(scores):
         return math.inf
     return float(scores[rank - 1]) if rank else -math.inf

@@ -18,17 +18,17 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 def cross_entropy(log_probabilities: Tensor, one_hot: Array) -> Tensor:
-    """Return −log p(y|x) of the class that each row of ``one_hot`` (n, c) marks: (n,), in nats; 0 where it marks none."""
+    """Return −log p(y|x) of the class that each row of ``one_hot`` (n, c) marks: (n,), in nats; 0 for a row without a class."""
     return -sum_(one_hot * log_probabilities, axis=-1)
 
 
 def fit_classifier(network: MLP, features: Array, one_hot: Array, weight_decay: float = 0.0) -> None:
-    """Train ``network`` in place to tell the classes ``one_hot`` (n, c) from ``features`` (n, k), in full batches.
+    """Train ``network`` in place to predict the classes ``one_hot`` (n, c) from ``features`` (n, k), in full batches.
 
-    loss = mean −log p(y|features) + ½ weight_decay Σ w²        the biases are free
+    loss = mean −log p(y|features) + ½ weight_decay Σ w²        biases are not penalised
 
-    Without hidden layers this is multinomial logistic regression, whose loss is convex: where the steps lead does not depend on
-    where they begin, as long as there is weight decay, or the classes overlap.
+    Without hidden layers this is multinomial logistic regression, whose loss is convex: the result does not depend on the initial
+    weights, as long as there is weight decay or the classes overlap.
     """
     xp = array_module(features)
     parameters = network.parameters()

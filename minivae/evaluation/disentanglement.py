@@ -1,7 +1,7 @@
-"""How far each latent dimension stands for one factor of the data, where the factors are known.
+"""How far each latent dimension represents a single factor of the data, where the factors are known.
 
 Both scores take codes (n, k), such as ``model.transform(x)``, and the factors (n, f) that generated the same rows, as classes
-0, 1, 2, …, such as ``Dataset.factors``.  They are from 0 to 1, the higher, the better; everything is in nats.
+0, 1, 2, …, such as ``Dataset.factors``.  They range from 0 to 1, and higher is better; information is in nats.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def mutual_information_gap(codes: Any, factors: Any, n_bins: int = 20) -> float:
 
     (G.7)  MIG = mean over factors v of [I(z_(1); v) − I(z_(2); v)] / H(v)
 
-    where z_(1) and z_(2) are the two dimensions that tell most of v.  It is 1 when one dimension tells all of v and no other
-    anything, and 0 when two tell the same, as they do after a rotation of the latent space.
+    where z_(1) and z_(2) are the two dimensions with the most information about v.  It is 1 when one dimension determines v and no
+    other says anything about it, and 0 when two dimensions say equally much, as after a rotation of the latent space.
 
-    Codes are cut into ``n_bins``, see ``mutual_information``.  That does not know how noisy a code is: a dimension that a VAE does
-    not use has a posterior mean that barely moves, and in its tiny movements something of v can still be read.  Pass samples
-    μ + σ ε instead of means, and such a dimension is noise.
+    Codes are cut into ``n_bins``, see ``mutual_information``.  This ignores how noisy a code is: a dimension that a VAE does
+    not use has a posterior mean that hardly varies, but its tiny variations can still depend on v.  With samples μ + σ ε instead of
+    means, such a dimension is only noise.
 
     Source: Chen, Li, Grosse & Duvenaud 2018; with binned codes as Locatello et al. 2019.
     """
@@ -36,7 +36,7 @@ def mutual_information_gap(codes: Any, factors: Any, n_bins: int = 20) -> float:
 def gap(information: np.ndarray, factors: Any) -> float:
     """Return the mean over the factors that vary of the gap in mutual information (k, f) over the factor's entropy (G.7)."""
     if len(information) < 2:
-        reject("codes", "at least two dimensions, between which a gap can be", f"only {len(information)}")
+        reject("codes", "at least two dimensions, since the gap is between two", f"only {len(information)}")
     uncertain = entropy(factors)
     varies = np.flatnonzero(uncertain > 0)
     if not len(varies):
@@ -50,8 +50,8 @@ def mutual_information(codes: Any, factors: Any, n_bins: int = 20) -> np.ndarray
 
         I(z; v) = Σ_bv p(b, v) log [p(b, v) / (p(b) p(v))],    0 ≤ I(z; v) ≤ min(H(v), log n_bins)
 
-    with b the bin of z_j among ``n_bins`` of even width from its least to its greatest value.  A finite sample makes independent
-    things look dependent: I is too high by about (bins − 1)(classes − 1)/2n.
+    with b the bin of z_j, one of ``n_bins`` of equal width from its smallest to its largest value.  In a finite sample, independent
+    variables look dependent: I is too high by about (bins − 1)(classes − 1)/2n.
     """
     codes, factors = checked(codes, factors)
     check_int("n_bins", n_bins, 2)
@@ -72,17 +72,17 @@ def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
     joint = counts / len(a)
     independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     occurs = joint > 0
-    return max(0.0, float((joint[occurs] * np.log(joint[occurs] / independent[occurs])).sum()))  # below 0 by rounding alone
+    return max(0.0, float((joint[occurs] * np.log(joint[occurs] / independent[occurs])).sum()))  # below 0 only by rounding
 
 
 def higgins_score(
     codes: Any, factors: Any, n_points: int = 1000, n_pairs: int = 64, test_share: float = 0.2, seed: int = 0
 ) -> float:
-    """Return Higgins' score: how often a linear classifier can tell which factor was held fixed.
+    """Return Higgins' score: how often a linear classifier finds out which factor was held fixed.
 
     One point: choose a factor; draw ``n_pairs`` pairs of examples that share its class and are otherwise independent; average
-    |z₁ − z₂| over the pairs.  If one dimension stands for the chosen factor, its average is small, and so tells the factor.
-    A softmax regression learns that from ``n_points`` points, each dimension divided by its standard deviation over the data; the
+    |z₁ − z₂| over the pairs.  If one dimension represents the chosen factor, its average is small, which reveals the factor.
+    A softmax regression learns this from ``n_points`` points, each dimension divided by its standard deviation over the data; the
     score is its accuracy on a further ``test_share`` · ``n_points``.  Chance is 1 / number of factors; many codes come close to 1.
 
     Source: Higgins et al. 2017.
@@ -130,5 +130,5 @@ def checked(codes: Any, factors: Any, argument: str = "codes") -> tuple[np.ndarr
 
 
 def _numbered(factors: np.ndarray) -> np.ndarray:
-    """Return the classes of each factor by number, 0 to how many occur − 1: what they are called takes no memory."""
+    """Return the classes of each factor renumbered from 0, so that large class numbers take no memory."""
     return np.stack([np.unique(v, return_inverse=True)[1].reshape(-1) for v in factors.T], axis=1)

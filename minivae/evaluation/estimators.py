@@ -1,6 +1,6 @@
-"""What a model is worth: bounds on log p(x), and what its latent dimensions are used for.  Evaluation only, no training.
+"""Bounds on log p(x), and how much each latent dimension is used.  For evaluation only, not for training.
 
-All in nats and in float64; every datum has noise of its own; chunks bound the memory, and no sample is dropped or counted twice.
+Everything is in nats and in float64.  Every example has its own noise.  Work is done in chunks, so memory is bounded.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class ImportanceEstimate(NamedTuple):
     Attributes
     ----------
     log_likelihood : log of the mean weight, in nats.
-    standard_error : of that logarithm, from the spread of the weights (delta method); NaN for one sample, which has no spread.
-        A q(z|x) narrower than the posterior may never see the largest weights: then both figures are too good.
-    effective_sample_size : (Σ w)² / Σ w², from 1 (one sample carries all) to ``n_samples`` (q is the posterior).
-    n_samples : how many samples were drawn for each example, exactly.
+    standard_error : of that logarithm, from the spread of the weights (delta method); NaN for a single sample, which has no spread.
+        A q(z|x) narrower than the posterior may never draw the largest weights: then both figures are too good.
+    effective_sample_size : (Σ w)² / Σ w², from 1 (one sample has all the weight) to ``n_samples`` (q is the posterior).
+    n_samples : number of samples drawn for each example.
     """
 
     log_likelihood: Array
@@ -58,8 +58,8 @@ def importance_weighted(
 
     (M.6)  log p(x) ≈ log (1/k) Σ_i w_i,   w_i = p(x|z_i) p(z_i) / q(z_i|x),   z_i ~ q(z|x)
 
-    Why: E_q[w] = ∫ q · p(x, z)/q dz = p(x).  The logarithm is concave, so by Jensen's inequality the estimate is low on average,
-    and the less so the more samples share in the mean; one sample gives the ELBO.
+    Why: E_q[w] = ∫ q · p(x, z)/q dz = p(x).  The logarithm is concave, so by Jensen's inequality the estimate is too low on
+    average, but less so with more samples; one sample gives the ELBO.
 
     The sum is streamed: a running maximum, the sums of e^(log w − maximum) and of their squares, rescaled when the maximum rises.
     So nothing overflows, and memory does not grow with ``n_samples``.
@@ -92,7 +92,7 @@ def kl_per_dimension(mean: Array, log_var: Array) -> Array:
 
 
 def active_units(mean: Array) -> int:
-    """Return how many latent dimensions carry information: the variance over examples of the posterior mean exceeds 0.01.
+    """Return how many latent dimensions are active: the variance of the posterior mean over examples exceeds 0.01.
 
     Source: Burda, Grosse & Salakhutdinov 2015, section 5.
     """

@@ -16,7 +16,7 @@ def interpolate(xp: ModuleType, start: Array, end: Array, n: int, path: str = "l
     (G.3)  z_t = (1 − t) a + t b        or        z_t = [sin((1 − t) ω) a + sin(t ω) b] / sin ω
 
     "linear" is the first, the straight line.  It passes closer to the origin than its ends, where in many dimensions a standard
-    normal has almost no mass; "spherical" turns from a to b at an even pace along the arc instead, with ω the angle between them
+    normal has almost no mass; "spherical" moves from a to b along the arc at constant speed instead, with ω the angle between them
     (Shoemake 1985; White 2016).
     """
     check_int("n", n, 2)
@@ -28,7 +28,7 @@ def interpolate(xp: ModuleType, start: Array, end: Array, n: int, path: str = "l
     cosine = float(xp.dot(start, end)) / lengths if lengths else 1.0
     omega = xp.arccos(xp.clip(xp.asarray(cosine, dtype=start.dtype), -1, 1))
     sine = xp.sin(omega)
-    if float(sine) < 1e-4:  # (anti)parallel: no arc is singled out, and the straight line is its limit
+    if float(sine) < 1e-4:  # (anti)parallel vectors have no unique arc; the straight line is the limit
         return (1 - t) * start + t * end
     return (xp.sin((1 - t) * omega) * start + xp.sin(t * omega) * end) / sine  # (G.3)
 

@@ -1,10 +1,10 @@
 """CUDA kernels: ``kernels.cu`` holds the memory-bound ops, this file loads it, ``twins`` calls it with the signatures of the ops.
 
 ``autodiff.apply`` asks ``fused`` for the twin of an op.  A twin computes the same equations from the same arguments and saves what
-its own backward reads, so the tape cannot tell.  It covers dense float32 arrays on a device; for everything else, and for
-everything under MINIVAE_FUSED=0, there is the op itself, which runs on any array module.
+its own backward reads, so the tape sees no difference.  It covers dense float32 arrays on a device.  Everything else, and
+everything under MINIVAE_FUSED=0, uses the op itself, which runs on any array module.
 
-Three variables of the environment choose, and each has a safe default:
+Three environment variables, each with a safe default:
     MINIVAE_FUSED=0         plain CuPy instead of these kernels
     MINIVAE_GRAPH=0         no replay of captured steps (``graph``)
     MINIVAE_MATMUL=tf32     or bf16: less exact factors for faster matrix products (``cublas``); fp32 unless set

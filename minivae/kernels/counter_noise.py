@@ -1,8 +1,8 @@
 """Noise that is a function of its position, so that every device draws the same numbers for the same seed.
 
-An ordinary generator is a chain, each state made from the last, and NumPy's and CuPy's chains have nothing in common.  Here a
-number is looked up instead: the position goes in as a counter, ten rounds of mixing come out as random bits.  A run on the CPU and
-one on a GPU then differ by arithmetic alone.
+An ordinary generator computes each state from the last, and NumPy's and CuPy's generators have nothing in common.  Here a number is
+a function of its position: ten rounds of mixing turn the position, a counter, into random bits.  A run on the CPU and one on a GPU
+then differ only by rounding.
 
     (N.1)  w₀, w₁, w₂, w₃ = Philox4x32-10(counter = (i, draw, path, stream), key = seed)          numbers 4i to 4i + 3 of a draw
     (N.2)  uniform  u = ⌊w / 2⁸⌋ / 2²⁴                                                              in [0, 1), exact in float32

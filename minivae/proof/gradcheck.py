@@ -1,8 +1,8 @@
 """Gradient checks that can fail.
 
-``backward`` claims a slope; the values of the function along a line have one.  ``gradcheck`` compares the two, and it knows how
-well it can tell them apart: where the finite difference is blurred (a kink), or there is nothing to see (a derivative of zero, a
-cotangent under which errors cancel), it refuses to pass instead of agreeing.
+``backward`` computes a slope, and the values of the function along a line show one.  ``gradcheck`` compares the two, and it
+estimates how well it can distinguish them.  Where the finite difference is uncertain (at a kink), or an error could not show (a
+derivative of zero, a cotangent under which errors cancel), the check does not pass.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ArgumentReport:
 
     @property
     def scale(self) -> float:
-        """The largest measured slope: errors are relative to it, since a single entry's slope may be zero by right."""
+        """The largest measured slope: errors are relative to it, since the slope of a single entry may rightly be zero."""
         return max(abs(probe.numeric) for probe in self.probes)
 
     @property
@@ -55,7 +55,7 @@ class ArgumentReport:
 
     @property
     def worst(self) -> Probe:
-        """The probe that explains the verdict: the entry at fault, the vaguest slope, or merely the largest difference."""
+        """The probe that explains the verdict: the entry at fault, the least certain slope, or the largest difference."""
         if self.verdict == "wrong":
             return self.probes[-1]
         return max(self.probes, key=lambda p: p.uncertainty if self.verdict == "blind" else p.difference)
@@ -118,8 +118,8 @@ def gradcheck(
 
     Parameters
     ----------
-    fn : takes the inputs as tensors, in order, and returns a tensor of any shape; the same one every time.
-    inputs : float64 NumPy arrays, in a row or named by a dict.  A ``Tensor`` with ``requires_grad`` is perturbed where it lives and
+    fn : takes the inputs as tensors, in order, and returns a tensor of any shape, which has to be the same every time.
+    inputs : float64 NumPy arrays, in a row or named by a dict.  A ``Tensor`` with ``requires_grad`` is perturbed in place and
         restored, so that ``fn`` may hold it and ignore its arguments: ``gradcheck(lambda *_: objective(batch), parameters)``.
     cotangent : of the result's shape; by default random, no entry near zero.
     directions : how many random unit directions per argument; ``elementwise`` probes every entry instead.

@@ -13,7 +13,7 @@ from minivae.autodiff import Tensor, backward
 from minivae.backend import to_device, to_numpy
 from minivae.proof.finite_differences import away_from_zero
 
-UNITS = 4.0  # what is accepted: a handful of roundings, none of them magnified
+UNITS = 4.0  # that are accepted: a handful of roundings, none of them magnified
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ def compare_precision(
 ) -> tuple[PrecisionReport, ...]:
     """Compare value and gradients of ``fn`` in ``dtype`` on ``xp`` with the same in float64 on NumPy.
 
-    The error model: numbers of this dtype are known to within one unit in their last place, so nobody can ask of an entry y more
-    than what such changes of the inputs and of the cotangent do to it.  They are made at random, in float64, ``trials`` times:
+    The error model: numbers of this dtype are known only to one unit in their last place, so an entry y cannot be more accurate
+    than changes of that size in the inputs and the cotangent allow.  Such changes are made at random, in float64, ``trials`` times:
 
         unit² = (ε y)² + mean over trials of (y(inputs (1 ± ε), cotangent (1 ± ε)) − y)²
 
-    A stable computation stays within a few units wherever the inputs are; one that cancels does not.  Both sides start from
+    A stable computation stays within a few units for any inputs; one with cancellation does not.  Both sides start from
     inputs and cotangent that ``dtype`` can hold, so that only the arithmetic is compared.
     """
     rng = np.random.default_rng(seed)

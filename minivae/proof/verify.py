@@ -1,4 +1,4 @@
-"""What ``minivae gradcheck`` has to say, as plain records; the command only draws them."""
+"""The results of ``minivae gradcheck`` as plain records; the command only prints them."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def check_objective(name: str, objective: Callable[[], Tensor], parameters: Iter
 def check_models(seed: int = 0) -> list[Row]:
     """Return the rows of the objective of every model under every likelihood, small and with smooth activations.
 
-    Left out is what no finite difference can check: objectives with a surrogate gradient in them, and the parameters of a
-    network that is trained apart.
+    Objectives with a surrogate gradient and the parameters of a network that is trained separately are left out, since finite
+    differences cannot check them.
     """
     x, y = np.random.default_rng(seed).random((7, 5)), np.arange(7) % 3
     small: dict[str, Any] = {"latent_dim": 2, "hidden_dims": (3,), "activation": "tanh", "epochs": 1, "batch_size": 7}

@@ -1,4 +1,4 @@
-"""What ``minivae explain`` has to say of an op, as a plain record; the command only draws it."""
+"""What ``minivae explain`` says about an op, as a plain record; the command only prints it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Explanation:
 
 
 def explain(name: str) -> Explanation:
-    """Return what there is to say about an op, worked on the first of its examples in small: n = 2, d = 3, m = 2, s = 2."""
+    """Return the explanation of an op, worked out on a small version of its first example: n = 2, d = 3, m = 2, s = 2."""
     check_choice("op", name, ALL_OPS)
     op = ALL_OPS[name]
     example = next(example for example in EXAMPLES if example.op is op)
@@ -69,7 +69,7 @@ def explain(name: str) -> Explanation:
 
 
 def _test_of(name: str) -> str:
-    """Return where the tests' row of an op is; the file alone where the package was installed without its tests."""
+    """Return file:line of an op's row in the tests, or the file alone where the package was installed without its tests."""
     cases = ROOT / "tests" / "support/op_cases.py"
     lines = cases.read_text(encoding="utf-8").splitlines() if cases.is_file() else []
     number = next((i for i, line in enumerate(lines, 1) if line.startswith(f'    "{name}":')), None)

@@ -25,7 +25,7 @@ COMPUTED = re.compile(r".*\S  # (.*\([A-Z]\.\d\).*)")
 
 @dataclass(frozen=True)
 class Equation:
-    """A tag of the source: what it says, and where; ``lines`` are those that compute it, the most telling first."""
+    """A tagged equation: what it says and where it is; ``lines`` are those that compute it, the most important first."""
 
     tag: str
     text: str
@@ -34,7 +34,7 @@ class Equation:
 
     @property
     def place(self) -> str:
-        """The one place to look at: a line of code, or for what no line computes the statement."""
+        """The one place to look at: a line of code, or the statement if no line computes the equation."""
         return self.lines[0] if self.lines else self.stated
 
 
@@ -103,13 +103,13 @@ PATH: dict[str, tuple[tuple[str, str, str], ...]] = {
     "The model, and the bound that makes it trainable": (
         ("M.1", "what is modelled: every x comes from a z", "pytest tests/models/test_oracles.py -k nonlinear_decoder"),
         ("M.2", "log p(x), split by a posterior that we are free to choose", "pytest tests/models/test_oracles.py -k add_up"),
-        ("M.3", "drop the part that nobody can compute: a lower bound", "pytest tests/models/test_oracles.py -k elbo"),
-        ("M.4", "the loss is the bound, turned over", "minivae explain --trace"),
+        ("M.3", "drop the part that cannot be computed: a lower bound", "pytest tests/models/test_oracles.py -k elbo"),
+        ("M.4", "the loss is the bound with its sign changed", "minivae explain --trace"),
         ("M.5", "the same with a weight on the second term", "minivae gradcheck"),
     ),
     "The posterior: sampled, and still differentiable": (
-        ("R.1", "move the randomness out of the way of the gradient", "minivae explain reparameterize"),
-        ("R.2", "and here the gradient passes", "minivae gradcheck --op reparameterize"),
+        ("R.1", "make the noise an input, so that a gradient can pass", "minivae explain reparameterize"),
+        ("R.2", "the gradient that passes", "minivae gradcheck --op reparameterize"),
         ("R.3", "the same for a network that puts out a variance", "minivae explain reparameterize_variance"),
         ("K.1", "how far the posterior is from the prior", "minivae explain kl_standard_normal"),
         ("K.2", "its gradient: pull μ to 0 and σ to 1", "minivae gradcheck --op kl_standard_normal"),
@@ -121,7 +121,7 @@ PATH: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("L.2", "real features, each with a mean and a variance", "minivae explain gaussian_nll"),
         ("L.3", "one variance for all, chosen", "pytest tests/models/test_likelihoods.py -k scipy"),
         ("L.4", "one variance for all, learned", "pytest tests/models/test_likelihoods.py -k shared_variance"),
-        ("L.5", "the variance that hides in a squared error", "minivae evaluate RUN"),
+        ("L.5", "the variance hidden in a squared error", "minivae evaluate RUN"),
     ),
     "Using a trained model": (
         ("G.1", "new examples", "minivae sample RUN"),
@@ -130,20 +130,20 @@ PATH: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("G.4", "what one latent dimension does", "minivae traverse RUN"),
         ("G.5", "what is strange", "pytest tests/models/test_vae.py -k anomaly"),
         ("G.6", "few numbers instead of many", "pytest tests/models/test_sklearn.py -k features"),
-        ("G.7", "does a dimension stand for one thing", "pytest tests/evaluation/test_disentanglement.py"),
-        ("M.6", "how good it is: closer to log p(x) than the bound", "minivae evaluate RUN"),
+        ("G.7", "does a dimension represent a single factor", "pytest tests/evaluation/test_disentanglement.py"),
+        ("M.6", "how good the model is: closer to log p(x) than the bound", "minivae evaluate RUN"),
         ("M.7", "how good is that estimate: another one, by annealing", "pytest tests/evaluation/test_annealing.py -k linear"),
         ("M.8", "the same backwards: a bound from above, so that log p(x) is enclosed", "minivae evaluate RUN --certificate"),
     ),
-    "The KL, taken apart": (
-        ("T.1", "what z tells of x, how its dimensions depend, and how each departs from the prior", "minivae evaluate RUN"),
-        ("T.2", "the aggregate posterior: all posteriors, averaged", "pytest tests/evaluation/test_aggregate.py"),
+    "The parts of the KL": (
+        ("T.1", "what z says about x, how its dimensions depend on each other, and how each differs from the prior", "minivae evaluate RUN"),
+        ("T.2", "the aggregate posterior: the average of all posteriors", "pytest tests/evaluation/test_aggregate.py"),
         ("T.3", "its density from one batch", "pytest tests/evaluation/test_aggregate.py"),
-        ("T.4", "and without that estimate's bias", "pytest tests/evaluation/test_aggregate.py"),
+        ("T.4", "weighted so that the estimate of q(z) is unbiased", "pytest tests/evaluation/test_aggregate.py"),
         ("T.5", "the density of a mixture", "minivae explain log_mixture"),
         ("T.6", "a weight for each part", "pytest tests/models/test_surgery_models.py"),
         ("S.1", "a score by the model's own density", "pytest tests/evaluation/test_disentanglement.py"),
-        ("S.2", "a score by the dimension that moves least", "pytest tests/evaluation/test_disentanglement.py"),
+        ("S.2", "a score by the dimension that varies least", "pytest tests/evaluation/test_disentanglement.py"),
         ("S.3", "a score by one dimension at a time", "pytest tests/evaluation/test_disentanglement.py"),
         ("D.1", "match the aggregate posterior to the prior by samples", "pytest tests/models/test_surgery_models.py"),
         ("D.2", "how far two samples are apart", "minivae explain mmd"),
@@ -152,24 +152,24 @@ PATH: dict[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "A posterior that is not Gaussian": (
         ("F.1", "bend it, one plane at a time", "minivae explain planar"),
-        ("F.2", "how much that stretches space", "minivae explain planar_log_det"),
-        ("F.3", "and so what becomes of the density", "pytest tests/models/test_flow.py -k integrates"),
+        ("F.2", "how much that stretches volumes", "minivae explain planar_log_det"),
+        ("F.3", "the density that results", "pytest tests/models/test_flow.py -k integrates"),
         ("F.4", "the KL of the bent posterior", "pytest tests/models/test_flow.py -k terms"),
     ),
-    "Noise that every device draws alike": (
+    "Noise that is the same on every device": (
         ("N.1", "random bits, looked up by position", "pytest tests/kernels/test_counter_noise.py -k published"),
         ("N.2", "uniform numbers from the bits", "pytest tests/kernels/test_counter_noise.py -k uniform"),
-        ("N.3", "and normal ones from those", "pytest tests/kernels/test_counter_noise.py -k normal"),
+        ("N.3", "normal numbers from those", "pytest tests/kernels/test_counter_noise.py -k normal"),
     ),
     "The family": (
         ("A.1", "the autoencoder: a code instead of a posterior", "minivae gradcheck"),
-        ("A.2", "few units on at a time", "minivae explain sparsity_kl"),
+        ("A.2", "few active units at a time", "minivae explain sparsity_kl"),
         ("A.3", "small weights", "pytest tests/models/test_autoencoder.py -k penalised"),
         ("A.4", "restore what was corrupted", "pytest tests/models/test_autoencoder.py -k corrupted"),
-        ("A.5", "a code that moves little when x does", "pytest tests/models/test_autoencoder.py -k jacobian"),
-        ("A.6", "tell the VAE what it need not find out", "pytest tests/models/test_conditional.py -k condition"),
+        ("A.5", "a code that changes little when x does", "pytest tests/models/test_autoencoder.py -k jacobian"),
+        ("A.6", "give the VAE what it need not infer", "pytest tests/models/test_conditional.py -k condition"),
         ("A.7", "a code of few levels; its gradient is not a derivative", "pytest tests/ops/test_penalty.py -k straight_through"),
-        ("A.8", "the decoder is the encoder, turned over", "minivae explain dense"),
+        ("A.8", "the decoder has the encoder's weights, transposed", "minivae explain dense"),
         ("A.9", "without hidden layers it is principal components", "pytest tests/models/test_autoencoder.py -k principal"),
         ("G.8", "labels for few, examples for many", "minivae gradcheck"),
     ),

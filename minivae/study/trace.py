@@ -1,7 +1,7 @@
 """One training step of a VAE so small that every number of it can be followed by hand: two inputs, two hidden units, one latent.
 
-The step is a table: each row computes one quantity from earlier ones.  Run from top to bottom it is the forward pass; from
-bottom to top, with each op's own backward, it is the chain rule; and with one number moved a little, it is a finite difference.
+The step is a table in which each row computes one quantity from earlier ones.  From top to bottom it is the forward pass.  From
+bottom to top, with the backward of each op, it is the chain rule.  With one number changed a little, it is a finite difference.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Values = dict[str, np.ndarray]
 class Link:
     """One row of the forward pass: ``name`` = ``function`` of the quantities that ``rules`` names.
 
-    A rule is what the function's backward makes of g = ∂loss/∂name: the share that this link has in the quantity's gradient.
+    A rule is what the function's backward computes from g = ∂loss/∂name: the contribution of this link to the quantity's gradient.
     """
 
     name: str
@@ -60,12 +60,12 @@ FORWARD = (
 
 @dataclass(frozen=True)
 class Gradient:
-    """∂loss/∂ one entry of one quantity: as the backward pass has it, link by link and in all, and as measured."""
+    """∂loss/∂ one entry of one quantity: from the backward pass, link by link and in total, and by finite differences."""
 
     name: str
     index: tuple[int, ...]
     value: float
-    through: dict[str, float]  # what each link that uses the quantity hands back; the gradient is their sum
+    through: dict[str, float]  # the contribution of each link that uses the quantity; the gradient is their sum
     gradient: float
     slope: float  # by finite differences
 
@@ -97,7 +97,7 @@ def trace() -> Trace:
 
 
 def tiny_vae() -> VAE:
-    """Return the untrained VAE, its weights rounded to two decimals for whoever wants to check them on paper."""
+    """Return the untrained VAE, its weights rounded to two decimals, so that the step can be checked on paper."""
     training: Any = {"optimizer": "sgd", "learning_rate": LEARNING_RATE, "batch_size": 1}
     model = VAE(latent_dim=1, hidden_dims=(2,), activation="tanh", dtype="float64", device="cpu", **training)
     model._build(2)
@@ -107,7 +107,7 @@ def tiny_vae() -> VAE:
 
 
 def run_forward(values: Values, held: str = "") -> Values:
-    """Return ``values`` with all quantities computed anew, but for the one that is ``held``."""
+    """Return ``values`` with all quantities recomputed, except the one that is ``held``."""
     values = dict(values)
     for link in FORWARD:
         if link.name != held:
@@ -116,9 +116,9 @@ def run_forward(values: Values, held: str = "") -> Values:
 
 
 def run_backward(values: Values) -> dict[str, dict[str, np.ndarray]]:
-    """Return quantity → link that uses it → what that link's backward hands it; the gradient is the sum.
+    """Return quantity → link that uses it → the contribution of that link's backward; the gradient is the sum.
 
-    A quantity stands below all those that its gradient was computed from.
+    A quantity comes after all those from which its gradient is computed.
     """
     through: dict[str, dict[str, np.ndarray]] = {"loss": {"loss": np.ones(())}}
     for link in reversed(FORWARD):
@@ -133,7 +133,7 @@ def run_backward(values: Values) -> dict[str, dict[str, np.ndarray]]:
 
 
 def slope(values: Values, name: str, index: tuple[int, ...]) -> float:
-    """Return ∂loss/∂ one entry by finite differences: move it, hold it, and compute all that comes after."""
+    """Return ∂loss/∂ one entry by finite differences: change it, hold it, and recompute everything after it."""
 
     def loss(step: float) -> float:
         moved = np.array(values[name])

@@ -1,6 +1,6 @@
-"""From stored rows to batches of numbers: checks, scaling, binarisation, device.
+"""From stored rows to batches: checks, scaling, binarisation, device.
 
-A data set stays as it is stored (8-bit pixels, or a file mapped into memory) and only a batch at a time becomes floating
+A data set stays as it is stored (8-bit pixels, or a file mapped into memory), and only one batch at a time becomes floating
 point.  So MNIST takes 47 MB instead of 188, and data larger than memory can be trained on.
 """
 
@@ -20,8 +20,8 @@ from minivae.checks import check_choice, check_matrix, check_values
 from minivae.kernels import library, usable
 
 BINARIZE = ("none", "fixed", "dynamic")
-CHECK_AT_ONCE = 2**28  # bytes; of a larger file each batch is checked when it is taken
-SPREAD_ROWS = 8192  # of such a file whose mean stands for the mean of all
+CHECK_AT_ONCE = 2**28  # bytes; the batches of a larger file are checked when they are taken
+SPREAD_ROWS = 8192  # of such a file whose mean is used for the mean of all
 CHUNK_ROWS = 1024  # rows that are evaluated at a time: enough for the matrix products, little enough for the cache
 
 
@@ -30,8 +30,8 @@ class Rows:
 
     Parameters
     ----------
-    x : (n, d) array of real numbers; 8-bit unsigned integers are pixels and mean value/255.
-    xp, dtype : where and as what batches come out.
+    x : (n, d) array of real numbers; 8-bit unsigned integers are pixels and stand for value/255.
+    xp, dtype : module and dtype of the batches.
     binarize : "none" keeps grey pixels; "fixed" replaces each by one Bernoulli draw, the same for ever; "dynamic" draws anew
         whenever a row is taken (Burda et al. 2015).
     unit_interval : refuse values outside [0, 1].
@@ -59,7 +59,7 @@ class Rows:
         mapping: Any = getattr(x, "_mmap", None)  # of a file, if x is a view of one
         self._unchecked = mapping is not None and x.nbytes > CHECK_AT_ONCE and binarize != "fixed"
         if self._unchecked and hasattr(mmap, "MADV_RANDOM"):
-            mapping.madvise(mmap.MADV_RANDOM)  # else each row that is taken brings its neighbours along, which nobody wants
+            mapping.madvise(mmap.MADV_RANDOM)  # otherwise the system also reads the neighbours of each row, which are not needed
         elif not self._unchecked:
             for part in chunks(len(x)):
                 check_values(argument, x[part], self._unit_interval, part.start)
@@ -79,7 +79,7 @@ class Rows:
         return self.values.shape[1]
 
     def take(self, index: Any, rng: Any) -> Array:
-        """Return the rows of ``index`` (a slice or an array of ints) as floats; ``rng`` serves the dynamic binarisation."""
+        """Return the rows of ``index`` (a slice or an array of ints) as floats; ``rng`` is for dynamic binarisation."""
         rows = self._pixels(index) if self.values.dtype == np.uint8 else self._stored(index)
         if self.dynamic:
             rows = rng.random(rows.shape, dtype=self.dtype) < rows
@@ -100,15 +100,15 @@ class Rows:
         return rows
 
     def attach(self, condition: np.ndarray | None) -> None:
-        """Take note of an (n, c) array that goes with the rows, for a conditional model (A.6)."""
+        """Attach the condition of the rows, an (n, c) array, for a conditional model (A.6)."""
         self._condition = None if condition is None else to_device(self._xp, condition, self.dtype)
 
     def condition(self, index: Any) -> Array | None:
-        """Return what goes with the rows of ``index``, (len(index), c), or None."""
+        """Return the condition of the rows of ``index``, (len(index), c), or None."""
         return None if self._condition is None else self._condition[index]
 
     def fingerprint(self) -> str:
-        """Return a checksum of shape, dtype and up to 256 evenly spread rows, with what goes with them."""
+        """Return a checksum of shape, dtype and up to 256 evenly spread rows with their conditions."""
         index = np.linspace(0, len(self) - 1, min(len(self), 256)).astype(int)
         rows = [self.values] if self._condition is None else [self.values, self._condition]
         digest = hashlib.sha256()
@@ -118,7 +118,7 @@ class Rows:
         return digest.hexdigest()
 
     def head(self) -> Rows:
-        """Return the first chunk alone: enough to watch a model by when there is no test set."""
+        """Return the first chunk alone: enough to monitor a model when there is no test set."""
         first = copy.copy(self)
         first.values, first._condition = self.values[:CHUNK_ROWS], self.condition(slice(CHUNK_ROWS))
         return first

@@ -1,4 +1,4 @@
-"""One safe file in, one safe file out: arrays in safetensors, everything else as JSON in its header.  No pickle anywhere."""
+"""Read and write one file: arrays as safetensors, everything else as JSON in its header.  Nothing is pickled."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ class Kind(NamedTuple):
 
 
 def save(path: Any, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
-    """Write named arrays and a JSON-able record to ``path``, whole or not at all.
+    """Write named arrays and a record of values that JSON can hold to ``path``, completely or not at all.
 
-    Raises ``DataFileError`` when the place cannot be written, or gives back something else; what was there before is then still
-    there.
+    Raises ``DataFileError`` when the file cannot be written, or reads back differently; an older file of that name is then kept.
     """
     write_whole(path, packed(arrays, record), prove=load)
 

@@ -1,7 +1,7 @@
 """Which number stopped being finite first, and the state just before it did.
 
-The loop looks at its sums only every so many steps, when a NaN may have gone through everything.  So a copy of the state is kept
-from one look to the next; on failure training goes back to it and makes the same steps again, one at a time, with eyes open.
+The training loop checks its sums only every so many steps, and by then a NaN may have spread everywhere.  So a copy of the state
+is kept from one check to the next.  On failure, training goes back to it and repeats the same steps one at a time, checking each.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from minivae.backend import Array, to_numpy
 from minivae.checks import NonFiniteError, reject
 from minivae.training.trainable import Trainable
 
-Finding = tuple[str, Array, str]  # what it is, its numbers, and the mend
+Finding = tuple[str, Array, str]  # what it is, its numbers, and the fix
 CLEAN = "remove or impute the missing values, and scale large ones"
 SLOWER = "scale the data, lower learning_rate, or set clip_norm"
-ELSEWHERE = "it changed between two steps of training: look at what the hooks do, and at the weights it began with"
+ELSEWHERE = "it changed between two steps of training: check the hooks and the initial weights"
 
 
 class Repeatable(Protocol):
@@ -49,7 +49,7 @@ class Snapshot:
         self.take(trainer)
 
     def take(self, trainer: Repeatable) -> None:
-        """Copy the state; into the old copy's memory where it fits, since this happens while training."""
+        """Copy the state, into the memory of the old copy where it fits, since this happens during training."""
         arrays, self._numbers = trainer.state()
         for name, array in arrays.items():
             if name in self._copies:
@@ -63,7 +63,7 @@ class Snapshot:
 
 
 def is_finite(trainer: Repeatable) -> bool:
-    """Return whether all terms of this epoch and all parameters are finite; a device is waited for once."""
+    """Return whether all terms of this epoch and all parameters are finite; this waits for a device once."""
     return math.isfinite(float(sum(trainer.totals.values()) + trainer.model.parameters_.values.sum()))
 
 
@@ -98,7 +98,7 @@ def statistics(array: Array) -> str:
 
 
 def _of_next_step(trainer: Repeatable, good: Snapshot) -> Iterator[Finding]:
-    """Yield what is not finite in the step to come, in the order of the computation; the trainer ends where it began."""
+    """Yield what is not finite in the next step, in the order of the computation; the trainer's state is the same afterwards."""
     step = trainer.next_step()
     for what, (_, array) in zip(("the data batch x", "the condition y"), step):
         if array is not None and not _all_finite(array):

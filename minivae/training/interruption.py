@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: an orderly end, at a moment when there is something to keep."""
+"""Ctrl-C and SIGTERM: an orderly end at a moment when the state can be saved."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption(KeyboardInterrupt):
-    """An end that a signal asked for; ``note`` says what was kept."""
+    """The end of a training that a signal requested; ``note`` says what was saved."""
 
     def __init__(self, signum: int = signal.SIGINT, note: str = "") -> None:
         super().__init__(note)
@@ -28,9 +28,9 @@ def interruptible() -> Iterator[None]:
 
 
 class Latch:
-    """Within the block a first signal only sets ``signum``, for the work to end at a good moment; a second one raises at once.
+    """Within the block a first signal only sets ``signum``, so that the work can end at a good moment; a second one raises at once.
 
-    If the block ends with the first signal unheeded, leaving it raises.
+    If a first signal is still unanswered at the end of the block, ``Interruption`` is raised there.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ def _raise(signum: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def _handling(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """Handle both signals so within the block; outside the main thread Python allows no handlers, and nothing is changed."""
+    """Use ``handler`` for both signals within the block; outside the main thread Python allows no handlers, and nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

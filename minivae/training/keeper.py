@@ -1,7 +1,6 @@
-"""A training's state kept in a file while it goes on, so that it can go on after any end.
+"""The state of a training, saved to a file while it runs, so that it can be resumed after any end.
 
-The file is a model's, under the parameters' own names, with what the training needs beside them: ``minivae.load`` reads it as the
-model that it was at that step.
+The file is that of a model, with the state of the training in addition: ``minivae.load`` reads it as the model at that step.
 """
 
 from __future__ import annotations
@@ -28,26 +27,26 @@ FREE = ("epochs", "device", "processes")  # settings that may change between two
 
 
 class Keeper:
-    """Saves a training's state now and then, and takes it up again; use it as the hooks of ``fit``.
+    """Saves the state of a training at intervals and restores it; its methods are the hooks of ``fit``.
 
         keeper = mv.Keeper("vae.checkpoint")
         vae.fit(x, on_start=keeper.on_start, on_step=keeper.on_step, on_epoch=keeper.on_epoch)
 
-    If the file is there when training starts, training goes on from it: bit for bit as it would have gone on then, on the same kind
-    of device and with as many processes.  Each save replaces the last one when it has been read back.
+    If the file exists when training starts, training continues from it, to the same bits as without the interruption, given the
+    same kind of device and number of processes.  A save replaces the previous one after it has been read back.
 
     Parameters
     ----------
     path : of the file.
     every : "30s" for seconds, at the end of a step, or "2" for epochs.
-    context : JSON-able, kept with the state.
-    latch : when a signal has set it, the step ends, the state is saved and ``Interruption`` raised.
+    context : values that JSON can hold, saved with the state.
+    latch : when a signal has set it, the step ends, the state is saved, and ``Interruption`` is raised.
 
     Attributes
     ----------
     saved_step : the number of steps in the file, or None while there is none.
 
-    Raises ``DataFileError`` when the file cannot be written, or is of another training; the last good one is kept.
+    Raises ``DataFileError`` when the file cannot be written, or belongs to another training; the last good file is kept.
     """
 
     def __init__(self, path: Any, every: str = EVERY, context: dict[str, Any] | None = None, latch: Latch | None = None) -> None:
@@ -172,7 +171,7 @@ def parameters_of(arrays: dict[str, Any]) -> dict[str, Any]:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote has left in a run's folder."""
+    """Remove from a run's folder what a process left that was killed while writing."""
     for path in folder.iterdir():
         if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name) and path.is_file():
             path.unlink()

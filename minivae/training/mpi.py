@@ -1,4 +1,4 @@
-"""Training by several processes on any machines: each takes its share of a batch, and their gradients are added up by MPI.
+"""Training by several processes on any machines: each computes its share of a batch, and MPI adds up their gradients.
 
 ``mpiexec -n 2 minivae train --distributed`` needs mpi4py (the extra ``mpi``) and an MPI.  Every step has one all-reduce of the flat
 gradient.
@@ -27,11 +27,11 @@ class MPIPeers(Peers):
 
     Parameters
     ----------
-    latch : what a signal sets in this process.
+    latch : is set by a signal in this process.
 
     Attributes
     ----------
-    stop : a latch that is set in all processes after the same step, when a signal has come to one of them.
+    stop : a latch that is set in all processes after the same step, once one of them has received a signal.
 
     Raises ``DeviceError`` without mpi4py or a working MPI.
     """
@@ -57,7 +57,7 @@ class MPIPeers(Peers):
             self._comm.Abort(2)
 
     def on_start(self, trainer: Trainer) -> None:
-        """Make a training one of several processes."""
+        """Make the training one of several processes."""
         if trainer.model.processes > 1:
             reject("--distributed", "processes = 1", trainer.model.processes, "leave the number to mpiexec -n")
         check_is_a_mean_over_examples("--distributed", trainer.model)

@@ -1,7 +1,7 @@
-"""What processes that train one model together agree on: which rows of a batch are whose, and what noise goes with them.
+"""What processes that train one model together agree on: which rows of a batch each one takes, and the noise of these rows.
 
-The mean over a batch is the weighted mean of the shares' means, and each example keeps the noise that one process alone would give
-it, so the result is that of one process up to the order of a sum.  How the gradients meet is the affair of the two kinds of peers:
+The mean over a batch is the weighted mean of the shares' means, and each example gets the noise that a single process would give
+it, so the result is that of one process up to the order of a sum.  The two kinds of peers add up the gradients in their own ways:
 ``team`` (processes of one machine, with memory in common) and ``mpi`` (any machines).
 """
 
@@ -20,9 +20,9 @@ class Peers:
 
     Attributes
     ----------
-    rank, size : which of how many this is; the process of rank 0 writes and prints.
-    weight : the part of the present batch that is this process's.  Its loss is differentiated with this number as cotangent, so
-        that the sum of all gradients is the gradient of the batch's mean.
+    rank, size : the number of this process, and how many there are; the process of rank 0 writes and prints.
+    weight : the share of the current batch that this process computes.  Its loss is differentiated with this number as cotangent,
+        so that the sum of all gradients is the gradient of the batch's mean.
     """
 
     def __init__(self, rank: int, size: int) -> None:
@@ -30,15 +30,15 @@ class Peers:
         self.weight = 0.0
 
     def share(self, index: Array, noise: Any) -> tuple[Array, Any]:
-        """Return this process's rows of a batch, and what draws the noise for them."""
+        """Return this process's rows of a batch, and a generator of the noise for them."""
         n = len(index)
         own = slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
         self.weight = (own.stop - own.start) / n
-        own = own if self.weight else slice(0, 1)  # fewer rows than processes: this one computes a row that counts for nothing
+        own = own if self.weight else slice(0, 1)  # fewer rows than processes: this one computes a row with weight 0
         return index[own], Share(noise, n, own)
 
     def average(self, gradients: Array, sums: dict[str, Any]) -> dict[str, Any]:
-        """Make the batch's gradient of the share's weighted one, as far as ``update`` reads it; return the batch's sums."""
+        """Add up the weighted gradients of all shares, as far as ``update`` reads them; return the sums of the batch."""
         raise NotImplementedError
 
     def update(self, optimizer: Any, values: Array, gradients: Array) -> None:
@@ -46,7 +46,7 @@ class Peers:
         raise NotImplementedError
 
     def leave(self) -> bool:
-        """Return whether this process can go on alone, which looks for the cause of a loss that is not finite."""
+        """Return whether this process can continue alone, to search for the cause of a loss that is not finite."""
         return False
 
 
@@ -60,7 +60,7 @@ def check_is_a_mean_over_examples(argument: str, model: Any) -> None:
 
 
 class Share:
-    """Draws the noise of a whole batch and returns that of some of its rows, which are always the second axis from the end."""
+    """Draws the noise of a whole batch and returns that of some rows; rows are always the second axis from the end."""
 
     def __init__(self, rng: Any, n: int, own: slice) -> None:
         self._rng, self._n, self._own = rng, n, own

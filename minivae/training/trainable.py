@@ -12,7 +12,7 @@ from minivae.training.batches import Rows
 
 
 class Trainable(Protocol):
-    """All that a trainer knows of a model: its settings, its parameters, and a loss in terms, each (n,) in nats per example."""
+    """All that a trainer knows of a model: its settings, its parameters, and its loss with the terms that it consists of."""
 
     epochs: int
     batch_size: int

@@ -1,8 +1,8 @@
 """The training loop: batches, steps, history, early stop.
 
-What an epoch draws (the order of the rows, the noise, the binarisation) depends on the seed and the epoch's number alone.  Within
-an epoch the position is part of the state: which rows are still to come, and where the generator stands.  So a run that stops after
-any step and goes on later makes the very steps that it would have made without the stop.
+What an epoch draws (the order of the rows, the noise, the binarisation) depends only on the seed and the number of the epoch.
+Within an epoch, the state includes the rows that are still to come and the state of the generator.  So a training that stops after
+any step and is resumed makes exactly the steps that it would have made without the stop.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from minivae.training.trainable import Trainable
 if TYPE_CHECKING:
     from minivae.training.peers import Peers
 
-CHECK_EVERY = 50  # steps between looks at the loss: on a GPU, each look is a wait
+CHECK_EVERY = 50  # steps between checks of the loss, each of which waits for a GPU
 
 Hook = Callable[["Trainer"], None]
 
@@ -40,7 +40,7 @@ class Trainer:
 
     Attributes
     ----------
-    epoch, step : how many of each are complete.
+    epoch, step : how many of each have been completed.
     steps_per_epoch : batches in an epoch; the last may be smaller, none is dropped.
     totals : the sum of each term over this epoch so far, on the device.
     running : the mean of each term over this epoch so far, in nats per example.
@@ -69,16 +69,16 @@ class Trainer:
         return {name: float(total) / self._seen for name, total in self.totals.items()} if self._seen else {}
 
     def run(self, epochs: int, on_step: Hook | None = None, on_epoch: Hook | None = None) -> None:
-        """Train until ``epochs`` epochs are complete, or until ``patience`` of them brought no better loss.
+        """Train until ``epochs`` epochs are complete, or until the loss has not improved for ``patience`` epochs.
 
-        With ``patience`` the parameters of the best epoch are put back at the end.
+        With ``patience`` the parameters of the best epoch are restored at the end.
         """
         self.advance(epochs, on_step, on_epoch)
         if self.best_values is not None:
             self.model.parameters_.values[...] = self.best_values
 
     def advance(self, epochs: int, on_step: Hook | None = None, on_epoch: Hook | None = None) -> None:
-        """Do as ``run`` does, but leave the parameters as the last step left them, so that more epochs can follow."""
+        """Train as ``run`` does, but keep the parameters of the last step, so that more epochs can follow."""
         patience, vector = self.model.patience, self.model.parameters_
         while not self.is_over(epochs):
             self.make_epoch(on_step)
@@ -100,9 +100,9 @@ class Trainer:
         return losses.index(min(losses)) + 1 if losses else 0
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Return, after any step, the arrays and the JSON-able numbers that a later run needs to go on as this one would.
+        """Return, after any step, the arrays and the numbers (which JSON can hold) that are needed to resume exactly here.
 
-        The arrays are the trainer's own: copy what has to outlast the next step.
+        The arrays are the trainer's own, so the next step changes them; copy what has to be kept.
         """
         arrays = {"values": self.model.parameters_.values, **self.optimizer.state()}
         if self.best_values is not None:
@@ -117,7 +117,7 @@ class Trainer:
         return arrays, numbers
 
     def restore(self, arrays: dict[str, Array], numbers: dict[str, Any]) -> None:
-        """Take up what ``state`` returned."""
+        """Restore what ``state`` returned."""
         self.model.parameters_.values[...] = to_device(self._xp, arrays["values"])
         for name, array in self.optimizer.state().items():
             array[...] = to_device(self._xp, arrays[name])
@@ -148,7 +148,7 @@ class Trainer:
         return noise_source(self.model.noise, self._xp, self.model.seed, "noise", epoch)
 
     def make_epoch(self, on_step: Hook | None = None, watch: bool = True) -> None:
-        """Make the steps that are still to come in this epoch, and ``watch`` whether all numbers stay finite."""
+        """Make the remaining steps of this epoch; with ``watch``, check that all numbers stay finite."""
         if self._order is None:
             self._begin_epoch()
         size, began = self.model.batch_size, time.perf_counter() - self._seconds
@@ -193,20 +193,20 @@ class Trainer:
             yield make_step
 
     def train_step(self, x: Any, noise: Any, condition: Any = None) -> Array:
-        """Make one step on a batch (n, d), with noise from the generator ``noise``; return the loss, still on the device."""
+        """Make one step on a batch (n, d), with noise from the generator ``noise``; return the loss, which stays on the device."""
         loss = self._update(x, noise, condition)
         self._count(len(x))
         return loss
 
     def next_step(self) -> Iterator[tuple[str, Any]]:
-        """Yield, for a diagnosis, what the next step takes and what it computes: "x", "condition", and then "loss"."""
+        """Yield, for a diagnosis, the inputs of the next step and what it computes: "x", "condition", and then "loss"."""
         index = self._order[: self.model.batch_size]
         x, condition = self.train.take(index, self._noise), self.train.condition(index)
         yield from (("x", x), ("condition", condition))
         yield "loss", self._objective(x, self._noise, condition)[1]
 
     def repeat_step(self) -> None:
-        """Make the next step once more, for a diagnosis."""
+        """Repeat the next step, for a diagnosis."""
         index, self._order = self._order[: self.model.batch_size], self._order[self.model.batch_size :]
         self.train_step(self.train.take(index, self._noise), self._noise, self.train.condition(index))
 
@@ -219,7 +219,7 @@ class Trainer:
         return terms, self.model.loss(terms, self.step / self.steps_per_epoch)
 
     def _update(self, x: Any, noise: Any, condition: Any) -> Array:
-        """Do what a step does on the device: on a GPU, nothing here waits for it."""
+        """Do the part of a step that runs on the device, without waiting for a GPU."""
         model, vector = self.model, self.model.parameters_
         terms, loss = self._objective(x, noise, condition)
         cotangent = self._xp.full((), self.peers.weight, dtype=loss.dtype) if self.peers else None
@@ -245,7 +245,7 @@ class Trainer:
         self._seen += n
 
     def _obstacle(self) -> str:
-        """Return what changes from step to step on the host, so that a step cannot be repeated by the device alone."""
+        """Return what changes on the host from step to step, so that the device cannot replay a step alone; "" if nothing does."""
         model = self.model
         if model.noise != "counter":
             return f"noise={model.noise!r} is not a function of what is on the device; noise='counter' is"
