@@ -136,7 +136,7 @@ PATH: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("M.8", "the same backwards: a bound from above, so that log p(x) is enclosed", "minivae evaluate RUN --certificate"),
     ),
     "The parts of the KL": (
-        ("T.1", "what z says about x, how its dimensions depend on each other, and how each differs from the prior", "minivae evaluate RUN"),
+        ("T.1", "information about x, dependence of the dimensions, distance of each from the prior", "minivae evaluate RUN"),
         ("T.2", "the aggregate posterior: the average of all posteriors", "pytest tests/evaluation/test_aggregate.py"),
         ("T.3", "its density from one batch", "pytest tests/evaluation/test_aggregate.py"),
         ("T.4", "weighted so that the estimate of q(z) is unbiased", "pytest tests/evaluation/test_aggregate.py"),
