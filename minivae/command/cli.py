@@ -22,7 +22,7 @@ from minivae.command.delivery import deliver_page
 from minivae.command.environment import environment
 from minivae.command.fitting import train
 from minivae.command.parser import build_parser, completion_script
-from minivae.command.reading import book
+from minivae.command.reading import book, exercise
 from minivae.command.uses import evaluate, interpolate, reconstruct, sample, transform, traverse
 from minivae.pages.explore import explorer
 from minivae.pages.report import report as report_page
@@ -133,6 +133,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Terminal], int | None]] = {
     command.__name__: command
     for command in (
         *(train, evaluate, sample, reconstruct, interpolate, traverse, transform, anomaly, report, explore),
-        *(gradcheck, explain, book, data, completion, info),
+        *(gradcheck, explain, book, exercise, data, completion, info),
     )
 }

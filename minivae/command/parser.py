@@ -141,6 +141,13 @@ def build_parser() -> Parser:
     new = command("book", "make the annotated VAE, a page for every equation: web pages that need no network")
     new.add_argument("--out", default="book", metavar="DIR", help="the folder to write it into (default: book)")
 
+    new = command("exercise", "write a backward pass yourself, or find a planted bug; judged by the gradient check")
+    new.add_argument("op", nargs="?", choices=ALL_OPS, metavar="OP", help="the operation (default: list the exercises)")
+    new.add_argument("--bug", action="store_true", help="a bug of the museum is in it, to be found")
+    new.add_argument("--number", type=whole, default=0, metavar="N", help="which of its bugs (default: 0)")
+    new.add_argument("--check", action="store_true", help="judge the file; exit code 1 if something is wrong")
+    new.add_argument("--out", type=path_to(".py"), metavar="FILE", help="the file (default: exercise_OP.py)")
+
     command("completion", 'print a shell function that completes these commands: eval "$(minivae completion)" in bash or zsh')
     command("info", "versions, BLAS, processors, device")
     return parser

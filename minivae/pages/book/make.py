@@ -10,6 +10,7 @@ from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS
 from minivae.pages.book import museum, reference
 from minivae.pages.book.equation import equation_page
 from minivae.pages.book.evidence import Evidence, gather
+from minivae.pages.book.exercising import exercise_page
 from minivae.pages.book.frame import Page, bind
 from minivae.pages.markup import Markup, join, tag
 from minivae.study import guide, source
@@ -36,7 +37,7 @@ def pages(evidence: Evidence) -> list[Page]:
     ops = [reference.op_page(name, evidence) for name in ALL_OPS | SURROGATE_GRADIENTS]
     models = [reference.model_page(name, evidence) for name in MODELS]
     wall = Page("museum", "The museum of bugs", "Bugs that public code has had", museum.page_body(), words="mutants kill matrix")
-    return [*equations, wall, *ops, *models]
+    return [*equations, wall, exercise_page(), *ops, *models]
 
 
 def steps() -> list[Step]:

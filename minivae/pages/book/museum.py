@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import functools
-import importlib
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from minivae.pages.book import code
 from minivae.pages.markup import Markup, join, table, tag
 from minivae.study import source
+from minivae.study.museum import exhibits, functions_of, mutations
 
 KINDS = ("finite differences", "distribution", "oracle", "invariant")
 RESULTS = source.ROOT / "benchmarks" / "results"
@@ -20,27 +19,6 @@ WHY_THEY_PASS = """ The backward is right, for the wrong function; or what is wr
 agrees with finite differences proves that forward and backward belong together, and nothing more.  What is drawn, what it is
 worth, and what must hold whatever the numbers are: these need checks of their own."""
 MARKS = {"yes": "sees it", "no": "blind", "": "does not look here"}
-
-
-@functools.cache
-def exhibits() -> tuple[Any, ...]:
-    """Return the bugs of the museum; none without the tests."""
-    return tuple(_module("museum.exhibits").BUGS) if (source.TESTS / "museum").is_dir() else ()
-
-
-@functools.cache
-def mutations() -> tuple[Any, ...]:
-    """Return every small mistake that the museum makes in the ops."""
-    return tuple(_module("museum.systematic").all_mutants()) if (source.TESTS / "museum").is_dir() else ()
-
-
-def _module(name: str) -> Any:
-    tests = str(source.TESTS)
-    sys.path.insert(0, tests)
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(tests)
 
 
 @functools.cache
@@ -57,15 +35,6 @@ def seen_by(bug: str) -> dict[str, str]:
     """Return kind of check → "yes", "no" or "" for a bug, from the kill matrix."""
     row = next((row for row in matrix() if row["bug"] == bug), {})
     return {kind: row.get(kind) or "" for kind in KINDS} if row else {}
-
-
-def functions_of(bug: Any) -> set[tuple[str, str]]:
-    """Return (file, function) of every place that a bug changes."""
-    file = f"minivae/{bug.file}"
-    text = (source.ROOT / file).read_text(encoding="utf-8")
-    starts = (text.find(old) for old, _ in bug.edits)
-    numbers = (text.count("\n", 0, start + len(old) - len(old.lstrip())) + 1 for start, (old, _) in zip(starts, bug.edits))
-    return {(file, source.owner_of(f"{file}:{number}")) for number in numbers}
 
 
 def bugs_of(places: Iterable[str]) -> Iterator[Markup]:
