@@ -91,7 +91,7 @@ def results_of(function: ast.FunctionDef) -> Iterator[ast.expr]:
     for node in ast.walk(function):
         if isinstance(node, ast.Return) and node.value:
             value = node.value
-            if isinstance(value, ast.Call) and isinstance(value.args[0], ast.GeneratorExp):
+            if isinstance(value, ast.Call) and value.args and isinstance(value.args[0], ast.GeneratorExp):
                 parts = [value.args[0].elt]
             else:
                 value = value.value if isinstance(value, ast.Subscript) else value
