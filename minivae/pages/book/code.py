@@ -44,10 +44,15 @@ def coloured(text: str) -> list[Markup | str]:
 def difference(old: str, new: str) -> Markup:
     """Return the lines that a bug takes away and those that it puts there, changed words emphasised by their line alone."""
     rows = []
+    margin = min((len(line) - len(line.lstrip()) for line in (old + "\n" + new).splitlines() if line.strip()), default=0)
     for line in difflib.ndiff(old.splitlines(), new.splitlines()):
         if line[0] in "+-":
             sign = {"-": "−", "+": "+"}[line[0]]
             kind, spoken = ("right", "right: ") if line[0] == "-" else ("bug", "bug: ")
-            parts = tag("span", spoken, class_="hidden"), tag("span", sign, class_="n", aria_hidden="true"), coloured(line[2:])
+            parts = (
+                tag("span", spoken, class_="hidden"),
+                tag("span", sign, class_="n", aria_hidden="true"),
+                coloured(line[2 + margin :]),
+            )
             rows.append(tag("span", parts, class_=f"row {kind}"))
     return tag("pre", rows, class_="code", tabindex="0")

@@ -30,7 +30,7 @@ def equation_page(step: Step, evidence: Evidence) -> Page:
         _pane("why", "Why", _why(stated)),
         _pane("line", "The line", _lines(step.tag)),
         _pane("check", "The check", check(step.tag, step.command, ops, models_of(step.tag), evidence)),
-        _pane("bugs", "The bugs", museum.bugs_of(equation.lines)),
+        _pane("bugs", "The bugs", museum.bugs_of(equation.lines, evidence)),
         _pane("numbers", "Numbers", numbers.pane(ops)),
     )
     words = " ".join([equation.text, *ops, *(s.owner for s in stated)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shlex
 import subprocess
@@ -11,11 +12,12 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from minivae.proof import verify
 from minivae.proof.verify import Row
-from minivae.study import guide, source
+from minivae.study import guide, museum, source
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Evidence:
     rows: tuple[Row, ...] = ()
     tests: dict[str, Outcome] = field(default_factory=dict)
     why_no_tests: str = ""
+    symptoms: dict[str, dict[str, Any]] = field(default_factory=dict)  # bug → what a training with it shows; "" is the right code
 
     def of(self, name: str) -> list[Row]:
         """Return the rows of an op, or of a model under every likelihood."""
@@ -47,10 +50,21 @@ def gather() -> Evidence:
     if not source.TESTS.is_dir():
         why = "the package was installed without its tests"
     nodes = sorted({node for step in guide.reading_order() for node in proving_tests(step.tag, step.command)})
-    with ThreadPoolExecutor(1) as beside:
-        running = beside.submit(run_tests, [] if why else nodes)
+    with ThreadPoolExecutor(1) as beside:  # one process beside this one
+        running, symptoms = beside.submit(run_tests, [] if why else nodes), beside.submit(train_with_bugs)
         rows = (*verify.check_ops(), *verify.check_models())
-        return Evidence(rows, running.result(), why)
+        return Evidence(rows, running.result(), why, symptoms.result())
+
+
+def train_with_bugs() -> dict[str, dict[str, Any]]:
+    """Return what a small training shows with each bug of the museum; nothing where there is no museum."""
+    if not museum.present():
+        return {}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment = os.environ | threads | {"PYTHONPATH": os.pathsep.join((str(source.TESTS), str(source.ROOT)))}
+    command = [sys.executable, "-m", "museum.symptoms"]
+    done = subprocess.run(command, cwd=source.ROOT, env=environment, capture_output=True, text=True, encoding="utf-8", check=False)
+    return {record["bug"]: record for record in map(json.loads, done.stdout.splitlines())}
 
 
 def proving_tests(tag: str, command: str) -> list[str]:

@@ -36,8 +36,7 @@ def pages(evidence: Evidence) -> list[Page]:
     equations = [equation_page(step, evidence) for step in steps()]
     ops = [reference.op_page(name, evidence) for name in ALL_OPS | SURROGATE_GRADIENTS]
     models = [reference.model_page(name, evidence) for name in MODELS]
-    wall = Page("museum", "The museum of bugs", "Bugs that public code has had", museum.page_body(), words="mutants kill matrix")
-    return [*equations, wall, exercise_page(), *ops, *models]
+    return [*equations, museum.wall(evidence), exercise_page(), *ops, *models]
 
 
 def steps() -> list[Step]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from minivae.pages.book import code
+from minivae.pages.book.evidence import Evidence
+from minivae.pages.book.frame import Page
+from minivae.pages.book.symptom import symptom
 from minivae.pages.markup import Markup, join, table, tag
 from minivae.study import source
 from minivae.study.museum import exhibits, functions_of, mutations
@@ -37,31 +40,31 @@ def seen_by(bug: str) -> dict[str, str]:
     return {kind: row.get(kind) or "" for kind in KINDS} if row else {}
 
 
-def bugs_of(places: Iterable[str]) -> Iterator[Markup]:
-    """Yield the exhibits and the small mistakes of the functions in which these lines are."""
+def bugs_of(places: Sequence[str], evidence: Evidence) -> Iterator[Markup]:
+    """Yield the exhibits and the small mistakes of the functions in which these lines are, the first line's before the others'."""
     if not exhibits():
         yield tag("p", ABSENT, class_="note")
         return
     functions = [(place.rpartition(":")[0], source.owner_of(place)) for place in places]
-    here = set(functions)
-    bugs = sorted(
-        (bug for bug in exhibits() if functions_of(bug) & here),
-        key=lambda bug: min(functions.index(function) for function in functions_of(bug) & here),  # the page's own line first
-    )
-    if not bugs:
-        yield tag("p", "No exhibit of the museum is in these functions.")
-    for bug in bugs:
-        yield exhibit(bug)
-    yield from _small_mistakes({(file, name) for file, name in here if name})
+    near = [bug for bug in exhibits() if functions_of(bug) & set(functions[:1])]
+    far = [bug for bug in exhibits() if functions_of(bug) & set(functions) and bug not in near]
+    yield from (exhibit(bug, evidence) for bug in near)
+    if not near:
+        yield tag("p", "No exhibit of the museum is in the function of this line.")
+    if far:
+        title = tag("summary", f"{len(far)} in the functions of the other lines")
+        yield tag("details", title, (exhibit(bug, evidence) for bug in far))
+    yield from _small_mistakes({(file, name) for file, name in functions if name})
 
 
-def exhibit(bug: Any) -> Markup:
+def exhibit(bug: Any, evidence: Evidence) -> Markup:
     """Return a bug as an article: where it is at home, the difference, what it does, who sees it."""
     sight = seen_by(bug.name)
     chips = (tag("li", kind, ": ", MARKS[answer], class_=f"chip {answer or 'none'}") for kind, answer in sight.items())
     edits = (code.difference(old, new) for old, new in bug.edits)
     facts = (
         tag("p", tag("b", "What it does. "), bug.effect),
+        symptom(evidence.symptoms.get(bug.name), evidence.symptoms.get("")),
         tag("p", tag("b", "Who is blind to it. "), bug.blind),
         tag("p", "At home in ", bug.seen, "; here in ", tag("code", f"minivae/{bug.file}"), class_="note"),
     )
@@ -85,7 +88,12 @@ def _small_mistakes(here: set[tuple[str, str]]) -> Iterator[Markup]:
     yield tag("details", tag("summary", f"All {len(names)} of them"), listed)
 
 
-def page_body() -> Markup:
+def wall(evidence: Evidence) -> Page:
+    """Return the museum's page."""
+    return Page("museum", "The museum of bugs", "Bugs that public code has had", _wall(evidence), words="mutants kill matrix")
+
+
+def _wall(evidence: Evidence) -> Markup:
     """Return the wall: every exhibit, and the kill matrix as a figure."""
     if not exhibits():
         return tag("p", ABSENT, class_="note")
@@ -96,8 +104,10 @@ def page_body() -> Markup:
     groups: dict[int, list[Any]] = {}
     for bug in exhibits():
         groups.setdefault(bug.group, []).append(bug)
-    wall = (tag("section", tag("h2", f"Group {group}"), map(exhibit, bugs)) for group, bugs in groups.items())
-    return join((lead, figure, wall))
+    rooms = (
+        tag("section", tag("h2", f"Group {group}"), (exhibit(bug, evidence) for bug in bugs)) for group, bugs in groups.items()
+    )
+    return join((lead, figure, rooms))
 
 
 def _figure(rows: list[dict[str, str]]) -> Markup:
