@@ -8,6 +8,7 @@ A bug that has left no trace after one epoch is in nothing that such a training 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import json
 import pkgutil
@@ -62,6 +63,7 @@ def trained(bug: Any, train: Any, test: Any, epochs: int, right: dict[Any, Any])
         for function, code in right.items():
             function.__code__ = code
     mean, log_var = model.encode(test.x)
+    record["weights"] = int(hashlib.sha256(model.parameters_.values.tobytes()).hexdigest()[:12], 16)
     record["true"] = float(model.elbo(test.x, n_samples=4).mean())
     record["kl"] = float(mv.ops.kl_standard_normal(mean, log_var).data.mean())
     record["active"] = int((mean.var(axis=0) > 0.01).sum())
