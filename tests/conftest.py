@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.browser import browser  # noqa: F401 - a fixture
 from support.device import device, fused, strict_device, xp  # noqa: F401 - fixtures
+from support.hints import pytest_runtest_makereport  # noqa: F401 - a hook
 
 import minivae as mv
 

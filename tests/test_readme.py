@@ -149,6 +149,7 @@ def test_mnist_command_lands_where_the_reference_does(newcomer):
     assert figures["log_likelihood"] > figures["test_elbo"]
 
 
+@pytest.mark.slow
 def test_gpu_section_names_extras_that_exist():
     """Without a GPU its commands cannot be run; the extras that they install are declared, at least."""
     (text,) = blocks("text", "pip install")

@@ -67,6 +67,7 @@ def test_weights_are_penalised_and_biases_are_not():  # (A.3)
     assert model.loss(one).item() == pytest.approx(one["reconstruction"].item() + 0.3 * l1 + 0.2 * l2)
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_penalties_on_the_weights_do_what_they_are_for(digits):  # (A.3)
     settings = {"latent_dim": 8, "hidden_dims": (31,), "epochs": 40, "learning_rate": 3e-3, "device": "cpu"}
@@ -110,6 +111,7 @@ def test_tied_weights_stay_tied_in_training(digits):  # (A.8)
     np.testing.assert_array_equal(tied.decoder_.layers[0].weight.data, tied.encoder_.layers[1].weight.data)
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_a_linear_autoencoder_spans_the_principal_subspace(digits):
     """A.9: without hidden layers, squared error and a code of 3, decodings stay in the plane of the 3 leading components."""
@@ -176,6 +178,7 @@ def test_sparsity_term_against_plain_numpy():  # (A.2)
     assert model.loss(terms).item() == pytest.approx(terms["reconstruction"].data.mean() + 3 * kl, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_l1_turns_units_off(digits):  # (A.2)
     active = {}
@@ -185,6 +188,7 @@ def test_l1_turns_units_off(digits):  # (A.2)
     assert active[1.0] < 0.5 * active[0.0]
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_divergence_brings_the_mean_activity_to_its_target(digits):  # (A.2)
     rates = {}
@@ -235,6 +239,7 @@ def test_corruption_is_drawn_anew_unless_seeded():
     assert (model.corrupt(X, seed=5) != model.corrupt(X, seed=6)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 @pytest.mark.parametrize("corruption", ["gaussian", "masking", "salt_and_pepper"])
 def test_denoising_restores_what_a_plain_autoencoder_does_not(digits, corruption):  # (A.4)
@@ -284,6 +289,7 @@ def test_every_activation_has_its_slope():
     assert set(SLOPES) == set(ACTIVATIONS.values())
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_contraction_lowers_the_jacobian_where_nothing_was_trained(digits):
     settings = SETTINGS | {"latent_dim": 8, "epochs": 20, "tied": True}
@@ -320,6 +326,7 @@ def test_the_gradient_is_that_of_the_objective_with_its_offsets_held_fixed(monke
         np.testing.assert_allclose(straight_through[name], gradient, rtol=1e-12, atol=1e-15, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_precision_is_the_bottleneck(digits):  # (A.7)
     """8 codes of 2 levels are 8 bits, of 9 levels 25: with less to tell, the reconstruction is worse by more than a nat."""

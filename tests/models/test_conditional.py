@@ -75,6 +75,7 @@ def test_each_sample_of_an_example_keeps_its_condition():
 # -- what it is for -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_samples_are_classified_as_the_label_they_were_asked_for(model, judge):  # (A.6)
     wanted = np.repeat(np.arange(10), 40)
@@ -99,6 +100,7 @@ def test_style_is_kept_while_the_label_changes(model, judge, data):
     assert (distance < to_another).mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_knowing_the_label_explains_something(model, data):
     """Under its own label an example is more probable than under another, and than to a VAE that is not told."""

@@ -113,6 +113,7 @@ def test_scikit_learn_clones_searches_and_pipes(kind):
         np.testing.assert_array_equal(pipe.predict(X), pipe[1].predict(scaled))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["strict", "cuda"], indirect=True)
 @every_variant
 def test_the_device_does_what_the_cpu_does(kind, settings, device):
@@ -130,6 +131,7 @@ def test_the_device_does_what_the_cpu_does(kind, settings, device):
         np.testing.assert_array_equal(there.predict(on_device), here.predict(X))
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 @needs_mnist
 @every_model

@@ -62,6 +62,7 @@ def test_reports():
     assert {"train_iw_bound", "train_elbo", "kl_per_dimension", "active_units"} <= model.history_.keys()
 
 
+@pytest.mark.slow
 def test_one_sample_is_the_vae_in_the_mean():
     """Over 1500 draws of the noise, value and gradient of the one-sample bound average to those of the VAE with K.1's integral."""
     vae, iwae = blank(mv.VAE), blank(mv.IWAE, n_importance_samples=1)
@@ -83,6 +84,7 @@ def test_one_sample_is_the_vae_in_the_mean():
         assert np.max(error) > 0
 
 
+@pytest.mark.slow
 def test_the_bound_tightens_with_the_samples():
     """ELBO = IW_1 ≤ IW_2 ≤ IW_10 ≤ IW_100, each by more than five standard errors (M.6)."""
     copies = np.repeat(X, 100, axis=0)
@@ -138,6 +140,7 @@ def test_both_gradients_have_the_same_decoder_part_and_another_encoder_part():
             assert np.abs(one[name] - other[name]).max() > 0.01 * np.abs(one[name]).max(), name
 
 
+@pytest.mark.slow
 def test_both_gradients_agree_in_the_mean_and_the_new_one_varies_less():
     draws, x = 1500, X[:5]
     samples = {}
@@ -160,6 +163,7 @@ def test_both_gradients_agree_in_the_mean_and_the_new_one_varies_less():
     assert np.abs(unsquared - standard.mean(axis=0)).max() > 5 * error.max()
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 @pytest.mark.parametrize("gradient", ["standard", "doubly_reparameterized"])
 def test_training_on_the_tighter_bound_gives_the_better_model(digits, gradient):

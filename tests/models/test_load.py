@@ -43,6 +43,7 @@ def huge(tmp_path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_data_of_8_gigabytes_are_trained_on_in_a_fraction_of_that(huge):
     """The limit is the system's, on memory that the process asks for; and what was ever resident, the file's pages included."""
 
@@ -65,6 +66,7 @@ def test_data_of_8_gigabytes_are_trained_on_in_a_fraction_of_that(huge):
     print("200 steps on 8 GiB of data, at most", in_child(work, int(1.5 * GIGABYTE) - data_bytes()), "MiB resident")
 
 
+@pytest.mark.slow
 def test_command_trains_on_them_too_and_goes_on_after_a_stop(huge):
     code = f"""
 import resource, sys
@@ -116,6 +118,7 @@ def resident() -> int:
     return int(fields["RssAnon"].split()[0]) * 1024
 
 
+@pytest.mark.slow
 def test_many_small_fits_leave_nothing_behind():
     """A leak of one small array or tensor for each fit would be 10 MB and 100,000 objects for 100,000 fits.
 
@@ -171,6 +174,7 @@ def one_after_the_other() -> list:
     return [job(*arguments) for arguments in JOBS]
 
 
+@pytest.mark.slow
 def test_fits_in_threads_do_not_meet(one_after_the_other):
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)  # so that threads change over within ops
@@ -182,6 +186,7 @@ def test_fits_in_threads_do_not_meet(one_after_the_other):
         sys.setswitchinterval(interval)
 
 
+@pytest.mark.slow
 def test_fits_in_processes_do_not_meet(one_after_the_other):
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         assert list(pool.map(job, *zip(*JOBS))) == one_after_the_other

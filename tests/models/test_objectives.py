@@ -85,6 +85,7 @@ def test_warm_up_raises_beta_or_the_capacity():
 DIGITS = {"latent_dim": 4, "hidden_dims": (61,), "epochs": 30, "learning_rate": 3e-3, "device": "cpu"}
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_free_bits_keep_every_dimension_in_use(digits):
     """A weight of 20 shuts off all dimensions, unless half a nat of each is free."""
@@ -95,6 +96,7 @@ def test_free_bits_keep_every_dimension_in_use(digits):
     assert ((used > 0.25) & (used < 0.6)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 @pytest.mark.parametrize("capacity", [1.0, 6.0])
 def test_capacity_holds_the_divergence_at_its_target(digits, capacity):

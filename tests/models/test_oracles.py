@@ -200,6 +200,7 @@ def train(x: np.ndarray, k: int, likelihood: str, epochs: int) -> VAE:
     return vae.fit(x, on_epoch=anneal)
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_trained_linear_vae_is_probabilistic_pca(plane):  # (A.9)
     """The optimum of Tipping & Bishop 1999: W Wᵀ from the leading eigenvectors, scaled to λ − σ², and σ² the mean of the others."""
@@ -224,6 +225,7 @@ def test_trained_linear_vae_is_probabilistic_pca(plane):  # (A.9)
     assert np.median(estimate.effective_sample_size) > 45
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_dimensions_below_the_noise_are_dropped(plane):
     """With σ² = 1 fixed, three eigenvalues stand out of the noise: three of five latents are used, each by ½ log(λ/σ²) nats."""

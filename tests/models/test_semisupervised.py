@@ -91,6 +91,7 @@ def test_a_batch_without_labels_has_nothing_to_classify():
     assert math.isfinite(model.loss(terms).item())
 
 
+@pytest.mark.slow
 def test_bounds_without_a_label_are_of_log_p_x():
     """log p(x) = log Σ_y p(x|y)/c, which −U(x) stays below and, with q(y|x) made the posterior of y, would touch but for q(z)."""
     model = blank(M2, PARTLY)
@@ -106,6 +107,7 @@ def test_bounds_without_a_label_are_of_log_p_x():
     assert (bound < estimate.log_likelihood).all()
 
 
+@pytest.mark.slow
 def test_the_standard_error_without_a_label_covers_the_spread_over_seeds():
     model = blank(M2, PARTLY)
     runs = [model.importance_estimate(X, 300, seed=seed) for seed in range(60)]

@@ -22,6 +22,8 @@ from museum.mutants import Edited
 from museum.systematic import all_mutants
 from museum.visit import Outcome, complaints, outcomes
 
+pytestmark = pytest.mark.slow  # every exhibit breaks the code in a process of its own
+
 EVERY = 11
 MUTATIONS = list(all_mutants())
 

@@ -30,6 +30,7 @@ def exact_value_and_slopes(name: str, point: tuple[float, ...]) -> tuple[float, 
         return float(case.exact(*x)), slopes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.extremes])
 def test_extremes(name: str, dtype: str) -> None:
@@ -92,6 +93,7 @@ def anywhere(name: str) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     return arrays, on_grid(CASES[name].exact, arrays, {})[:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DOMAINS)
 def test_float32_losses_to_four_units_in_the_last_place(name: str) -> None:
     arrays, exact = anywhere(name)
@@ -104,6 +106,7 @@ def test_float32_losses_to_four_units_in_the_last_place(name: str) -> None:
     assert np.all(np.abs(got[fits] - exact[fits]) <= ULPS * np.spacing(np.abs(rounded[fits])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("name", DOMAINS)
 def test_float32_losses_of_many_features_to_four_units_in_the_last_place(name: str, order: str) -> None:

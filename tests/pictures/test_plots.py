@@ -149,6 +149,7 @@ def test_curves_show_the_history(vae):
     assert bands.get_ylim() == (6, 0)  # the strongest on top
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 2, 19])
 def test_curves_of_a_short_training(epochs, vae, tmp_path):
     history = {name: values[:epochs] for name, values in vae.history_.items() if not name.startswith("test")}
@@ -174,6 +175,7 @@ def test_save_writes_a_png_whole_or_not_at_all(tmp_path):
     assert os.listdir(tmp_path) == ["it.png"]
 
 
+@pytest.mark.slow
 def test_pictures_need_no_window_and_no_global_state(tmp_path):
     code = (
         "import sys, numpy as np; from minivae.pictures import plots, curves; from minivae.command import cli;"

@@ -168,6 +168,7 @@ def test_counts_are_checked(arguments):
     assert next(iter(arguments)) in complaint(InputError, score, SimpleNamespace(), numbered(3), **arguments)
 
 
+@pytest.mark.slow
 def test_factors_are_scored_where_there_are_two_dimensions_to_tell_apart():
     """One dimension has no gap to a second: without this look the whole report of such a model would end in a complaint."""
     x, factors = np.random.default_rng(0).random((60, 4)), np.arange(60)[:, None] % [2, 3]
