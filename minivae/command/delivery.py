@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +52,7 @@ def deliver_page(args: argparse.Namespace, terminal: Terminal, make: Callable[[R
     tell_where(terminal, run, out)
 
 
-def tell_where(terminal: Terminal, run: Run, out: Path) -> None:
+def tell_where(terminal: Terminal, run: Run, out: Path, figures: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Say where something was written, and in the JSON line what ``figures`` it came with."""
     terminal.line(str(out))
-    terminal.result({"run": str(run.path), "file": str(out)})
+    terminal.result({**figures, "run": str(run.path), "file": str(out)})

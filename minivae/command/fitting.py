@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 import time
 import warnings
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minivae import datasets
 from minivae.checks import MinivaeWarning, check_choice, check_int, reject
 from minivae.command.console import Terminal
 from minivae.command.environment import versions
@@ -22,20 +22,10 @@ from minivae.datasets import Dataset
 from minivae.models import MODELS
 from minivae.pictures import plots
 from minivae.pictures.curves import curves
-from minivae.runs.run import (
-    CHECKPOINT,
-    CONFIG,
-    HISTORY,
-    MODEL,
-    RUN_STATE,
-    Draft,
-    as_json,
-    history_csv,
-    source_record,
-    unfinished,
-)
+from minivae.runs.run import CHECKPOINT, CONFIG, HISTORY, MODEL, RUN_STATE, Draft, as_json, begun, history_csv
 from minivae.runs.scores import score
 from minivae.runs.selection import choose, some_classes
+from minivae.runs.source import Source
 from minivae.runs.tables import describe, figure_rows
 from minivae.training import checkpoint
 from minivae.training.checkpoint import write_whole
@@ -46,7 +36,7 @@ from minivae.training.schema import compare
 from minivae.training.trainer import Hook, Trainer
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 GRID = 20  # cells on a side of the decoded latent plane
 
@@ -65,8 +55,8 @@ def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: MPIPe
     check_int("--eval-samples", args.eval_samples, 1)
     check_int("--eval-examples", args.eval_examples, 1)
     interval(args.checkpoint_every)
-    path, model, source, data_dir = resumed(args) if args.resume else (None, *begun(args))
-    data, test = datasets.load(source, data_dir)
+    path, model, source = resumed(args) if args.resume else (None, *asked_for(args))
+    data, test = source.load()
     if model.epochs is None:
         steps_per_epoch = math.ceil(len(data) / max(1, check_int("batch_size", model.batch_size, 1)))
         model.epochs = max(type(model).epochs, math.ceil(LEAST_STEPS / steps_per_epoch))
@@ -76,7 +66,7 @@ def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: MPIPe
             warnings.simplefilter("ignore", MinivaeWarning)  # the first process says it
             model.fit(data.values, data.y, test.values, test.y, **chained(peers, follower))
         return
-    kind, origin = type(model).__name__, source_record(source, data_dir)
+    kind, origin = type(model).__name__, source.record()
     with Draft(args.runs_dir, f"{kind.lower()}-{data.name}", args.name, path) as draft:
         started = time.perf_counter()
         title = f"{kind} on {describe(data, test)}, {model.epochs} epochs"
@@ -100,37 +90,45 @@ def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: MPIPe
         write_whole(draft.folder / HISTORY, history_csv(model.history_))
         draw_all(model, test, figures.get("entropy_floor"), draft.folder)
         model.save(draft.folder / MODEL)  # last: what makes it a finished run
-        (draft.folder / CHECKPOINT).unlink(missing_ok=True)
     terminal.table(f"{kind} on {data.name}, nats per example", figure_rows(figures))
     terminal.line(f"\nrun: {draft.path}")
+    for line in what_next(draft.folder, model, args.runs_dir):
+        terminal.line(line)
     terminal.result(figures | {"run": str(draft.path)})
 
 
-def begun(args: argparse.Namespace) -> tuple[Any, str, str | None]:
-    """Return the model and the source of the data that the command line asks for; ``epochs`` is None unless it is given."""
+def asked_for(args: argparse.Namespace) -> tuple[Any, Source]:
+    """Return the model and the data that the command line asks for; ``epochs`` is None unless it is given."""
     name = args.model or "VAE"
-    settings = {"epochs": None} | given_settings(args, name, MODELS)
-    return MODELS[name](**settings), args.data or "digits", args.data_dir
+    model = MODELS[name](**{"epochs": None} | given_settings(args, name, MODELS))
+    if args.labels is not None and not hasattr(model, "predict"):
+        able = ", ".join(other for other, kind in MODELS.items() if hasattr(kind, "predict"))
+        reject("--labels", f"a model that learns from few labels ({able})", name, "choose another --model or leave it out")
+    seed = check_int("seed", model.seed, 0)
+    return model, Source(args.data or "digits", args.data_dir, tuple(args.exclude_class), args.labels, seed)
 
 
-def resumed(args: argparse.Namespace) -> tuple[Path, Any, str, str | None]:
-    """Return folder, model and source of the data of a training that stopped; only ``--epochs`` and ``--processes`` may differ."""
-    path = unfinished(args.resume, args.runs_dir)
+def resumed(args: argparse.Namespace) -> tuple[Path, Any, Source]:
+    """Return folder, model and data of a training that stopped or is to go on; only ``--epochs`` and ``--processes`` may differ."""
+    path = begun(args.resume, args.runs_dir)
     file = path / CHECKPOINT
     with checkpoint.reading(file, "the state of a training") as kept:
         compare("record", kept.record, RUN_STATE)
-        name, data = kept.record["model"], kept.record["context"]["data"]
+        name, done = kept.record["model"], kept.record["training"]["epoch"]
         kind = MODELS[check_choice("model", name, MODELS)]
-        model, source, data_dir = kind.announced(kept)[0], data["source"], data["data_dir"]
+        model, source = kind.announced(kept)[0], Source.of(kept.record["context"]["data"])
         kept.arrays()  # which are compared with their checksum, and so is the record
     given = given_settings(args, name, MODELS)
     model.epochs, model.processes = given.pop("epochs", model.epochs), given.pop("processes", model.processes)
-    others = {"model": args.model, "data": args.data, "data_dir": args.data_dir, "name": args.name}
-    for field, value in (given | others).items():
+    others = {"model": args.model, "data": args.data, "data_dir": args.data_dir, "name": args.name, "labels": args.labels}
+    for field, value in (given | others | {"exclude_class": args.exclude_class or None}).items():
         if value is not None:
             reject(option(field), "nothing beside --resume, which goes on as the run began", repr(value), "leave it out")
+    if (path / MODEL).is_file() and check_int("--epochs", model.epochs, 1) <= done:
+        mend = f"go on with --resume {shlex.quote(str(args.resume))} --epochs {2 * done}"
+        reject("--epochs", f"more than the {done} epochs of this run, which is finished", model.epochs, mend)
     clear_leftovers(path)
-    return path, model, source, data_dir
+    return path, model, source
 
 
 class RunKeeper(Keeper):
@@ -174,6 +172,18 @@ def chained(*owners: Any) -> dict[str, Hook]:
     return {name: one(name) for name in ("on_start", "on_step", "on_epoch")}
 
 
+def what_next(folder: Path, model: Any, runs_dir: str) -> list[str]:
+    """Return what to say at the end of a training: which pictures there are, and what can be done with the run."""
+    run = folder.name if runs_dir == "runs" else str(folder)
+    pictures = sorted(path.name for path in folder.glob("*.png"))
+    epochs = len(model.history_["epoch"])
+    return [
+        f"pictures in it: {', '.join(pictures)}",
+        f"next: minivae report {shlex.quote(run)}   (a web page of all there is to see)",
+        f"      minivae train --resume {shlex.quote(run)} --epochs {2 * epochs}   (go on; {epochs} are done)",
+    ]
+
+
 def draw_all(model: Any, test: Dataset, floor: float | None, folder: Path) -> None:
     """Write the pictures of a run."""
     plots.save(curves(model.history_, floor), folder / "curves.png")
@@ -183,8 +193,9 @@ def draw_all(model: Any, test: Dataset, floor: float | None, folder: Path) -> No
     plots.save(plots.cells(pairs, test.image_shape, title, labels), folder / "reconstructions.png")
     generative = "train_elbo" in model.history_  # a plain autoencoder's codes do not follow the prior
     if generative:
-        samples = model.sample(64, y=some_classes(test, 64))
-        plots.save(gallery(model, test, samples, "Prior samples: E[x|z] for z ~ N(0, I)"), folder / "samples.png")
+        y = some_classes(test, 64)
+        samples, title = model.sample(64, y=y), "Prior samples: E[x|z] for z ~ N(0, I)"
+        plots.save(plots.gallery(samples, test.image_shape, title, column_labels=columns_of(model, y)), folder / "samples.png")
     if model.latent_dim == 2:
         means = plots.latent_map(model.transform(test.values, test.y), test.y, f"the {len(test)} test examples")
         plots.save(means, folder / "latent_map.png")
@@ -195,7 +206,6 @@ def draw_all(model: Any, test: Dataset, floor: float | None, folder: Path) -> No
         plots.save(plots.manifold(decoded, test.image_shape, note), folder / "manifold.png")
 
 
-def gallery(model: Any, test: Dataset, x: Any, title: str) -> Figure:
-    """Return the picture of new examples; those of a conditional model have a column for each class."""
-    columns = len(np.unique(test.y)) if test.y is not None and model.condition_width() else None
-    return plots.gallery(x, test.image_shape, title, columns)
+def columns_of(model: Any, y: np.ndarray | None) -> list[str]:
+    """Return the labels of a gallery's columns: the classes that examples were made under in turn, if the model goes by them."""
+    return list(dict.fromkeys(map(str, y))) if y is not None and model.condition_width() else []

@@ -61,7 +61,7 @@ def build_parser() -> Parser:
         new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files, or dSprites' one")
         new.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda or auto (default: auto)")
         if suffixes:
-            kinds = "a .png, or .npy for the numbers" if len(suffixes) > 1 else f"a {suffixes[0]}"
+            kinds = f"a .png, or {suffixes[1]} for the numbers" if len(suffixes) > 1 else f"a {suffixes[0]}"
             new.add_argument("--out", type=path_to(*suffixes), metavar="FILE", help=f"{kinds} (default: in RUN)")
         return new
 
@@ -70,9 +70,13 @@ def build_parser() -> Parser:
     text = f"{', '.join(datasets.NAMES)}, or the path of a .npy or .npz file (default: digits)"
     new.add_argument("--data", metavar="NAME_OR_PATH", help=text)
     new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files, or dSprites' one")
+    text = "classes whose examples are left out, to be called strange later (see anomaly)"
+    new.add_argument("--exclude-class", nargs="+", default=(), metavar="K", help=text)
+    text = "training examples that keep their label, evenly over the classes, for models that learn from few (default: all)"
+    new.add_argument("--labels", type=whole, metavar="N", help=text)
     new.add_argument("--name", help="of the run (default: model-data-number, the first that is free)")
     new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
-    new.add_argument("--resume", metavar="RUN", help="go on with a training that was stopped; --epochs may be given anew")
+    new.add_argument("--resume", metavar="RUN", help="go on with a training that was stopped, or that is to have more --epochs")
     text = f'save the state so often: seconds as "60s" or epochs as "5" (default: {EVERY})'
     new.add_argument("--checkpoint-every", default=EVERY, metavar="N", help=text)
     new.add_argument("--distributed", action="store_true", help="one of several processes that mpiexec started (needs mpi4py)")
@@ -92,6 +96,8 @@ def build_parser() -> Parser:
 
     new = on_run("sample", "draw new examples from the prior")
     new.add_argument("-n", type=whole, default=64, metavar="N", help="how many (default: 64)")
+    text = "classes to generate under, by a conditional model: a column each (default: all)"
+    new.add_argument("--label", nargs="+", metavar="K", help=text)
     new.add_argument("--pixels", default="mean", choices=("mean", "draw"), help="the mean of p(x|z) or a draw (default: mean)")
     new.add_argument("--seed", type=whole, metavar="N", help="of the draws (default: the model's)")
 
@@ -115,9 +121,10 @@ def build_parser() -> Parser:
 
     on_run("transform", "the posterior means of the test set as features, drawn beside its principal components")
 
-    new = on_run("anomaly", "tell strange examples from normal ones by their score", suffixes=())
+    new = on_run("anomaly", "tell strange examples from normal ones by their score", (".png", ".csv"))
     new.add_argument("--strange", metavar="NAME_OR_PATH", help="data whose test set is strange (default: the run's own)")
-    new.add_argument("--strange-class", type=whole, metavar="K", help="only its examples of this class, which are then not normal")
+    text = "only its examples of this class, which are then not normal; train with --exclude-class K"
+    new.add_argument("--strange-class", metavar="K", help=text)
     text = "share of normal examples that may be called strange (default: 0.05)"
     new.add_argument("--false-positive-rate", type=real, default=0.05, metavar="X", help=text)
 

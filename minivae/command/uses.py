@@ -11,14 +11,17 @@ import numpy as np
 from minivae.checks import check_int, reject
 from minivae.command.console import Terminal
 from minivae.command.delivery import deliver, opened
-from minivae.command.fitting import gallery
+from minivae.command.fitting import columns_of
 from minivae.pictures import plots
 from minivae.runs.scores import certify, score
 from minivae.runs.selection import choose, code_of, some_classes
+from minivae.runs.source import of_class
 from minivae.runs.tables import figure_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+MOST_SAMPLES = 10_000  # a picture of more shows nothing, and a file of more is better written from Python, part by part
 
 
 def evaluate(args: argparse.Namespace, terminal: Terminal) -> None:
@@ -36,9 +39,16 @@ def evaluate(args: argparse.Namespace, terminal: Terminal) -> None:
 
 def sample(args: argparse.Namespace, terminal: Terminal) -> None:
     run, model, test = opened(args, "sample")
-    x = model.sample(check_int("-n", args.n, 1), args.seed, args.pixels, y=some_classes(test, args.n))
+    n = check_int("-n", args.n, 1, MOST_SAMPLES)
+    y = some_classes(test, n)
+    if args.label:
+        if test.y is None or not model.condition_width():
+            reject("--label", "a model that is told classes", type(model).__name__, "leave it out")
+        y = np.resize([test.y[of_class(test, label, "--label")][0] for label in args.label], n)
+    x = model.sample(n, args.seed, args.pixels, y=y)
     what = "E[x|z]" if args.pixels == "mean" else "a draw of x from p(x|z)"
-    deliver(args, terminal, run, x, lambda: gallery(model, test, x, f"Prior samples: {what} for z ~ N(0, I)"))
+    title = f"Prior samples: {what} for z ~ N(0, I)"
+    deliver(args, terminal, run, x, lambda: plots.gallery(x, test.image_shape, title, column_labels=columns_of(model, y)))
 
 
 def reconstruct(args: argparse.Namespace, terminal: Terminal) -> None:
@@ -59,7 +69,8 @@ def interpolate(args: argparse.Namespace, terminal: Terminal) -> None:
         j = next((k for k in range(len(test)) if k != i and (test.y is None or test.y[k] != test.y[i])), i)
     check_int("--to", j, 0, len(test) - 1)
     a, b = test.subset(np.array([i, j])).x
-    path = model.interpolate(a, b, args.n, args.path, None if test.y is None else test.y[i])
+    y, y_end = (None, None) if test.y is None else test.y[[i, j]]
+    path = model.interpolate(a, b, args.n, args.path, y, y_end)
     labels = [f"test {i}", *(f"t = {plots.number(t)}" for t in np.linspace(0, 1, args.n)), f"test {j}"]
     title = f"From test example {i} to {j} on a {args.path} path through the latent space"
     deliver(args, terminal, run, path, lambda: plots.cells([[a, *path, b]], test.image_shape, title, (), labels))

@@ -49,7 +49,10 @@ class Generative(Model):
 
     def decode(self, z: Any, y: Any = None) -> Array:
         """Return the expected features E[x|z] (n, d) of latent vectors (n, latent_dim)."""
-        return self._map(lambda z, c: self.likelihood_.mean(self.xp_, self.decoder(z, c).data), z, y, "z", self.latent_dim)
+        return self._map(self._expected, z, y, "z", self.latent_dim)
+
+    def _expected(self, z: Array, condition: Array | None) -> Array:
+        return self.likelihood_.mean(self.xp_, self.decoder(z, condition).data)
 
     def transform(self, x: Any, y: Any = None) -> Array:
         """Return the posterior means as features, (n, latent_dim).
@@ -99,13 +102,24 @@ class Generative(Model):
         noise = to_device(xp, standard_normal(self._generator("sample", seed), mean.shape, self.dtype))
         return self.decode(mean + temperature * xp.exp(0.5 * log_var) * noise, y)  # (G.2)
 
-    def interpolate(self, a: Any, b: Any, n: int = 9, path: Literal["linear", "spherical"] = "linear", y: Any = None) -> Array:
+    def interpolate(
+        self, a: Any, b: Any, n: int = 9, path: Literal["linear", "spherical"] = "linear", y: Any = None, y_end: Any = None
+    ) -> Array:
         """Return ``n`` decoded points (n, d) on the way from example ``a`` (d,) to example ``b`` (d,) (G.3).
 
-        For a conditional model ``y`` is the one condition under which both are encoded and everything is decoded.
+        For a conditional model ``y`` is the condition of ``a``, and ``y_end`` that of ``b``, by default the same.  The condition
+        goes in a straight line from one to the other, so that the path ends at what ``b`` is rebuilt as.
         """
-        start, end = self._code_of_one(a, y), self._code_of_one(b, y)
-        return self.decode(interpolate(array_module(start, end), start, end, n, path), y)
+        self._require_fit()
+        y_end = y if y_end is None else y_end
+        start, end = self._code_of_one(a, y), self._code_of_one(b, y_end)
+        z = interpolate(array_module(start, end), start, end, n, path)
+        conditions = [self.encode_condition(one, 1) for one in (y, y_end)]
+        if conditions[0] is None:
+            return self.decode(z, y)
+        t = np.linspace(0, 1, n)[:, None]
+        between = (1 - t) * to_numpy(conditions[0]) + t * to_numpy(conditions[1])
+        return self._map(self._expected, z, None, "z", self.latent_dim, between)
 
     def traverse(self, x: Any, dim: int, n: int = 9, span: float = 3.0, y: Any = None) -> Array:
         """Return ``n`` decodings (n, d) of example ``x`` (d,) while latent ``dim`` runs from −span to span (G.4)."""
@@ -179,11 +193,16 @@ class Generative(Model):
 
     # Row by row ---------------------------------------------------------------------------------------------------------------
 
-    def _map(self, function: Callable[[Array, Array | None], Array], x: Any, y: Any, argument: str, width: int) -> Array:
-        """Apply ``function(rows, condition)`` chunk by chunk, without recording, to numbers that are not binarised."""
+    def _map(
+        self, function: Callable[[Array, Array | None], Array], x: Any, y: Any, argument: str, width: int, condition: Any = None
+    ) -> Array:
+        """Apply ``function(rows, condition)`` chunk by chunk, without recording, to numbers that are not binarised.
+
+        The condition is that of ``y``, unless it is given as an (n, c) array.
+        """
         self._require_fit()
         rows = Rows(x, self.xp_, self.dtype, n_features=width, argument=argument)
-        rows.attach(self.encode_condition(y, len(rows)))
+        rows.attach(self.encode_condition(y, len(rows)) if condition is None else condition)
         return self._over(function, rows, None, x)
 
     def _score(self, function: Callable[[Array, Array | None], Array], x: Any, y: Any, rng: Any) -> Array:

@@ -52,6 +52,22 @@ def cells(
     height, width = image_shape or (2, 3)
     cell = min(0.75, 9 / n_columns)
     figure, axes = _figure(cell * n_columns + 0.8, cell * height / width * n_rows + 0.6)
+    draw_cells(axes, data, image_shape, title, row_labels, column_labels, gap)
+    return figure
+
+
+def draw_cells(
+    axes: Axes,
+    data: np.ndarray,
+    image_shape: tuple[int, int] | None,
+    title: str,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    gap: float = GAP,
+) -> None:
+    """Draw a grid of examples (rows, columns, d) as ``cells`` does, into axes that there are."""
+    n_rows, n_columns, _ = data.shape
+    height, width = image_shape or (2, 3)
     axes.set_title(title, fontsize=11, loc="left", pad=18 if len(column_labels) else 8)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -63,16 +79,17 @@ def cells(
     else:
         _draw_lines(axes, data)
     axes.set(xlim=(0, n_columns), ylim=(n_rows, 0), aspect=height / width)
-    return figure
 
 
-def gallery(x: Any, image_shape: tuple[int, int] | None, title: str, columns: int | None = None) -> Figure:
-    """Draw examples (n, d) row by row in a grid, as square as it can be unless ``columns`` is given."""
+def gallery(x: Any, image_shape: tuple[int, int] | None, title: str, column_labels: Sequence[str] = ()) -> Figure:
+    """Draw examples (n, d) row by row in a grid: a column for each label, if there are several, else as square as it can be."""
     n, d = np.shape(x)
-    columns = columns or math.ceil(math.sqrt(n))
+    columns = min(n, len(column_labels)) if len(column_labels) > 1 else math.ceil(math.sqrt(n))
     filled = np.full((math.ceil(n / columns) * columns, d), np.nan)
     filled[:n] = x
-    return cells(filled.reshape(-1, columns, d), image_shape, title)
+    if len(column_labels) == 1:
+        title, column_labels = f"{title}, class {column_labels[0]}", ()
+    return cells(filled.reshape(-1, columns, d), image_shape, title, column_labels=column_labels[:columns])
 
 
 def _draw_images(axes: Axes, images: np.ndarray, gap: float) -> None:

@@ -6,13 +6,14 @@
 | ``config.json`` | model, settings, data, command, versions, and the final figures |
 | ``history.csv`` | one row per epoch |
 | ``*.png`` | pictures |
-| ``checkpoint.safetensors`` | while it is not finished: the state of the training |
+| ``checkpoint.safetensors`` | the state of the training, to go on from |
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -27,6 +28,7 @@ from minivae import datasets
 from minivae.checks import DataFileError, check_flag, check_regular, reason, reject
 from minivae.datasets import Dataset
 from minivae.models import Model, load
+from minivae.runs.source import SOURCE, Source
 from minivae.runs.tables import figure_rows
 from minivae.training.schema import Schema, anything, compare, each, maybe, number, text, whole
 
@@ -42,7 +44,6 @@ def _figures(name: str, value: Any) -> None:
             compare(f"{name}.{key}", figure, [number()] if isinstance(figure, list) else maybe(number()))
 
 
-SOURCE: Schema = {"source": text, "data_dir": maybe(text)}
 CONFIG_SCHEMA: Schema = {
     "model": text,
     "settings": each(anything),
@@ -146,14 +147,14 @@ class Run:
         places = (Path(name), Path(runs_dir) / name)
         self.path = next((place for place in places if (place / MODEL).is_file()), places[0])
         if not (self.path / MODEL).is_file():
-            begun = [place for place in places if (place / CHECKPOINT).is_file()]
-            if begun:
-                mend = f"go on with minivae train --resume {begun[0]}"
-                reject("RUN", "a finished run", f"{str(begun[0])!r}, whose training was stopped", mend, DataFileError)
+            stopped = [place for place in places if (place / CHECKPOINT).is_file()]
+            if stopped:
+                mend = f"go on with minivae train --resume {stopped[0]}"
+                reject("RUN", "a finished run", f"{str(stopped[0])!r}, whose training was stopped", mend, DataFileError)
             expected = f"a run directory (with {MODEL} in it), or the name of one in {runs_dir}"
-            reject("RUN", expected, repr(name), "see which there are, or make one with minivae train", DataFileError)
+            reject("RUN", expected, repr(name), "minivae runs lists them, minivae train makes one", DataFileError)
         self.config: dict[str, Any] = _read_config(self.path / CONFIG)
-        self.source, self.data_dir = self.config["data"]["source"], self.config["data"]["data_dir"]
+        self.source = Source.of(self.config["data"])
 
     def model(self, device: str = "auto") -> Model:
         """Return the trained model."""
@@ -161,19 +162,23 @@ class Run:
 
     def data(self, source: str | None = None, data_dir: str | None = None) -> tuple[Dataset, Dataset]:
         """Return (train, test) of the data it was trained on, or of others."""
-        return datasets.load(source, data_dir) if source else datasets.load(self.source, data_dir or self.data_dir)
+        if source:
+            return datasets.load(source, data_dir)
+        return dataclasses.replace(self.source, data_dir=data_dir or self.source.data_dir).load()
+
+    def everything(self, data_dir: str | None = None) -> tuple[Dataset, Dataset]:
+        """Return (train, test) of its data with the classes that it was not trained on, and all labels."""
+        return datasets.load(self.source.source, data_dir or self.source.data_dir)
 
 
-def unfinished(name: str, runs_dir: str | os.PathLike[str] = "runs") -> Path:
-    """Return the folder of a run, given by its path or its name, whose training was stopped."""
+def begun(name: str, runs_dir: str | os.PathLike[str] = "runs") -> Path:
+    """Return the folder of a run, given by its path or its name, that has the state of its training."""
     places = (Path(name), Path(runs_dir) / name)
     for place in places:
         if (place / CHECKPOINT).is_file():
             return place
-    if any((place / MODEL).is_file() for place in places):
-        reject("--resume", "a run whose training was stopped", f"{name!r}, which is finished", "train another with more --epochs")
     expected = f"a run directory (with {CHECKPOINT} in it), or the name of one in {runs_dir}"
-    reject("--resume", expected, repr(name), "see which there are", DataFileError)
+    reject("--resume", expected, repr(name), "see which there are with minivae runs", DataFileError)
 
 
 def _read_config(path: Path) -> Any:
@@ -188,12 +193,6 @@ def _read_config(path: Path) -> Any:
         return config
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         reject(str(path), "the settings of a run as JSON", reason(error), "train again", DataFileError)
-
-
-def source_record(source: str, data_dir: str | None) -> dict[str, Any]:
-    """Return what it takes to load a data set again, from any working directory."""
-    path = source if source in datasets.NAMES else os.path.abspath(source)
-    return {"source": path, "data_dir": data_dir and os.path.abspath(data_dir)}
 
 
 def history_csv(history: dict[str, list[Any]]) -> bytes:

@@ -22,7 +22,7 @@ from minivae.proof import verify
 
 TINY = ["--latent-dim", "2", "--hidden-dims", "13", "--epochs", "3", "--device", "cpu"]
 PNG = b"\x89PNG\r\n\x1a\n"
-RUN_FILES = {"model.safetensors", "config.json", "history.csv"}
+RUN_FILES = {"model.safetensors", "config.json", "history.csv", "checkpoint.safetensors"}
 PICTURES = {"curves.png", "reconstructions.png", "samples.png", "manifold.png", "latent_map.png"}
 
 

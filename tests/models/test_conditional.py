@@ -97,7 +97,7 @@ def test_style_is_kept_while_the_label_changes(model, judge, data):
     before, after = model.transform(test.x, test.y), model.transform(changed, new)
     distance = np.linalg.norm(before - after, axis=1)
     to_another = np.linalg.norm(before - np.roll(after, 1, axis=0), axis=1)
-    assert (distance < to_another).mean() > 0.9
+    assert (distance < to_another).mean() > 0.8  # 0.91 to 0.94 from five seeds, under two kernels; by chance 0.5
 
 
 @pytest.mark.slow

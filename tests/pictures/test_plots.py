@@ -84,7 +84,7 @@ def test_gallery_fills_rows_and_leaves_the_rest_empty():
     shown = [np.nanmean(picture_at(figure, i, j)) for i in range(3) for j in range(3) if 3 * i + j < 7]
     np.testing.assert_allclose(shown, x[:, 0])
     assert np.isnan(picture_at(figure, 2, 1)).all()
-    assert plots.gallery(x, (2, 2), "", columns=7).axes[0].get_ylim() == (1, 0)
+    assert plots.gallery(x, (2, 2), "", column_labels=list("abcdefg")).axes[0].get_ylim() == (1, 0)
 
 
 def test_the_manifold_shows_equal_shares_of_the_prior():

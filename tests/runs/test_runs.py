@@ -14,7 +14,8 @@ import pytest
 from support.helpers import complaint
 
 from minivae.checks import DataFileError, InputError
-from minivae.runs.run import Draft, Run, as_json, history_csv, source_record
+from minivae.runs.run import Draft, Run, as_json, history_csv
+from minivae.runs.source import Source
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +105,7 @@ def test_a_place_that_cannot_be_written_is_refused_at_once(runs_dir):
 def test_a_run_is_found_by_path_and_by_name(vae):
     with Draft("runs", "vae", "mine") as draft:
         vae.save(draft.folder / "model.safetensors")
-        data = source_record("digits", None) | {"name": "digits", "n_train": 1437, "n_test": 360}
+        data = Source("digits").record() | {"name": "digits", "n_train": 1437, "n_test": 360}
         config = {"model": "VAE", "settings": {}, "data": data, "command": [], "versions": {}, "figures": {"conditional": False}}
         (draft.folder / "config.json").write_text(as_json(config))
     for run in (Run("mine"), Run("runs/mine"), Run(str(draft.path.absolute()), "elsewhere")):
@@ -122,7 +123,7 @@ def test_a_run_is_found_by_path_and_by_name(vae):
 def test_the_data_of_a_run_are_found_from_any_folder():
     os.mkdir("data")
     np.save("data/mine.npy", np.ones((5, 2)))
-    record = source_record("data/mine.npy", "data")
+    record = Source("data/mine.npy", "data").record()
     assert record == {"source": os.path.abspath("data/mine.npy"), "data_dir": os.path.abspath("data")}
 
 
