@@ -50,7 +50,7 @@ class ConditionalVAE(VAE):
 
     def _relearn(self, learned: dict[str, Any]) -> None:
         super()._relearn(learned)
-        if len(self.classes_) not in (0, self.condition_width_):
+        if "condition_width_" in learned and len(self.classes_) not in (0, self.condition_width_):
             reject("condition_width_", f"{len(self.classes_)}, one for each class", self.condition_width_)
 
     def encode_condition(self, y: Any, n: int, argument: str = "y") -> np.ndarray | None:
