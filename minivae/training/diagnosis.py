@@ -15,9 +15,11 @@ import numpy as np
 from minivae.autodiff import Tensor, backward, topological_order
 from minivae.backend import Array, to_numpy
 from minivae.checks import NonFiniteError, reject
+from minivae.kernels.counter_noise import noise_source
+from minivae.training.batches import Rows
 from minivae.training.trainable import Trainable
 
-Finding = tuple[str, Array, str]  # what it is, its numbers, and the fix
+Finding = tuple[str, str, str]  # what it is, what its numbers are like, and the fix
 CLEAN = "remove or impute the missing values, and scale large ones"
 SLOWER = "scale the data, lower learning_rate, or set clip_norm"
 ELSEWHERE = "it changed between two steps of training: check the hooks and the initial weights"
@@ -68,9 +70,12 @@ def is_finite(trainer: Repeatable) -> bool:
 
 
 @np.errstate(all="ignore")
-def diagnose(trainer: Repeatable, good: Snapshot) -> NoReturn:
-    """Raise ``NonFiniteError`` with the first tensor that is not finite, after going back to the step before."""
-    failed, alone = trainer.step, trainer.peers is None or trainer.peers.leave()
+def diagnose(trainer: Repeatable, good: Snapshot, failed: int) -> NoReturn:
+    """Raise ``NonFiniteError`` with the first tensor that is not finite by step ``failed``, after going back to the step before.
+
+    What training alone does not do again was done between two steps: then it is a parameter that is not finite now.
+    """
+    alone = trainer.peers is None or trainer.peers.leave()
     now = next(_parameters(trainer), None)
     good.restore(trainer)
     finding = None
@@ -82,9 +87,24 @@ def diagnose(trainer: Repeatable, good: Snapshot) -> NoReturn:
             finding = next(_parameters(trainer, "after the step of the optimiser", SLOWER), None)
     step = trainer.step if finding and "after" in finding[0] else trainer.step + 1
     good.restore(trainer)
-    what, array, mend = finding or now or ("the sum of the terms", np.array(math.nan), SLOWER)
+    what, numbers, mend = finding or now or ("the sum of the terms", "NaN or infinite", ELSEWHERE)
     where = f"in epoch {trainer.epoch + 1}, at step {step}" if finding else f"in epoch {trainer.epoch + 1}, by step {failed}"
-    reject("training", "a finite loss", f"{what}, {statistics(array)}, {where}", mend, NonFiniteError)
+    reject("training", "a finite loss", f"{what}, {numbers}, {where}", mend, NonFiniteError)
+
+
+@np.errstate(all="ignore")
+def check_evaluation(trainer: Any, rows: Rows, row: dict[str, Any]) -> None:
+    """Raise ``NonFiniteError`` with the first tensor that is not finite where the figures of an epoch are not."""
+    if all(np.isfinite(value).all() for value in row.values()):
+        return
+    model, finding = trainer.model, None
+    rng = noise_source(model.noise, model.xp_, model.seed, "evaluate")
+    for part in rows.chunks():
+        x, condition = rows.take(part, rng), rows.condition(part)
+        finding = finding or next(_tensors(model.loss(model.terms(x, rng, condition))), None)
+    what, numbers, mend = finding or ("a figure", "NaN or infinite", SLOWER)
+    where = f"when the {len(rows)} {'test' if trainer.test else 'first'} examples were evaluated after epoch {trainer.epoch}"
+    reject("training", "finite figures", f"{what}, {numbers}, {where}", mend, NonFiniteError)
 
 
 def statistics(array: Array) -> str:
@@ -102,7 +122,7 @@ def _of_next_step(trainer: Repeatable, good: Snapshot) -> Iterator[Finding]:
     step = trainer.next_step()
     for what, (_, array) in zip(("the data batch x", "the condition y"), step):
         if array is not None and not _all_finite(array):
-            yield what, array, CLEAN
+            yield what, statistics(array), CLEAN
     yield from _parameters(trainer)
     _, loss = next(step)
     yield from _tensors(loss)
@@ -110,7 +130,7 @@ def _of_next_step(trainer: Repeatable, good: Snapshot) -> Iterator[Finding]:
     backward(loss, leaves=vector.parameters.values())
     for name, parameter in reversed(vector.parameters.items()):  # backward reaches the last layer first
         if not _all_finite(parameter.grad):
-            yield f"the gradient of {name}", parameter.grad, SLOWER
+            yield f"the gradient of {name}", statistics(parameter.grad), SLOWER
     good.restore(trainer)
 
 
@@ -126,13 +146,13 @@ def _tensors(loss: Tensor) -> Iterator[Finding]:
         parts[tensor] = layers[0] if layers else parts[above[-1]]
         if not _all_finite(tensor.data):
             place = "in" if layers else "behind"
-            yield f"the output of {tensor.node.op.name} {place} {parts[tensor]}", tensor.data, SLOWER
+            yield f"the output of {tensor.node.op.name} {place} {parts[tensor]}", statistics(tensor.data), SLOWER
 
 
 def _parameters(trainer: Repeatable, when: str = "", mend: str = ELSEWHERE) -> Iterator[Finding]:
     for name, parameter in trainer.model.parameters_.parameters.items():
         if not _all_finite(parameter.data):
-            yield f"the parameter {name} {when}".rstrip(), parameter.data, mend
+            yield f"the parameter {name} {when}".rstrip(), statistics(parameter.data), mend
 
 
 def _all_finite(array: Any) -> bool:

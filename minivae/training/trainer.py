@@ -17,13 +17,13 @@ import numpy as np
 
 from minivae.autodiff import Tensor, backward
 from minivae.backend import Array, generator, generator_state, restore_generator, to_device
-from minivae.checks import reject
+from minivae.checks import NonFiniteError, reject
 from minivae.kernels.adam import FusedAdam
 from minivae.kernels.counter_noise import noise_source
 from minivae.kernels.graph import Replay
 from minivae.optim import clip_by_norm, make_optimizer
 from minivae.training.batches import Rows
-from minivae.training.diagnosis import Snapshot, diagnose, is_finite
+from minivae.training.diagnosis import Snapshot, check_evaluation, diagnose, is_finite
 from minivae.training.health import Pace
 from minivae.training.trainable import Trainable
 
@@ -60,6 +60,7 @@ class Trainer:
         self.best_values: Any = None  # the parameters after the best epoch, where ``patience`` looks for one
         self._order: Any = None  # the rows that are still to come in this epoch; None between two epochs
         self._noise: Any = None
+        self._watched = False
         self.totals: dict[str, Any] = {}
         self._seen, self._seconds = 0, 0.0
         self._replay, self._pace = Replay(self._xp, self._obstacle()), Pace()
@@ -154,23 +155,29 @@ class Trainer:
         size, began = self.model.batch_size, time.perf_counter() - self._seconds
         pace = self._pace if self._xp is np and self.peers is None else None
         good = Snapshot(self) if watch else None
+        self._watched = watch and self._xp is np  # on a device, a look at every step would be a wait
         with self.steps(self._order, self._noise) as make_step:
             while len(self._order):
                 index, self._order = self._order[:size], self._order[size:]
                 before = time.perf_counter()
-                make_step(index)
+                try:
+                    make_step(index)
+                except NonFiniteError:
+                    if good:
+                        diagnose(self, good, self.step + 1)
+                    raise
                 after = time.perf_counter()
                 self._seconds = after - began
                 if pace and len(index) == size:
                     pace.note(after - before)
                 if good and self.step % CHECK_EVERY == 0:
                     if not is_finite(self):
-                        diagnose(self, good)
+                        diagnose(self, good, self.step)
                     good.take(self)
                 if on_step:
                     on_step(self)
             if good and not is_finite(self):
-                diagnose(self, good)
+                diagnose(self, good, self.step)
         self.epoch, self._order = self.epoch + 1, None
 
     @contextlib.contextmanager
@@ -222,6 +229,8 @@ class Trainer:
         """Do the part of a step that runs on the device, without waiting for a GPU."""
         model, vector = self.model, self.model.parameters_
         terms, loss = self._objective(x, noise, condition)
+        if self._watched and not self.peers and not math.isfinite(loss.data):
+            reject("training", "a finite loss", loss.data, error=NonFiniteError)  # before all parameters have it
         cotangent = self._xp.full((), self.peers.weight, dtype=loss.dtype) if self.peers else None
         backward(loss, cotangent, vector.parameters.values())
         sums = {name: value.data.mean(dtype="float64") * len(x) for name, value in (*terms.items(), ("loss", loss))}
@@ -258,9 +267,11 @@ class Trainer:
     def _record(self) -> None:
         row: dict[str, Any] = {"epoch": self.epoch}
         row |= {f"train_{name}": value for name, value in self.model.summarize(self.running).items()}
-        terms, code = self.model.evaluate(self.test or self.train.head())
+        rows = self.test or self.train.head()
+        terms, code = self.model.evaluate(rows)
         if self.test:
             row |= {f"test_{name}": value for name, value in self.model.summarize(terms).items()}
         row |= code | {"seconds": self._seconds}
+        check_evaluation(self, rows, row)
         for name, value in row.items():
             self.history.setdefault(name, []).append(value)

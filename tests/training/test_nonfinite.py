@@ -62,20 +62,48 @@ def test_data_that_go_bad_past_the_checks(monkeypatch, wrong, at):
     np.testing.assert_array_equal(model.parameters_.values, kept[at])
 
 
-@pytest.mark.parametrize("name", ["encoder.0.weight", "encoder.2.bias", "decoder.1.weight", "decoder.2.bias"])
-@pytest.mark.parametrize("at", [0, 1, 49, 73])
-def test_weight_that_goes_bad_between_two_steps(name, at):
-    def spoil(trainer):
-        if trainer.step == at:
-            trainer.model.parameters_.parameters[name].data.reshape(-1)[1] = np.nan
+NAMES = [f"{part}.{i}.{kind}" for part in ("encoder", "decoder") for i in (0, 1, 2) for kind in ("weight", "bias")]
 
-    model = mv.VAE(**SMALL)
-    message = failure(model, on_start=spoil, on_step=spoil)
-    shape = model.parameters_.parameters[name].shape
-    assert f"the parameter {name}, shape {shape} with 1 NaN" in message or (at and "the parameter encoder.0.weight" in message)
-    if at:  # a good state is at most so many steps old
-        assert np.isfinite(model.parameters_.values).all()
-    assert "in epoch" in message
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_weight_that_a_hook_has_spoiled_is_named(wrong):
+    """It is told before the next step of the optimiser has spread it to all weights."""
+    tried = 0
+    for name in NAMES:
+        for at in (0, 1, 17, CHECK_EVERY - 1, CHECK_EVERY, 73):
+
+            def spoil(trainer, at=at, name=name):
+                if trainer.step == at:
+                    trainer.model.parameters_.parameters[name].data.reshape(-1)[1] = wrong
+
+            model = mv.VAE(**SMALL)
+            message = failure(model, on_start=spoil, on_step=spoil)
+            shape = model.parameters_.parameters[name].shape
+            kind = "NaN" if np.isnan(wrong) else "infinite"
+            assert f"the parameter {name}, shape {shape} with 1 {kind}" in message
+            assert "in epoch" in message
+            if at:  # a good state is at most so many steps old
+                assert np.isfinite(model.parameters_.values).all()
+            tried += 1
+    print(f"{tried} spoiled weights tried, all named")
+
+
+@pytest.mark.parametrize("settings", [{"learning_rate": 1e300}, {"learning_rate": 1e300, "dtype": "float64"}])
+def test_numbers_are_told_as_they_were_when_they_failed(settings):
+    """And not as they are in the state that training went back to."""
+    message = failure(mv.VAE(**SMALL | settings))
+    assert "NaN" in message or "infinite" in message
+
+
+@pytest.mark.parametrize("with_test", [True, False])
+def test_evaluation_after_the_last_step_is_watched_too(digits, with_test):
+    x, x_test = digits
+    settings = {"epochs": 1, "batch_size": 1437, "learning_rate": 1000, "seed": 2, "hidden_dims": (20,), "latent_dim": 2}
+    model = mv.VAE(**settings, output_bias="zeros", device="cpu")
+    message = complaint(NonFiniteError, model.fit, x, x_test=x_test if with_test else None)
+    assert "expected finite figures, got the output of reparameterize behind encoder.1" in message
+    assert f"when the {'360 test' if with_test else '1024 first'} examples were evaluated after epoch 1" in message
+    assert model.history_ == {}
 
 
 RATES = {
