@@ -1,1 +1,1 @@
-"""What the command line is made of; ``minivae.command.cli`` has the commands."""
+"""The command line; its entry point is ``minivae.command.cli``."""

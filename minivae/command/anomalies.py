@@ -1,4 +1,4 @@
-"""The command ``anomaly``: how well a model's score tells what is strange from what is normal (G.5)."""
+"""The command ``anomaly``: how well a model's score separates anomalies from normal examples (G.5)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The command line: parse, call, print.
 
-Figures and tables go to standard output, progress and complaints to standard error.  What a user can mend is one line and exit
-code 2; a check that found something wrong is 1; an interruption by Ctrl-C is 130, by SIGTERM 143.
+Figures and tables go to standard output, progress and errors to standard error.  An error that the user can fix is one line, with
+exit code 2.  A check that fails exits with 1, an interruption by Ctrl-C with 130, by SIGTERM with 143.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     args.arguments = arguments
     terminal = Terminal(args.quiet, args.json)
-    try:  # what overflows is found and named where it matters, by one complaint
+    try:  # an overflow is found and reported where it matters, once
         with interruptible(), terminal.warnings(), np.errstate(all="ignore"):
             return COMMANDS[args.command](args, terminal) or 0
     except MinivaeError as error:

@@ -1,7 +1,7 @@
-"""What the terminal shows: training while it goes on, and tables at the end.
+"""What the terminal shows: the progress of a training, and tables at the end.
 
-Colour and movement only on a terminal, and ``NO_COLOR`` is respected; anywhere else the same facts come as plain lines.  rich is
-imported by the first use.
+Colour and movement appear only on a terminal, and not where ``NO_COLOR`` is set; elsewhere the same facts are plain lines.  rich
+is imported on first use.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 REFRESH = 0.15  # seconds between updates of the live display
-PLAIN_LINES = 10  # of a training that nobody watches
+PLAIN_LINES = 10  # seconds between lines, where the output is not a terminal
 PLAIN_WIDTH = 200  # of a table in a file: whoever reads it can scroll
 
 
 class Terminal:
     """Where a command prints to.
 
-    With ``json`` standard output carries one JSON line and nothing else: what is for people goes to standard error.  ``quiet``
-    drops the latter.
+    With ``json``, standard output has one line of JSON and nothing else, and text for people goes to standard error.  ``quiet``
+    leaves that text out.
     """
 
     def __init__(self, quiet: bool = False, json: bool = False) -> None:
@@ -53,7 +53,7 @@ class Terminal:
         self.out.print(text, markup=False, soft_wrap=True)
 
     def table(self, title: str, rows: Iterable[Iterable[str]], header: Sequence[str] = ()) -> None:
-        """Print rows of text under a title; without a header they are name, value and remark."""
+        """Print rows of text under a title; without a header, the columns are name, value and remark."""
         from rich.table import Table
         from rich.text import Text
 
@@ -102,7 +102,7 @@ class Terminal:
 
 
 class _Plain:
-    """The title, and now and then a line about an epoch."""
+    """The title, and at intervals a line about an epoch."""
 
     def __init__(self, console: Console, title: str) -> None:
         self.console, self.title, self.started, self.first = console, title, 0.0, 0
@@ -116,7 +116,7 @@ class _Plain:
 
     def on_step(self, trainer: Trainer) -> None:
         if not self.started:
-            self.first = trainer.step - 1  # not 0 in a training that goes on
+            self.first = trainer.step - 1  # not 0 in a training that was resumed
             self.begin()
 
     def on_epoch(self, trainer: Trainer) -> None:

@@ -1,4 +1,4 @@
-"""The commands that make something to study from: the book, and exercises."""
+"""The commands for studying: the book and the exercises."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def book(args: argparse.Namespace, terminal: Terminal) -> None:
 
 
 def exercise(args: argparse.Namespace, terminal: Terminal) -> int:
-    """List the exercises, write the file of one, or judge what was made of it."""
+    """List the exercises, write the file of one, or check a solution."""
     if args.op is None:
         rows = [(str(n), name, f"{len(exercises.bugs_of(name)) or 'no'} to find") for n, name in enumerate(exercises.order(), 1)]
         terminal.table("Exercises, in the order of the path: minivae exercise OP", rows, ("", "operation", "bugs (--bug)"))

@@ -1,4 +1,4 @@
-"""The commands that use a trained model: score the test set, and make pictures or numbers from the latent space."""
+"""The commands that use a trained model: they score the test set, and make pictures or numbers from the latent space."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ NAMES = ("digits", "mnist", "sprites", "dsprites")
 
 
 def load(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None) -> tuple[Dataset, Dataset]:
-    """Return (train, test) of a data set; the same name gives the same examples in the same order, always.
+    """Return (train, test) of a data set; a name always gives the same examples in the same order.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def load(name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None =
         the public file), or the path of a .npy or .npz file
     data_dir : the folder with MNIST's four files, or with dSprites' one; None looks at the environment variable MINIVAE_DATA.
         MNIST alone is then downloaded if it is not there.
-        The other data sets have no use for it.
+        The other data sets ignore it.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Your own data: the .npy and .npz files that ``numpy.save`` and ``numpy.savez`` write.
 
-A .npy of shape (n, d) is mapped, never read as a whole, so it may be larger than memory.  A .npz holds ``x`` (n, d) and, if
+A .npy of shape (n, d) is mapped and never read completely, so it may be larger than memory.  A .npz holds ``x`` (n, d) and, if
 you like, the classes ``y`` (n,) and a test set of your own, ``x_test`` and ``y_test``; it is read into memory.  Pickled
 objects are never loaded, since loading one can run any code.
 """
@@ -34,7 +34,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     DataFileError
         For a file that cannot be read as an array, and for one with pickled objects.
     InputError
-        For arrays of another shape or kind.  Values are not looked at: ``fit`` does so chunk by chunk.
+        For arrays of another shape or kind.  Values are not checked here; ``fit`` does that chunk by chunk.
     """
     arrays = _read(os.fspath(path))
     if "x" not in arrays:
@@ -68,9 +68,9 @@ def _read(path: str) -> dict[str, Any]:
 def read_npz(path: str | os.PathLike[str], names: Collection[str]) -> dict[str, np.ndarray]:
     """Return the arrays of these names that a .npz has, each compared with its checksum.
 
-    NumPy's own reader stops where an array's header says that the array ends.  A zip file's checksum is compared only by whoever
-    comes to the end of a member, so an array that a flipped bit has made smaller would pass.  The names and the number of the
-    members have no checksum, but each stands in the file twice: opening a member compares its names.
+    NumPy's own reader stops where an array's header says that the array ends.  The checksum of a zip member is compared only
+    when the member is read to its end, so an array that a flipped bit has made smaller would pass.  The names and the number of
+    the members have no checksum, but each is in the file twice, and opening a member compares its names.
     """
     with zipfile.ZipFile(path) as archive:
         members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}

@@ -1,4 +1,4 @@
-"""What every loader returns: examples as they are stored, and as the numbers a model reads."""
+"""What every loader returns: examples as they are stored, and as the numbers that a model reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Dataset:
     """Examples, one per row, with what is known about them.
 
     ``values`` keeps the stored type: 8-bit pixels stay 8-bit (MNIST is 47 MB, four times less than as float32) and a mapped
-    file stays on disk.  A loop over large data takes rows of ``values`` and converts those; ``x`` converts all of them.
+    file stays on disk.  A loop over large data can take rows of ``values`` and convert those; ``x`` converts all of them.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Dataset:
 
     @property
     def x(self) -> np.ndarray:
-        """The examples as float32 (n, d): pixels over 255, so in [0, 1]; other numbers as they are.
+        """The examples as float32 (n, d): pixels divided by 255, so in [0, 1]; other numbers unchanged.
 
         Data stored as float32 are returned without a copy; anything else is converted anew at each access.
         """

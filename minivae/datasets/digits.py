@@ -19,9 +19,10 @@ from minivae.datasets.dataset import Dataset
 def load() -> tuple[Dataset, Dataset]:
     """Return (train, test): 1437 and 360 images in [0, 1], pixel counts over 16.
 
-    The test set is every fifth example after a stable sort by class, so each class gives a fifth of its examples, within
-    one, and no random stream that could change decides.  Both parts keep the file's order.  (Every fifth example of the file
-    itself would not do: stretches of it repeat the digits 0 … 9, and five divides ten.)  Writers occur in both parts.
+    The test set is every fifth example after a stable sort by class, so it has a fifth of each class, up to
+    one example, and does not depend on a random stream that could change.  Both parts keep the file's order.  (Every fifth example
+    of the file itself would not be balanced, since parts of it repeat the digits 0 … 9, and five divides ten.)  Writers occur in
+    both parts.
     """
     arrays = read_npz(Path(__file__).with_name("digits.npz"), ("x", "y"))
     counts, labels = arrays["x"], arrays["y"]

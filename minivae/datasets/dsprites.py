@@ -1,8 +1,7 @@
 """dSprites: 737,280 binary images of 64 × 64 pixels of one shape each, all combinations of five factors; from the public file.
 
-Nothing is downloaded: the file, 26 MB, is to lie in a folder of yours.  It is compressed, and unpacked its images take 3 GB.  So
-the first call unpacks them into a .npy beside it, shuffled, which this and every later call maps: of the images, memory holds
-what a batch takes.
+Nothing is downloaded: put the file, 26 MB, into a folder of yours.  Unpacked, its images take 3 GB.  So the first call unpacks
+them, shuffled, into a .npy beside it, which this and every later call maps.  Only the images of a batch are then in memory.
 
 Source: L. Matthey, I. Higgins, D. Hassabis and A. Lerchner, "dSprites: Disentanglement testing Sprites dataset", 2017,
 https://github.com/google-deepmind/dsprites-dataset.

@@ -2,7 +2,7 @@
 
 A header is two zero bytes, a code for the type of the elements (8: unsigned byte), the number of axes, and one big-endian
 32-bit size per axis.  The size of everything that follows is therefore known before it is read, and nothing longer is ever
-decompressed: a small file that would expand without end costs no more memory than the array it announces, and that has a limit.
+decompressed: a small file that would expand without end takes no more memory than the array it announces, which is limited.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...] | None = None,
 
     Parameters
     ----------
-    shape : the shape that the header has to announce; None accepts any, and bounds the memory by what the header says
+    shape : the shape that the header has to announce; None accepts any shape up to the limit
     sha256 : hexadecimal SHA-256 checksum that the decompressed file, header included, has to have; None asks for none
 
     Raises

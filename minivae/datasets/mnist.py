@@ -1,8 +1,8 @@
 """MNIST: 70,000 handwritten digits of 28 × 28 grey pixels, from a folder or from a public mirror.
 
 Source: Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document recognition",
-Proceedings of the IEEE 86(11), 1998.  Whichever way the four files came, their decompressed bytes have to match the
-checksums below, so figures reported for MNIST are about MNIST.
+Proceedings of the IEEE 86(11), 1998.  From either source, the decompressed bytes of the four files have to match the
+checksums below, so figures reported for MNIST really are about MNIST.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sprites: small grey images of one shape each, drawn from five known factors, to measure what a latent space separates.
+"""Sprites: small grey images of one shape each, drawn from five known factors, to measure how well a latent space separates them.
 
 | factor   | classes | meaning                                                                               |
 |----------|---------|---------------------------------------------------------------------------------------|

@@ -1,1 +1,1 @@
-"""Every plot."""
+"""All plots."""

@@ -1,4 +1,4 @@
-"""The picture of a training: what each term did, and which latent dimensions were used."""
+"""The curves of a training: each term by epoch, and which latent dimensions are used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRAIN, TEST, FLOOR, RULE = "#4477AA", "#EE6677", "#777777", "#EEEEEE"  # Paul Tol's "bright" palette, for any colour vision
-LOG_EPOCHS = 20  # from so many on the axis of epochs is logarithmic, since most happens early
+LOG_EPOCHS = 20  # from this many epochs on their axis is logarithmic, since most happens early
 NAMES = {"elbo": "ELBO", "kl": "KL", "iw_bound": "importance-weighted bound", "mmd": "MMD²"}
 NAMES |= {"dimension_wise_kl": "dimension-wise KL", "batch_dimension_wise_kl": "dimension-wise KL by batch"}
 NAMES |= {"mutual_information": "mutual information", "covariance_penalty": "covariance penalty"}
@@ -22,16 +22,16 @@ NAMES |= {"total_correlation": "total correlation", "batch_total_correlation": "
 
 
 def curves(history: dict[str, list[Any]], floor: float | None = None) -> Figure:
-    """Draw what training did: each term by epoch, on training and test data, and the KL of every latent dimension.
+    """Draw a training: each term by epoch, on training and test data, and the KL of every latent dimension.
 
-    ``floor`` is the entropy of grey pixels, below which no reconstruction term can get.
+    ``floor`` is the entropy of grey pixels, which is a lower bound of the reconstruction term.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     terms = [name.removeprefix("train_") for name in history if name.startswith("train_")]
     if "elbo" in terms:
-        terms.remove("loss")  # it differs from −ELBO by the weight of the KL alone, which is drawn apart
+        terms.remove("loss")  # it differs from −ELBO only by the weight of the KL, which has its own panel
     panels = len(terms) + ("kl_per_dimension" in history)
     rows = math.ceil(panels / 2)
     figure = Figure(figsize=(9, 3 * rows), layout="constrained")

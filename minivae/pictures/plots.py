@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Paul Tol's "muted" palette: told apart with any kind of colour vision.
+# Paul Tol's "muted" palette, which can be distinguished with any colour vision.
 LINE, RULE = "#4477AA", "#DDDDDD"
 CLASSES = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#777777")
 GAP = 0.08  # between cells, as a share of a cell
-PRIOR_REACH = 3.0  # standard deviations of the prior that a latent map shows at least
+PRIOR_REACH = 3.0  # a latent map shows at least this many standard deviations of the prior
 DPI = 150
 
 
@@ -43,9 +43,9 @@ def cells(
     column_labels: Sequence[str] = (),
     gap: float = GAP,
 ) -> Figure:
-    """Draw a grid of examples (rows, columns, d): as grey images, or as little line plots for data that are no images.
+    """Draw a grid of examples (rows, columns, d): as grey images, or as small line plots for data that are not images.
 
-    All cells share one scale: 0 is black and 1 white for values in [0, 1], else the least is black and the greatest white.
+    All cells share one scale: 0 is black and 1 white for values in [0, 1], otherwise the minimum is black and the maximum white.
     """
     data = np.asarray(rows, dtype="float64")
     n_rows, n_columns, _ = data.shape
@@ -123,7 +123,7 @@ def _limits(data: np.ndarray) -> tuple[float, float]:
 def prior_grid(n: int) -> np.ndarray:
     """Return n² points (n·n, 2) that cut the plane's standard normal into equal shares, row by row from the top.
 
-    A step of the grid is 1/n of the probability of its axis, so the manifold shows what the prior makes, as often as it does.
+    A step of the grid is 1/n of the probability of its axis, so the manifold shows samples of the prior as often as they occur.
     """
     quantiles = [NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)]
     return np.array([(z0, z1) for z1 in reversed(quantiles) for z0 in quantiles])
@@ -150,7 +150,7 @@ def latent_map(mean: Any, labels: np.ndarray | None, name: str) -> Figure:
     figure, axes = _figure(6.5, 6)
     classes, code = np.unique(np.zeros(len(mean)) if labels is None else labels, return_inverse=True)
     known = labels is not None and len(classes) <= len(CLASSES)
-    colours: dict[str, Any] = {"c": code[mixed], "cmap": "cividis"}  # a scale, where there are more classes than colours
+    colours: dict[str, Any] = {"c": code[mixed], "cmap": "cividis"}  # a colour bar where there are more classes than colours
     if labels is None or known:
         colours = {"color": np.array(CLASSES if known else [LINE])[code[mixed]]}
     x, y = mean[mixed].T

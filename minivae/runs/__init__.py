@@ -1,1 +1,1 @@
-"""A run directory, and what is reported of the model in it."""
+"""The run directory, and what is reported about the model in it."""

@@ -1,4 +1,4 @@
-"""The run directory: what a training leaves behind, how it is written, and how it is read again.
+"""The run directory: what a training writes, and how it is read again.
 
 | file | holds |
 |---|---|
@@ -33,7 +33,7 @@ from minivae.runs.tables import figure_rows
 from minivae.training.schema import Schema, anything, compare, each, maybe, number, text, whole
 
 MODEL, CONFIG, HISTORY, CHECKPOINT = "model.safetensors", "config.json", "history.csv", "checkpoint.safetensors"
-CONFIG_BYTES = 2**24  # at most; a real one has a few thousand
+CONFIG_BYTES = 2**24  # bytes at most; a real one has a few thousand
 
 
 def _figures(name: str, value: Any) -> None:
@@ -56,18 +56,18 @@ RUN_STATE: Schema = {"model": text, "context": {"data": SOURCE}}
 
 
 class Draft:
-    """A run directory in the making: a hidden folder beside its future place, which takes its name when all is written.
+    """A run directory that is being written: a hidden folder, which gets its final name when everything is in it.
 
-    Used as a context manager.  Making it is the proof that the place can be written, before any training.  When the block ends well
-    the folder is renamed to ``path``; when it raises, the folder vanishes, and so do the parents that were made for it.
-    ``publish`` gives it the name earlier, when there is something in it to go on from; then it stays, whatever happens.
+    To be used as a context manager.  Creating it shows, before any training, that the place can be written.  When the block ends
+    normally, the folder is renamed to ``path``.  When it raises, the folder is removed with the parents that were made for it.
+    ``publish`` gives it the final name earlier, once it holds a state to resume from; from then on it stays in any case.
 
     Parameters
     ----------
     runs_dir : the folder of all runs, made if missing.
-    stem : the run is called ``stem-1``, ``stem-2``, … (the first number that is free), unless it has
-    name : a name of its own, which must be free.
-    path : the folder of a run that was published before it was finished; stem and name are of no use then.
+    stem : the run is called ``stem-1``, ``stem-2``, … (the first number that is free), unless it has a name.
+    name : the name of the run, which must be free.
+    path : the folder of a run that was published before it was finished; stem and name are then ignored.
 
     Raises ``InputError`` for a name that is taken or not plain, ``DataFileError`` for a place that cannot be written.
     """
@@ -108,7 +108,7 @@ class Draft:
             self.path = self.folder = self._rename()
 
     def _rename(self) -> Path:
-        """Rename the folder to its final name.  A folder with something in it cannot be renamed over, so none is overwritten."""
+        """Rename the folder to its final name.  Renaming onto a folder with files in it fails, so no run is overwritten."""
         names = [self.name] if self.name else (f"{self.stem}-{i}" for i in itertools.count(1))
         for path in (self.runs_dir / name for name in names):
             if not path.exists():
@@ -125,7 +125,7 @@ class Draft:
     def _discard(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         for folder in self._made:
-            with contextlib.suppress(OSError):  # it was not made after all, or someone else has put something in it
+            with contextlib.suppress(OSError):  # it does not exist, or holds files of someone else
                 folder.rmdir()
 
 
@@ -182,14 +182,14 @@ def begun(name: str, runs_dir: str | os.PathLike[str] = "runs") -> Path:
 
 
 def _read_config(path: Path) -> Any:
-    """Return what a ``config.json`` says, when it says all that is ever asked of it."""
+    """Return the contents of a ``config.json``, after checking that everything needed is in it."""
     check_regular(path)
     try:
         if os.path.getsize(path) > CONFIG_BYTES:
             reject("size", f"at most {CONFIG_BYTES} bytes", os.path.getsize(path))
         config = json.loads(path.read_text(encoding="utf-8"))
         compare("config", config, CONFIG_SCHEMA)
-        list(figure_rows(config["figures"]))  # each that is there has those that are told with it
+        list(figure_rows(config["figures"]))  # where one of these is present, the others that are printed with it must be too
         return config
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         reject(str(path), "the settings of a run as JSON", reason(error), "train again", DataFileError)
@@ -211,7 +211,7 @@ def history_csv(history: dict[str, list[Any]]) -> bytes:
 
 
 def as_json(record: Any, indent: int | None = None) -> str:
-    """Return strict JSON: numbers that are not finite, which it has no word for, become null."""
+    """Return strict JSON, in which numbers that are not finite become null, since JSON has no word for them."""
     return json.dumps(_finite(record), indent=indent, ensure_ascii=False, allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""The figures a trained model is reported by, as plain numbers: each with its error and with what it was measured on."""
+"""The figures that are reported for a trained model, as plain numbers, each with its error and the data it was measured on."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ DRAWS = 500  # of z, for the parts of the KL
 def score(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 1000) -> dict[str, Any]:
     """Return name → figure, in nats per example, of ``model`` on ``test``.
 
-    ``test_elbo`` and its terms come from all examples with one sample each, and ``test_loss`` is −``test_elbo`` (of a model without
-    such a bound: what it was trained to lower).  ``log_likelihood`` (M.6) costs ``n_samples`` decoder passes per example, so it
-    is measured on ``n_evaluated``, at most ``n_examples``; these are spread evenly, since stored data may be sorted.
+    ``test_elbo`` and its terms come from all examples with one sample each, and ``test_loss`` is −``test_elbo`` (for a model
+    without such a bound, its training loss).  ``log_likelihood`` (M.6) costs ``n_samples`` decoder passes per example, so it
+    is measured on ``n_evaluated``, at most ``n_examples``; these are spread evenly over the data, which may be sorted.
 
-    ``standard_error`` is the standard deviation of the examples' estimates over the root of their number.  That spread already
-    holds both the variation between examples and the Monte Carlo noise of each, so the latter is not added again: its share,
-    from each example's own error, is ``monte_carlo_error``.
+    ``standard_error`` is the standard deviation of the examples' estimates over the root of their number.  That spread
+    contains both the variation between examples and the Monte Carlo noise of each, so the latter is not added again; its share,
+    computed from the errors of the examples, is ``monte_carlo_error``.
 
     The parts of the KL (T.1) are of the aggregate posterior of ``n_aggregated`` examples, with the standard errors of their draws.
     """
@@ -67,7 +67,7 @@ def score(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 100
 
 
 def certify(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 16) -> dict[str, Any]:
-    """Return name → figure: how well log p(x) of examples that ``model`` has made is enclosed, and where the estimate lies (M.8).
+    """Return name → figure: the bounds on log p(x) of examples sampled from ``model``, and where the estimate lies (M.8).
 
     ``certificate_verdict`` is "inside" unless the importance-weighted estimate is on average, by more than two standard errors of
     the difference, below the lower or above the upper bound.
@@ -102,7 +102,7 @@ def _parts(model: Any, test: Dataset) -> dict[str, Any]:
 
 
 def _disentanglement(model: Any, test: Dataset) -> dict[str, float]:
-    """Return how far single latent dimensions stand for single factors (G.7, S.1 to S.3), by the posterior where there is one."""
+    """Return how far single latent dimensions represent single factors (G.7, S.1 to S.3), from the posterior where there is one."""
     part = test.subset(spread(len(test), AGGREGATED))
     mean, log_var = (to_numpy(code) for code in model.encode(part.values, part.y))
     nominal = [column for column, name in enumerate(part.factor_names) if name == "shape"]
@@ -116,7 +116,7 @@ def _disentanglement(model: Any, test: Dataset) -> dict[str, float]:
 
 
 def _decoder_spread(model: Any, test: Dataset) -> dict[str, Any]:
-    """Return what a Gaussian p(x|z) means by its σ: the one it has, or the quantiles over features and examples."""
+    """Return the σ of a Gaussian p(x|z): the single one, or the quantiles over features and examples."""
     likelihood = model.likelihood_
     if isinstance(likelihood, GaussianFixed):
         variance = math.exp(float(likelihood.log_var.data))
@@ -132,8 +132,8 @@ def _decoder_spread(model: Any, test: Dataset) -> dict[str, Any]:
 def entropy_floor(values: np.ndarray) -> float | None:
     """Return the mean entropy Σ_j H(x_ij) of examples whose features are grey values in [0, 1]; None if they are not in there.
 
-    Why: with a grey target x the Bernoulli term −x log p − (1 − x) log(1 − p) is least at p = x, and there it is H(x), not 0.  So
-    no model's reconstruction (L.1) can be lower, and only what lies above the floor can be learned away.
+    Why: with a grey target x the Bernoulli term −x log p − (1 − x) log(1 − p) is least at p = x, where it equals H(x), not 0.
+    So no model can have a lower reconstruction term (L.1), and training can only lower the part above this floor.
     """
     scale = 1 / 255 if values.dtype == np.uint8 else 1
     total = 0.0

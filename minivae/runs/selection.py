@@ -1,4 +1,4 @@
-"""What to show of a model and its data, where there is not room for all of it."""
+"""Which examples and latent dimensions to show where there is no room for all."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from minivae.evaluation.estimators import kl_per_dimension
 
 
 def spread(n: int, limit: int) -> np.ndarray:
-    """Return the numbers of ``limit`` rows, or of all ``n`` if those are fewer, evenly over the whole."""
+    """Return ``limit`` row numbers spread evenly over ``n`` rows, or all of them if there are fewer."""
     return np.linspace(0, n - 1, min(n, limit)).round().astype(int)
 
 
 def choose(test: Dataset, n: int) -> np.ndarray:
-    """Return up to ``n`` row numbers to look at: one of each class, then some from all over."""
+    """Return up to ``n`` row numbers to show: one of each class, then others spread evenly."""
     firsts = [] if test.y is None else np.unique(test.y, return_index=True)[1].tolist()
     return np.array(list(dict.fromkeys([*firsts, *spread(len(test), n).tolist()]))[:n])
 
 
 def some_classes(test: Dataset, n: int) -> np.ndarray | None:
-    """Return the classes in turn, ``n`` in all, as conditions to generate under; None where there are none."""
+    """Return ``n`` conditions to generate under, the classes in turn; None where there are no classes."""
     return None if test.y is None else np.resize(np.unique(test.y), n)
 
 
 class Code(NamedTuple):
-    """The posteriors of some examples, and the latent dimensions from the one that tells most to the one that tells least."""
+    """The posteriors of some examples, and the order of the latent dimensions by falling strength."""
 
     mean: np.ndarray  # (n, latent_dim)
     log_var: np.ndarray
     order: np.ndarray  # dimensions by falling strength
-    strength: np.ndarray  # of each dimension, in its own place
+    strength: np.ndarray  # of each dimension, in the original order
     measure: str  # what strength is
 
     def reach(self, dims: Any = slice(None)) -> float:
-        """Return how far from 0 to look in some dimensions: three standard deviations of the prior, or as far as the means go."""
+        """Return how far from 0 to go along some dimensions: three standard deviations of the prior, or as far as the means."""
         return max(3.0, math.ceil(10 * np.abs(self.mean[:, dims]).max()) / 10)
 
 
 def code_of(model: Any, x: Any, y: Any) -> Code:
-    """Return the code of examples (n, d).  A dimension's strength is its KL, or where there is no posterior its variance."""
+    """Return the code of examples (n, d).  The strength of a dimension is its KL, or its variance if there is no posterior."""
     mean, log_var = map(to_numpy, model.encode(x, y))
     if "kl_per_dimension" in model.history_:
         strength, measure = kl_per_dimension(mean, log_var), "KL, nats"

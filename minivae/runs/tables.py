@@ -1,4 +1,4 @@
-"""Records as rows of text: what the tables of the commands say."""
+"""Records as rows of text, for the tables that the commands print."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from minivae.proof.verify import Row
     from minivae.study.explain import Explanation
 
-TERMS = {"kl": "KL", "elbo": "ELBO"}  # words that are written in another way than the names of their figures
+TERMS = {"kl": "KL", "elbo": "ELBO"}  # words whose spelling differs from the names of the figures
 VERDICT_STYLES = {"wrong": "bold red", "blind": "bold yellow", "pass": "green"}  # from worst to best
 
 
@@ -27,7 +27,7 @@ FIGURES = {
     "mutual_information": (
         "    mutual information",
         "{mutual_information:.2f} ± {mutual_information_error:.2f}",
-        "what z tells of x, at most log {n_aggregated}",
+        "what z says about x, at most log {n_aggregated}",
     ),
     "total_correlation": (
         "    total correlation",
@@ -48,16 +48,16 @@ FIGURES = {
     "certificate_gap": (
         "log p({of}) enclosed",
         "{certificate_lower:.2f} … {certificate_upper:.2f}",
-        "{n_certified} examples that the model made; the gap is {certificate_gap:.2f} ± {certificate_gap_error:.2f}",
+        "{n_certified} examples sampled from the model; the gap is {certificate_gap:.2f} ± {certificate_gap_error:.2f}",
     ),
     "certificate_estimate": ("  estimate", "{certificate_estimate:.2f}", "{n_samples} samples each: {certificate_verdict}"),
     "accuracy": ("accuracy", "{accuracy:.2%}", "classes of the {n_test} examples"),
     "active_units": ("active units", "{active_units} of {latent_dim}", "posterior means that vary"),
-    "mig": ("MIG", "{mig:.3f}", "gap between the two dimensions that tell most of a factor, of 1"),
+    "mig": ("MIG", "{mig:.3f}", "gap between the two dimensions that say most about a factor, at most 1"),
     "mig_density": ("MIG by density", "{mig_density:.3f}", "the same without bins, by the model's own q(z|x)"),
-    "factor_vae": ("FactorVAE score", "{factor_vae:.1%}", "factors held fixed that the stillest dimension names"),
+    "factor_vae": ("FactorVAE score", "{factor_vae:.1%}", "fixed factors identified by the dimension that varies least"),
     "sap": ("SAP", "{sap:.3f}", "gap between the two dimensions that best predict a factor"),
-    "higgins": ("Higgins' score", "{higgins:.1%}", "factors held fixed that a linear classifier names"),
+    "higgins": ("Higgins' score", "{higgins:.1%}", "fixed factors identified by a linear classifier"),
     "sigma": ("σ of the decoder", "{sigma:.4g}", "σ² = {variance:.4g}, one for all features"),
     "sigma_quantiles": (
         "σ of the decoder",
@@ -70,7 +70,7 @@ FIGURES = {
 
 
 def figure_rows(figures: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield label, figure and remark of the figures that there are; in nats per example."""
+    """Yield label, figure and remark of each figure that is present; in nats per example."""
     known = {name: math.nan if value is None else value for name, value in figures.items()}  # one example has no standard error
     known["of"] = "x|y" if figures["conditional"] else "x"
     for name, texts in FIGURES.items():
@@ -80,7 +80,7 @@ def figure_rows(figures: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def describe(data: Dataset, test: Dataset) -> str:
-    """Return what a training starts with, in a line."""
+    """Return a line that says what a training starts with."""
     return f"{data.name}: {len(data)} training and {len(test)} test examples of {size_of(data)}"
 
 
@@ -96,7 +96,7 @@ SUMMARY_HEADER = ("function", "gradients", "float64 error", "would show", "float
 
 
 def gradcheck_rows(rows: Iterable[Row]) -> Iterator[tuple[str, ...]]:
-    """Return a line for each gradient that was checked; a name stands where it is new."""
+    """Return a line for each gradient that was checked; a name is written only where it changes."""
     previous = ""
     for row in rows:
         name = "" if row.name == previous else row.name
@@ -131,7 +131,7 @@ EXPLAIN_HEADER = ("argument", "index", "value", "backward", "finite difference")
 
 
 def explain_rows(explanation: Explanation) -> Iterator[tuple[str, ...]]:
-    """Return a line for each entry of each argument: its value, and its gradient as claimed and as measured."""
+    """Return a line for each entry of each argument: its value, its gradient from backward, and its slope by finite differences."""
     for argument, values in explanation.inputs.items():
         for index, value in np.ndenumerate(values):
             place = ", ".join(map(str, index))
