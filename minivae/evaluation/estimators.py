@@ -76,8 +76,10 @@ def importance_weighted(
     for start in range(0, n_samples, per_chunk):
         noise = standard_normal(rng, (min(per_chunk, n_samples - start), n, k), mean.dtype)
         log_w = log_weights(xp, x, mean, log_var, noise, nll)
+        log_w = xp.where(xp.isnan(log_w), -xp.inf, log_w)  # beyond the range of floats: no weight, and the mean is none too high
         new_top = xp.maximum(top, log_w.max(axis=0))
-        shrink, w = xp.exp(top - new_top), xp.exp(log_w - new_top)
+        shift = xp.where(xp.isfinite(new_top), new_top, 0.0)
+        shrink, w = xp.exp(top - shift), xp.exp(log_w - shift)
         total = total * shrink + w.sum(axis=0)
         squares = squares * shrink**2 + (w * w).sum(axis=0)
         top = new_top

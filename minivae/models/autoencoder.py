@@ -113,10 +113,10 @@ class Autoencoder(Generative):
     def score_samples(self, x: Any, y: Any = None) -> Array:
         """Return log p(x|h(x)) of each row, (n,) in nats: how well it is rebuilt."""
 
-        def rebuilt(x: Array, condition: Array | None) -> Array:
+        def rebuilt(x: Array, condition: Array | None, _: Any) -> Array:
             return -self.likelihood_.nll(x, self.decoder(self.posterior(x, condition)[0], condition)).data
 
-        return self._score(rebuilt, x, y, self._generator("evaluate", None))
+        return self._or_minus_infinity(self._score(rebuilt, x, y, None))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -155,9 +155,13 @@ class SparseAutoencoder(Autoencoder):
         return "penalty" if self.penalty == "kl" else ""
 
     def penalties(self, x: Array, outputs: Tensor, code: Tensor) -> dict[str, Tensor]:
-        l1 = self.penalty == "l1"
-        sparsity = sum_(absolute(code), axis=-1) if l1 else sparsity_kl(outputs, target=self.target)  # (A.2)
-        return super().penalties(x, outputs, code) | {"sparsity": sparsity}
+        terms = super().penalties(x, outputs, code)
+        if self.penalty == "l1":
+            return terms | {"sparsity": sum_(absolute(code), axis=-1)}  # (A.2)
+        return terms | self.pool({"_logits": outputs}) | {"_logits": outputs}
+
+    def pool(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {} if self.penalty == "l1" else {"sparsity": sparsity_kl(terms["_logits"], target=self.target)}  # (A.2)
 
     def strengths(self) -> dict[str, float]:
         return super().strengths() | {"sparsity": self.sparsity}

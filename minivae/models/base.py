@@ -7,11 +7,11 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from minivae.autodiff import Tensor, no_grad
+from minivae.autodiff import Tensor
 from minivae.backend import Array, generator, resolve_device, to_numpy
 from minivae.checks import NotFittedError, reject
 from minivae.evaluation.estimators import active_units
-from minivae.kernels.counter_noise import noise_source
+from minivae.models import whole
 from minivae.models.likelihoods import LIKELIHOODS
 from minivae.models.settings import Settings, from_json
 from minivae.nn import MLP, Blank, Parameter, ParameterVector
@@ -48,9 +48,13 @@ class Model(Settings):
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
         """Return the terms of the objective for a batch (n, d): (n,) in nats per example, or () where a term is of the whole batch.
 
-        ``rng`` is the generator of the noise.
+        ``rng`` is the generator of the noise.  A name that begins with an underscore is no term but input of ``pool``, (n, …).
         """
         raise NotImplementedError
+
+    def pool(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the terms that couple examples, from those that ``terms`` has returned: of a batch, or of a whole data set."""
+        return {}
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
         """Return the scalar that training minimises, from the terms and the number of epochs done so far (a fraction)."""
@@ -180,21 +184,13 @@ class Model(Settings):
         return self.decoder_(z if condition is None else concat(z, condition))  # (A.6)
 
     def evaluate(self, rows: Rows) -> tuple[dict[str, float], dict[str, Any]]:
-        """Return the terms and the loss averaged over all rows, and the statistics of the latent code."""
-        rng = noise_source(self.noise, self.xp_, self.seed, "evaluate")
-        totals: dict[str, float] = {}
-        means, log_vars = [], []
-        with no_grad():
-            for part in rows.chunks():
-                x, condition = rows.take(part, rng), rows.condition(part)
-                terms = self.terms(x, rng, condition)
-                for name, value in (*terms.items(), ("loss", self.loss(terms))):
-                    totals[name] = totals.get(name, 0.0) + float(value.data.mean(dtype="float64")) * len(x)
-                mean, log_var = self.posterior(x, condition)
-                means.append(mean.data)
-                log_vars.append(log_var.data)
-        averages = {name: total / len(rows) for name, total in totals.items()}
-        return averages, self.code_statistics(self.xp_.concatenate(means), self.xp_.concatenate(log_vars))
+        """Return the terms and the loss of all rows as of one batch, and what there is to say of the latent code.
+
+        All of it is a function of the rows, the model and its seed, whatever the order of the rows.
+
+        Raises ``NonFiniteError`` for a row of which a term is not finite.
+        """
+        return whole.evaluate(self, rows)
 
     def _require_fit(self) -> None:
         if not hasattr(self, "parameters_"):

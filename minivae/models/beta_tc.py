@@ -64,10 +64,15 @@ class BetaTCVAE(Variational):
 
         More than ``batch_size`` rows are split into groups of that size, so that training and test estimates are comparable.
         """
-        terms, codes = self.bound_terms(x, rng, condition)
-        groups = [self._log_densities(*(code[part] for code in codes)) for part in chunks(len(x), self.batch_size)]
+        terms, (mu, log_var, z) = self.bound_terms(x, rng, condition)
+        terms |= {"_mean": mu, "_log_var": log_var, "_z": z}
+        return terms | self.pool(terms)
+
+    def pool(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        codes = terms["_mean"], terms["_log_var"], terms["_z"]
+        groups = [self._log_densities(*(code[part] for code in codes)) for part in chunks(len(codes[0].data), self.batch_size)]
         joint, product, prior = (concat(*densities, axis=0) for densities in zip(*groups, strict=True))
-        return terms | {"batch_total_correlation": joint - product, "batch_dimension_wise_kl": product - prior}
+        return {"batch_total_correlation": joint - product, "batch_dimension_wise_kl": product - prior}
 
     def _log_densities(self, mu: Tensor, log_var: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return log q(z), Σ_j log q(z_j) and log p(z), each (n,)."""

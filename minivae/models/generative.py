@@ -14,13 +14,15 @@ import numpy as np
 
 from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array, array_module, standard_normal, to_device, to_numpy
-from minivae.checks import check_choice, check_int, check_real
+from minivae.checks import NonFiniteError, check_choice, check_int, check_real, reject
 from minivae.evaluation.estimators import ImportanceEstimate, importance_weighted
 from minivae.evaluation.latent import interpolate, traverse
 from minivae.kernels.counter_noise import noise_source
 from minivae.models.base import Model
 from minivae.ops import kl_standard_normal, reparameterize
 from minivae.training.batches import Rows
+
+Scored = Callable[[Array, Array | None, Any], Array]
 
 
 class Generative(Model):
@@ -137,12 +139,12 @@ class Generative(Model):
     def elbo(self, x: Any, n_samples: int = 1, seed: int | None = None, y: Any = None) -> Array:
         """Return the evidence lower bound of each row (M.3), (n,) in nats, at samples of z: at the mean it would not be a bound.
 
-        Averaging ``n_samples`` draws of z does not change the bound, only lowers its noise.
+        Averaging ``n_samples`` draws of z does not change the bound, only lowers its noise.  What is drawn for a row
+        depends on the row and the seed, not on the rows it comes with (N.4).
         """
         check_int("n_samples", n_samples, 1)
-        rng = self._generator("evaluate", seed)
 
-        def bound(x: Array, condition: Array | None) -> Array:
+        def bound(x: Array, condition: Array | None, rng: Any) -> Array:
             mean, log_var = self.posterior(x, condition)
             nll = 0.0
             for _ in range(n_samples):
@@ -150,7 +152,7 @@ class Generative(Model):
                 nll = nll + self.energy(x, z, condition).data / n_samples
             return -(nll + kl_standard_normal(mean, log_var).data)  # (M.3)
 
-        return self._score(bound, x, y, rng)
+        return self._or_minus_infinity(self._score(bound, x, y, seed))
 
     def log_likelihood(self, x: Any, n_samples: int = 100, seed: int | None = None, y: Any = None) -> Array:
         """Return an importance-weighted estimate of log p(x) for each row (M.6), (n,) in nats; see ``importance_estimate``."""
@@ -162,9 +164,8 @@ class Generative(Model):
         Memory does not grow with ``n_samples`` or the number of rows.  Time is one decoder pass per sample and row.
         """
         check_int("n_samples", n_samples, 1)
-        rng = self._generator("evaluate", seed)
 
-        def estimate(x: Array, condition: Array | None) -> Array:
+        def estimate(x: Array, condition: Array | None, rng: Any) -> Array:
             mean, log_var = self.posterior(x, condition)
 
             def nll(x: Array, z: Array) -> Array:
@@ -173,8 +174,8 @@ class Generative(Model):
             parts = importance_weighted(self.xp_, x, mean.data, log_var.data, nll, n_samples, rng)
             return self.xp_.stack(parts[:3], axis=1)
 
-        columns = self._score(estimate, x, y, rng).T
-        return ImportanceEstimate(columns[0], columns[1], columns[2], n_samples)
+        columns = self._score(estimate, x, y, seed).T
+        return ImportanceEstimate(self._or_minus_infinity(columns[0]), columns[1], columns[2], n_samples)
 
     def score_samples(self, x: Any, y: Any = None) -> Array:
         """Return ``log_likelihood(x)``, under scikit-learn's name."""
@@ -203,16 +204,30 @@ class Generative(Model):
         self._require_fit()
         rows = Rows(x, self.xp_, self.dtype, n_features=width, argument=argument)
         rows.attach(self.encode_condition(y, len(rows)) if condition is None else condition)
-        return self._over(function, rows, None, x)
+        return self._over(lambda rows, condition, _: function(rows, condition), rows, None, x)
 
-    def _score(self, function: Callable[[Array, Array | None], Array], x: Any, y: Any, rng: Any) -> Array:
-        """Apply ``function(rows, condition)`` chunk by chunk, without recording, to data treated like the training data."""
+    def _score(self, function: Scored, x: Any, y: Any, seed: int | None) -> Array:
+        """Apply ``function(rows, condition, noise)`` in the same way to data treated as the training data were.
+
+        The noise of a row, and its binarisation, depend on the row and the seed alone.
+        """
         self._require_fit()
-        return self._over(function, self._rows(x, y, n_features=self.n_features_in_), rng, x)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # see ``_or_minus_infinity``
+            return self._over(function, self._rows(x, y, n_features=self.n_features_in_), seed, x)
 
-    def _over(self, function: Callable[[Array, Array | None], Array], rows: Rows, rng: Any, like: Any) -> Array:
+    def _or_minus_infinity(self, bound: Array) -> Array:
+        """Return bounds on log p(x), (n,), with −∞ where a row is so far out that its numbers overflow: NaN is no bound."""
+        xp = array_module(bound)
+        unknown = xp.isnan(bound)
+        if bool(unknown.any()) and not bool(xp.isfinite(to_device(xp, self.parameters_.values)).all()):
+            mend = "train anew with a lower learning_rate"
+            reject(type(self).__name__, "finite parameters", "some that are not", mend, NonFiniteError)
+        return xp.where(unknown, -xp.inf, bound)
+
+    def _over(self, function: Scored, rows: Rows, seed: int | None, like: Any) -> Array:
+        seed = self.seed if seed is None else check_int("seed", seed, 0)
         with no_grad():
-            parts = [function(rows.take(part, rng), rows.condition(part)) for part in rows.chunks()]
+            parts = [function(*chunk) for chunk in rows.evaluation(seed)]
         return to_device(array_module(like), self.xp_.concatenate(parts))
 
     def _generator(self, stream: str, seed: int | None) -> Any:

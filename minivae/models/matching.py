@@ -60,12 +60,16 @@ class InfoVAE(Variational):
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
         """Return the terms of the bound, each (n,), and MMD², (), averaged over groups of ``batch_size`` rows."""
         terms, (_, _, z) = self.bound_terms(x, rng, condition)
-        prior = standard_normal(rng, z.shape, z.dtype)
+        terms |= {"_z": z, "_prior": Tensor(standard_normal(rng, z.shape, z.dtype))}
+        return terms | self.pool(terms)
+
+    def pool(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        z, prior = terms["_z"], terms["_prior"]
         discrepancy: Any = 0.0
-        for part in chunks(len(x), self.batch_size):
-            share = len(prior[part]) / len(x)
+        for part in chunks(len(z.data), self.batch_size):
+            share = len(prior.data[part]) / len(z.data)
             discrepancy = share * mmd(z[part], prior[part], kernel=self.kernel, scale=self.latent_dim) + discrepancy  # (D.2)
-        return terms | {"mmd": discrepancy}
+        return {"mmd": discrepancy}
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
         return negative_elbo(terms["reconstruction"], terms["kl"], self.kl_weight) + self.mmd_weight * terms["mmd"]  # (D.1)
@@ -111,10 +115,15 @@ class DIPVAE(Variational):
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
         """Return the terms of the bound, each (n,), and the penalty, ()."""
         terms, (mu, log_var, _) = self.bound_terms(x, rng, condition)
-        moments = covariance(mu)  # (D.4)
+        terms |= {"_mean": mu, "_log_var": log_var}
+        return terms | self.pool(terms)
+
+    def pool(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        moments = covariance(terms["_mean"])  # (D.4)
         if self.moments == "samples":
-            moments = moments + self.xp_.eye(self.latent_dim, dtype=mu.dtype) * mean(exp(log_var), axis=0)
-        return terms | {"covariance_penalty": covariance_penalty(moments, self.off_diagonal, self.diagonal)}  # (D.3)
+            eye = self.xp_.eye(self.latent_dim, dtype=moments.dtype)
+            moments = moments + eye * mean(exp(terms["_log_var"]), axis=0)
+        return {"covariance_penalty": covariance_penalty(moments, self.off_diagonal, self.diagonal)}  # (D.3)
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
         return negative_elbo(terms["reconstruction"], terms["kl"]) + terms["covariance_penalty"]  # (D.3)

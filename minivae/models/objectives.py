@@ -88,7 +88,7 @@ def covariance_penalty(covariance: Tensor, off_diagonal: float, diagonal: float)
 def semi_supervised_loss(terms: Mapping[str, Tensor], beta: float, classification_weight: float) -> Tensor:
     """Return reconstruction + β KL(z) + KL(y), averaged over the batch, + α · classification (G.8, model M2)."""
     bound = negative_elbo(terms["reconstruction"] + terms["label_kl"], terms["kl"], beta)
-    return bound + classification_weight * terms["classification"]
+    return bound + classification_weight * mean(terms["classification"])
 
 
 def penalized(terms: Mapping[str, Tensor], strengths: Mapping[str, float]) -> Tensor:

@@ -130,11 +130,14 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
         self.classifier_ = MLP("classifier", sizes, self.activation, self.init, rng)
         return (*networks, self.classifier_)
 
-    def couples_examples(self) -> str:
-        return "classification_weight" if self.classification_weight else ""
-
     def encode_condition(self, y: Any, n: int, argument: str = "y") -> np.ndarray:
-        return one_hot(y, self.classes_, n, argument, partial=True)
+        """Return (n, c + 1): the labels, and how much each row counts in the mean over those that have one.
+
+        Then that mean is one over all rows, of a batch as well as of a data set, and a batch without a label takes its part in it.
+        """
+        labels = one_hot(y, self.classes_, n, argument, partial=True)
+        labelled = labels.any(axis=1, keepdims=True)
+        return np.hstack([labels, labelled * n / max(1, labelled.sum())])
 
     def condition_width(self) -> int:
         return len(self.classes_)
@@ -145,31 +148,35 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
     def posterior(self, x: Array | Tensor, condition: Array = None) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of q(z|x, y), with the most probable y where it is unknown."""
         xp = self.xp_
+        condition = condition[:, : len(self.classes_)]
         unknown = ~condition.any(axis=1, keepdims=True)
         guess = xp.eye(len(self.classes_), dtype=self.dtype)[self.class_log_probabilities(x).data.argmax(axis=1)]
         return super().posterior(x, condition + unknown * guess)
 
     def decoder(self, z: Array | Tensor, condition: Array) -> Tensor:
+        condition = condition[:, : len(self.classes_)]
         if not condition.any(axis=1).all():
             reject("y", "a class label for every row that is decoded", "none", "pass y, the label you want or predict(x)")
         return super().decoder(z, condition)
 
     def terms(self, x: Array, rng: Any, condition: Array = None) -> dict[str, Tensor]:
         """Return the averages over q(y|x) of −log p(x|y, z) and KL(q(z|x, y) ‖ p(z)), KL(q(y|x) ‖ p(y)), and −log q(y|x)."""
-        xp, (n, c) = self.xp_, condition.shape
+        xp, n, c = self.xp_, len(x), len(self.classes_)
+        condition, counts = condition[:, :c], condition[:, c]
         known = condition.any(axis=1)
         log_q = self.class_log_probabilities(x)
         q = condition + ~known[:, None] * exp(log_q)  # certain where y is known
         each_x, each_y = xp.repeat(x, c, axis=0), xp.tile(xp.eye(c, dtype=x.dtype), (n, 1))  # (n c, d) and (n c, c)
         mean, log_var = super().posterior(each_x, each_y)
-        z = reparameterize(mean, log_var, standard_normal(rng, mean.shape, mean.dtype))  # (R.1)
+        noise = standard_normal(rng, (c, n, self.latent_dim), mean.dtype).swapaxes(0, 1).reshape(mean.shape)
+        z = reparameterize(mean, log_var, noise)  # (R.1)
         nll = reshape(self.likelihood_.nll(each_x, super().decoder(z, each_y)), shape=(n, c))
         kl = reshape(kl_standard_normal(mean, log_var), shape=(n, c))
         return {
             "reconstruction": sum_(q * nll, axis=1),
             "kl": sum_(q * kl, axis=1),
             "label_kl": math.log(c) + ~known * sum_(exp(log_q) * log_q, axis=1),
-            "classification": sum_(cross_entropy(log_q, condition)) / xp.maximum(condition.sum(), 1),
+            "classification": counts * cross_entropy(log_q, condition),
         }
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
@@ -186,7 +193,9 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
         log_q = self.predict_log_proba(x)
         xp = array_module(log_q)
         given_y = xp.stack([super(SemiSupervisedVAE, self).elbo(x, n_samples, seed, label) for label in self.classes_], axis=1)
-        return (xp.exp(log_q) * (given_y - log_q)).sum(axis=1) - math.log(len(self.classes_))
+        with np.errstate(invalid="ignore"):  # a class that is out of the question, for a row that is far out
+            bound = (xp.exp(log_q) * (given_y - log_q)).sum(axis=1) - math.log(len(self.classes_))
+        return self._or_minus_infinity(bound)
 
     def importance_estimate(self, x: Any, n_samples: int = 100, seed: int | None = None, y: Any = None) -> ImportanceEstimate:
         """Return log p(x|y) of each row, or without y log p(x) = log Σ_y p(x|y) / c, from ``n_samples`` for each y.
@@ -201,11 +210,9 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
         xp = array_module(parts[0].log_likelihood)
         log_p, error, size = (xp.stack(column) for column in list(zip(*parts, strict=True))[:3])  # (c, n)
         top = log_p.max(axis=0)
-        p = xp.exp(log_p - top)
-        share = p / p.sum(axis=0)
-        return ImportanceEstimate(
-            top + xp.log(p.mean(axis=0)),
-            (share * error).sum(axis=0),
-            1 / (share / xp.sqrt(size)).sum(axis=0) ** 2,
-            n_samples,
-        )
+        p = xp.exp(log_p - xp.where(xp.isfinite(top), top, 0.0))
+        with np.errstate(invalid="ignore", divide="ignore"):  # of a row that is far out no weight is left
+            share = p / p.sum(axis=0)
+            log_likelihood = self._or_minus_infinity(top + xp.log(p.mean(axis=0)))
+            size = 1 / (share / xp.sqrt(size)).sum(axis=0) ** 2
+        return ImportanceEstimate(log_likelihood, (share * error).sum(axis=0), size, n_samples)

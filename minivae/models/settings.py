@@ -41,14 +41,16 @@ class Settings:
     init : how the weights are initialised, "glorot" or "he".  output_bias : how the bias of the decoder is initialised: "data", at
         the mean of the data, so that training need not first learn that most pixels are black, which can switch the code off; or
         "zeros".
-    binarize : how grey pixels become binary: "none" leaves them, "fixed" draws them once, "dynamic" anew at every visit.
+    binarize : how grey pixels become binary: "none" leaves them, "fixed" draws them once, "dynamic" anew at every visit
+        in training; the draw of "fixed", and of an evaluation, depends on the row and the seed alone.
     epochs : passes over the data.  batch_size : examples per step.  optimizer : "adam" or "sgd".  learning_rate : its step size.
     clip_norm : largest norm of the gradient, or None for no limit.
     patience : stop after this many epochs without a better loss (on the test set if there is one) and keep the best; None never
         stops.
     seed : seed of all random numbers.  The same seed on the same machine gives the same history to the last bit.
-    noise : where random numbers come from: "generator", the array module's own, which is fast; or "counter", a function of seed and
-        position, which gives the same numbers on every device and lets a GPU replay its steps (``minivae.kernels.counter_noise``).
+    noise : where the random numbers of training come from: "generator", the array module's own, which is fast; or "counter", a
+        function of seed and position, which gives the same numbers on every device and lets a GPU replay its steps
+        (``minivae.kernels.counter_noise``).  Evaluation draws by row (``minivae.kernels.row_noise``).
     device : "cpu", "cuda" or "auto".  dtype : "float32" or "float64".
     processes : how many processes share each step on the CPU (``minivae.training.team``); the last bits of a sum depend on it.
     """

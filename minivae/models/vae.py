@@ -132,8 +132,11 @@ class VAE(Variational):
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
         terms, (mu, log_var, _) = self.bound_terms(x, rng, condition, self.n_samples)
         if self.free_bits:
-            terms["free_bits_kl"] = free_bits_kl(kl_standard_normal(mu[..., None], log_var[..., None]), self.free_bits)
-        return terms
+            terms["_kl_each"] = kl_standard_normal(mu[..., None], log_var[..., None])
+        return terms | self.pool(terms)
+
+    def pool(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"free_bits_kl": free_bits_kl(terms["_kl_each"], self.free_bits)} if self.free_bits else {}
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
         reconstruction, kl = terms["reconstruction"], terms["kl"]

@@ -88,7 +88,7 @@ def proof(model: Any) -> dict[str, str]:
     z = standard_normal(generator(np, model.seed, "evaluate"), (PROOFS, model.latent_dim), model.dtype)
     y = np.resize(model.classes_, PROOFS) if model.condition_width() else None
     condition = model.encode_condition(y, PROOFS)
-    inputs = z if condition is None else np.concatenate([z, condition], axis=1)
+    inputs = z if condition is None else np.concatenate([z, condition[:, : model.condition_width()]], axis=1)
     with no_grad():
         return {"inputs": floats(inputs), "means": floats(to_numpy(model.decode(z, y)))}
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from minivae.backend import Array, generator, to_device, to_numpy
-from minivae.checks import check_choice, check_matrix, check_values
+from minivae.backend import Array, to_device, to_numpy
+from minivae.checks import NonFiniteError, check_choice, check_matrix, check_values, reject
 from minivae.kernels import library, usable
+from minivae.kernels.row_noise import RowNoise
 
 BINARIZE = ("none", "fixed", "dynamic")
 CHECK_AT_ONCE = 2**28  # bytes; the batches of a larger file are checked when they are taken
@@ -32,8 +33,8 @@ class Rows:
     ----------
     x : (n, d) array of real numbers; 8-bit unsigned integers are pixels and stand for value/255.
     xp, dtype : module and dtype of the batches.
-    binarize : "none" keeps grey pixels; "fixed" replaces each by one Bernoulli draw, the same for ever; "dynamic" draws anew
-        whenever a row is taken (Burda et al. 2015).
+    binarize : "none" keeps grey pixels; "fixed" replaces each by one Bernoulli draw, a function of the row and the seed; "dynamic"
+        draws anew whenever a row is taken for training (Burda et al. 2015), and for evaluation draws what "fixed" does.
     unit_interval : refuse values outside [0, 1].
     seed : of the fixed draw.
     n_features, argument : for the checks and their messages.
@@ -64,7 +65,7 @@ class Rows:
             for part in chunks(len(x)):
                 check_values(argument, x[part], self._unit_interval, part.start)
         if binarize == "fixed":
-            x = _draw_once(to_numpy(x), generator(np, seed, "binarize"))
+            x = _draw_once(to_numpy(x), seed)
         self.values = to_device(xp, x)
         self._condition: Array | None = None
         self.dynamic = binarize == "dynamic"
@@ -80,10 +81,21 @@ class Rows:
 
     def take(self, index: Any, rng: Any) -> Array:
         """Return the rows of ``index`` (a slice or an array of ints) as floats; ``rng`` is for dynamic binarisation."""
-        rows = self._pixels(index) if self.values.dtype == np.uint8 else self._stored(index)
+        rows = self._grey(index)
         if self.dynamic:
             rows = rng.random(rows.shape, dtype=self.dtype) < rows
         return rows.astype(self.dtype, copy=False)
+
+    def evaluation(self, seed: int) -> Iterator[tuple[Array, Array | None, RowNoise]]:
+        """Yield all rows, in order and chunk by chunk, what goes with them, and noise that each row brings along."""
+        for part in self.chunks():
+            grey = self._grey(part).astype(self.dtype, copy=False)
+            x = draw_pixels(self._xp, grey, seed).astype(self.dtype) if self.dynamic else grey
+            yield x, self.condition(part), RowNoise(self._xp, grey, seed, "evaluate")
+
+    def _grey(self, index: Any) -> Array:
+        """Return the rows of ``index`` as numbers, before a dynamic binarisation."""
+        return self._pixels(index) if self.values.dtype == np.uint8 else self._stored(index)
 
     def _stored(self, index: Any) -> Array:
         rows = self.values[index]
@@ -98,6 +110,18 @@ class Rows:
         rows = xp.empty((len(index), self.n_features), dtype=self.dtype)
         library(xp).elementwise("gather", rows.size, self.values, index, rows, *rows.shape)
         return rows
+
+    def check_finite(self, figures: dict[str, Array]) -> None:
+        """Refuse rows of which a figure, (n,), is not finite."""
+        for name, values in figures.items():
+            wrong = np.flatnonzero(~np.isfinite(to_numpy(values)))
+            if len(wrong):
+                row = int(wrong[0])
+                low, high = (float(extreme) for extreme in (self.values[row].min(), self.values[row].max()))
+                got = f"{name} = {float(values.reshape(-1)[row])} at row {row}, whose numbers are from {low:g} to {high:g}"
+                others = f", and so at {len(wrong) - 1} others" if len(wrong) > 1 else ""
+                mend = "leave such rows out, or scale the data"
+                reject(self._argument, "rows for which the model gives finite numbers", got + others, mend, NonFiniteError)
 
     def attach(self, condition: np.ndarray | None) -> None:
         """Attach the condition of the rows, an (n, c) array, for a conditional model (A.6)."""
@@ -117,11 +141,12 @@ class Rows:
             digest.update(np.ascontiguousarray(to_numpy(array[to_device(self._xp, index)])).tobytes())
         return digest.hexdigest()
 
-    def head(self) -> Rows:
-        """Return the first chunk alone: enough to monitor a model when there is no test set."""
-        first = copy.copy(self)
-        first.values, first._condition = self.values[:CHUNK_ROWS], self.condition(slice(CHUNK_ROWS))
-        return first
+    def some(self) -> Rows:
+        """Return as many rows as a chunk has, from all over: enough to monitor a model when there is no test set."""
+        some = copy.copy(self)
+        index = to_device(self._xp, np.linspace(0, len(self) - 1, min(len(self), CHUNK_ROWS)).astype(int))
+        some.values, some._condition = self.values[index], self.condition(index)
+        return some
 
     def mean(self) -> np.ndarray:
         """Return the mean of every feature (d,), in float64 on the host; what is drawn anew has the mean of the grey values.
@@ -143,9 +168,14 @@ def chunks(n: int, size: int = CHUNK_ROWS) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def _draw_once(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def draw_pixels(xp: ModuleType, grey: Array, seed: int) -> Array:
+    """Return one Bernoulli draw of each grey pixel (n, d) as a truth value: the same for the same row and seed, for ever."""
+    return RowNoise(xp, grey, seed, "binarize").random(grey.shape, dtype=grey.dtype) < grey
+
+
+def _draw_once(x: np.ndarray, seed: int) -> np.ndarray:
     drawn = np.empty(x.shape, dtype=bool)
-    scale = 255 if x.dtype == np.uint8 else 1
     for part in chunks(len(x)):
-        drawn[part] = rng.random(x[part].shape, dtype=np.float32) * scale < x[part]
+        grey = np.divide(x[part], 255, dtype=np.float32) if x.dtype == np.uint8 else x[part].astype(np.float32)
+        drawn[part] = draw_pixels(np, grey, seed)
     return drawn

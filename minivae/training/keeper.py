@@ -130,7 +130,7 @@ def _check_position(numbers: dict[str, Any], trainer: Trainer) -> None:
     found = within["seen"] if within else 0
     if not 0 <= done <= trainer.steps_per_epoch or found != seen:
         reject("step", f"one in epoch {epoch + 1}, with {seen} rows of it seen", f"{numbers['step']}, with {found}")
-    terms, code = model.evaluate(trainer.train.head())
+    terms, code = model.evaluate(trainer.train.some())
     parts = ("train", "test") if trainer.test else ("train",)
     columns = {"epoch", "seconds", *code, *(f"{part}_{name}" for part in parts for name in model.summarize(terms))}
     if len(history.get("epoch", ())) != epoch or (epoch and history.keys() != columns):

@@ -219,11 +219,12 @@ class Trainer:
 
     def _objective(self, x: Any, noise: Any, condition: Any) -> tuple[dict[str, Tensor], Tensor]:
         terms = self.model.terms(x, noise, condition)
-        for name, term in terms.items():
+        reported = {name: term for name, term in terms.items() if not name.startswith("_")}
+        for name, term in reported.items():
             if term.shape not in ((len(x),), ()):  # a forgotten sum over features would pass for a mean over them
                 expected = f"shape ({len(x)},), one value per example, or ()"
                 reject(f"{type(self.model).__name__}.terms: {name}", expected, f"shape {term.shape}", "sum over the other axes")
-        return terms, self.model.loss(terms, self.step / self.steps_per_epoch)
+        return reported, self.model.loss(terms, self.step / self.steps_per_epoch)
 
     def _update(self, x: Any, noise: Any, condition: Any) -> Array:
         """Do the part of a step that runs on the device, without waiting for a GPU."""
@@ -267,7 +268,7 @@ class Trainer:
     def _record(self) -> None:
         row: dict[str, Any] = {"epoch": self.epoch}
         row |= {f"train_{name}": value for name, value in self.model.summarize(self.running).items()}
-        rows = self.test or self.train.head()
+        rows = self.test or self.train.some()
         terms, code = self.model.evaluate(rows)
         if self.test:
             row |= {f"test_{name}": value for name, value in self.model.summarize(terms).items()}

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 from support.family import TINY, D, K, X, blank, gradients, objective, parameters
-from support.helpers import complaint, plain_network, plain_nll
+from support.helpers import complaint, near_copies, plain_network, plain_nll
 
 import minivae as mv
 from minivae.autodiff import Tensor, backward
@@ -134,8 +134,7 @@ def test_the_posterior_is_a_proposal_around_the_code():
     np.testing.assert_allclose(mean, plain_network(model, "encoder", X), rtol=1e-12)
     np.testing.assert_allclose(np.exp(0.5 * log_var), 0.3, rtol=1e-12)
     np.testing.assert_array_equal(model.reconstruct(X), model.decode(mean))
-    copies = np.repeat(X[:1], 4000, axis=0)
-    sampled = np.array([model.elbo(copies, seed=0)]).ravel()
+    sampled = model.elbo(near_copies(X[:1], 4000), seed=0)
     z = mean[0] + 0.3 * np.random.default_rng(5).standard_normal((4000, K))
     kl = 0.5 * (K * (0.09 - 1 - np.log(0.09)) + (mean[0] ** 2).sum())
     by_hand = -plain_nll(model, X[:1], plain_network(model, "decoder", z)) - kl

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from numpy.polynomial.hermite_e import hermegauss
 from scipy import special, stats
-from support.helpers import Noise, blank_vae, plain_kl, plain_network, plain_nll
+from support.helpers import Noise, blank_vae, near_copies, plain_kl, plain_network, plain_nll
 
 from minivae import VAE
 from minivae.autodiff import Tensor, backward
@@ -100,14 +100,14 @@ def test_elbo_in_closed_form():  # (M.3)
 def test_sampled_elbo_has_the_exact_mean():
     """11 rows, 4000 draws each; at the posterior mean it would be too high by ½ Σ_j σ_j² ‖W_j‖²/σ², about one nat."""
     vae = rough_vae()
-    draws = vae.elbo(np.repeat(X, 4000, axis=0)).reshape(11, 4000)
+    draws = vae.elbo(near_copies(X, 4000)).reshape(11, 4000)
     z = (draws.mean(axis=1) - exact_elbo(vae, X)) / (draws.std(axis=1) / math.sqrt(4000))
     assert np.abs(z).max() < 4
 
 
 def test_ladder_from_the_elbo_to_log_p():  # (M.3), (M.6)
     """ELBO < IW_5 < IW_50 ≤ log p(x), the steps beyond their standard errors."""
-    vae, copies = rough_vae(), np.repeat(X, 2000, axis=0)
+    vae, copies = rough_vae(), near_copies(X, 2000)
     rungs = [(exact_elbo(vae, X).mean(), 0.0)]
     for n_samples in (5, 50):
         bound = vae.log_likelihood(copies, n_samples).reshape(11, 2000)
@@ -301,7 +301,7 @@ def test_latents_are_distributed_as_claimed(monkeypatch, draw, temperature):  # 
         return network(z)
 
     monkeypatch.setattr(vae, "decoder_", spy)
-    draw(vae, np.repeat(X[:1], COPIES, axis=0))
+    draw(vae, near_copies(X[:1], COPIES))
     z = np.concatenate(seen)
     assert len(z) == COPIES
     if temperature is None:

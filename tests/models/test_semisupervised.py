@@ -10,9 +10,11 @@ from support.family import TINY, K, X, Y, blank, objective, parameters
 from support.helpers import complaint, plain_kl, plain_network, plain_nll
 
 import minivae as mv
+from minivae.autodiff import backward
 from minivae.checks import InputError, NotFittedError
 from minivae.evaluation.classifier import fit_classifier
 from minivae.nn import MLP
+from minivae.ops import mean
 from minivae.proof.gradcheck import gradcheck
 
 M1, M2 = mv.VAEClassifier, mv.SemiSupervisedVAE
@@ -67,7 +69,7 @@ def test_gradient_of_the_objective(likelihood, y):
 
 def test_objective_against_its_definition():  # (G.8)
     model = blank(M2, PARTLY, classification_weight=3.0)
-    nll, kl = minus_bounds(model, X, np.random.default_rng(2).standard_normal((29 * C, K)).reshape(29, C, K))
+    nll, kl = minus_bounds(model, X, np.random.default_rng(2).standard_normal((C, 29, K)).swapaxes(0, 1))
     q = softmax(classifier_logits(model, X))
     labelled_bound = nll + kl + math.log(C)  # L(x, y) = −log p(x|y, z) − log p(y) + KL
     known = PARTLY >= 0
@@ -76,7 +78,7 @@ def test_objective_against_its_definition():  # (G.8)
     supervised = -np.log(q[np.arange(29), PARTLY])[known].mean()
     terms = model.terms(X, np.random.default_rng(2), model.encode_condition(PARTLY, 29))
     np.testing.assert_allclose(sum(terms[name].data for name in ("reconstruction", "kl", "label_kl")), each, rtol=1e-10)
-    assert terms["classification"].item() == pytest.approx(supervised)
+    assert terms["classification"].data.mean() == pytest.approx(supervised)
     assert model.loss(terms).item() == pytest.approx(each.mean() + 3 * supervised)
     weighted = blank(M2, PARTLY, beta=4.0).loss(terms).item()
     assert weighted == pytest.approx((each + 3 * terms["kl"].data).mean() + 10 * supervised)
@@ -86,8 +88,8 @@ def test_objective_against_its_definition():  # (G.8)
 
 def test_a_batch_without_labels_has_nothing_to_classify():
     model = blank(M2, PARTLY)
-    terms = model.terms(X[:2], np.random.default_rng(0), np.zeros((2, C)))
-    assert terms["classification"].item() == 0
+    terms = model.terms(X[:2], np.random.default_rng(0), model.encode_condition(np.full(2, -1), 2))
+    np.testing.assert_array_equal(terms["classification"].data, 0)
     assert math.isfinite(model.loss(terms).item())
 
 
@@ -247,3 +249,28 @@ def test_what_cannot_be_learned_is_refused(kind):
 )
 def test_settings_that_cannot_be_used_are_refused(kind, settings, fragment):
     assert fragment in complaint(InputError, kind(**TINY | settings).fit, X, Y)
+
+
+def test_few_labels_count_as_much_as_their_mean_says():
+    """(G.8): α times the mean over all labelled rows, although most batches hold none of them."""
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0, 1, (200, 6)), np.full(200, -1)
+    y[:10] = np.arange(10) % 3
+    settings = {"epochs": 1, "batch_size": 10, "learning_rate": 1e-300, "dtype": "float64", "device": "cpu"}
+    model = mv.SemiSupervisedVAE(hidden_dims=(5,), latent_dim=2, **settings).fit(x, y)
+    expected = -model.predict_log_proba(x[:10])[np.arange(10), y[:10]].mean()
+    assert model.history_["train_classification"][-1] == pytest.approx(expected, rel=1e-9)
+    terms, _ = model.evaluate(model._rows(x, y))
+    assert terms["classification"] == pytest.approx(expected, rel=1e-9)
+    without = terms["reconstruction"] + terms["kl"] + terms["label_kl"]
+    assert terms["loss"] == pytest.approx(without + model.classification_weight * expected, rel=1e-9)
+    # The batches' gradients add up to the gradient of that loss: each batch's share of it is without bias.
+    whole, rows = np.zeros_like(model.parameters_.values), model._rows(x, y)
+    for start in range(0, 200, 10):
+        part = slice(start, start + 10)
+        terms = model.terms(rows.take(part, None), np.random.default_rng(start), rows.condition(part))
+        backward(mean(terms["classification"]), leaves=model.parameters_.parameters.values())
+        whole += model.parameters_.gradients / 20
+    terms = model.terms(x, np.random.default_rng(0), rows.condition(slice(None)))
+    backward(mean(terms["classification"]), leaves=model.parameters_.parameters.values())
+    np.testing.assert_allclose(model.parameters_.gradients, whole, rtol=1e-9, atol=1e-12)

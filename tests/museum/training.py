@@ -107,11 +107,8 @@ BUGS = (
     ),
     Bug(
         "the evaluation returns after its first batch",
-        "models/base.py",
-        (
-            ("            for part in rows.chunks():\n", "            for part in list(rows.chunks())[:1]:\n"),
-            ("total / len(rows) for name", "total / len(x) for name"),
-        ),
+        "models/whole.py",
+        (("in rows.evaluation(model.seed):", "in list(rows.evaluation(model.seed))[:1]:"),),
         group=11,
         seen="a return inside the loop",
         effect="Validation losses are those of the first thousand examples.",

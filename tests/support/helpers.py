@@ -28,6 +28,13 @@ def complaint(error: type[MinivaeError], call, *args, **kwargs) -> str:
     return message
 
 
+def near_copies(x: np.ndarray, n: int) -> np.ndarray:
+    """Return ``n`` copies of each row of ``x``, in a row, that differ by 1e-6 at most: equal rows would be given equal noise."""
+    copies = np.repeat(x, n, axis=0)
+    moved = copies + np.random.default_rng(0).uniform(-1e-6, 1e-6, copies.shape)
+    return np.clip(moved, x.min(), x.max()).astype(x.dtype)
+
+
 class Noise:
     """A generator whose standard normals are the given arrays, in turn, broadcast to what is asked for."""
 

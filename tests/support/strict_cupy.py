@@ -253,6 +253,7 @@ class ndarray:
         "and": "bitwise_and",
         "or": "bitwise_or",
         "xor": "bitwise_xor",
+        "lshift": "left_shift",
         "rshift": "right_shift",
     }.items():
         locals()[f"__{_sign}__"], locals()[f"__r{_sign}__"] = _binary(_name), _binary(_name, swap=True)

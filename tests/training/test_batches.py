@@ -57,15 +57,20 @@ def test_floats_of_the_right_dtype_are_not_copied():
     assert rows.n_features == 13
 
 
-def test_head_is_the_first_chunk_with_its_condition():
+def test_some_rows_are_from_all_over_and_keep_their_condition():
+    """The first chunk of sorted data would be of one class."""
     rows = Rows(GREY, np, "float32")
     rows.attach(np.arange(2003.0)[:, None])
-    head = rows.head()
-    assert (len(rows), len(head)) == (2003, CHUNK_ROWS)
-    np.testing.assert_array_equal(head.take(ALL, None), GREY[:CHUNK_ROWS])
-    np.testing.assert_array_equal(head.condition(ALL), np.arange(float(CHUNK_ROWS))[:, None])
+    some = rows.some()
+    assert (len(rows), len(some)) == (2003, CHUNK_ROWS)
+    index = some.condition(ALL)[:, 0].astype(int)
+    assert index[0] == 0
+    assert index[-1] == 2002
+    assert set(np.diff(index)) == {1, 2}
+    np.testing.assert_array_equal(some.take(ALL, None), GREY[index])
     np.testing.assert_array_equal(rows.condition(np.array([2002, 5])), [[2002], [5]])
-    assert Rows(GREY, np, "float32").head().condition(ALL) is None
+    assert Rows(GREY, np, "float32").some().condition(ALL) is None
+    assert len(Rows(GREY[:7], np, "float32").some()) == 7
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
@@ -73,7 +78,9 @@ def test_head_is_the_first_chunk_with_its_condition():
 def test_binarised_pixels_are_bernoulli_draws_of_the_grey_values(dtype, binarize):
     greys = np.linspace(12, 243, 13).round()
     p = np.repeat((greys if dtype == "uint8" else greys / 255).astype(dtype)[None], 20_000, axis=0)
-    drawn = Rows(p, np, "float32", binarize).take(ALL, rng())
+    number = (np.arange(20_000)[:, None] >> np.arange(15) & 1).astype(dtype) * p.dtype.type(255 if dtype == "uint8" else 1)
+    p = np.hstack([p, number])  # black and white pixels make the rows different: equal rows have equal draws
+    drawn = Rows(p, np, "float32", binarize).take(ALL, rng())[:, :13]
     assert drawn.dtype == np.float32
     assert set(np.unique(drawn)) == {0, 1}
     mean = greys / 255
@@ -98,6 +105,30 @@ def test_fixed_binarisation_is_the_same_for_ever():
     np.testing.assert_array_equal(rows.take(np.arange(2003)[::-1], rng(3))[::-1], first)
     np.testing.assert_array_equal(Rows(GREY, np, "float64", "fixed", seed=5).take(ALL, None), first)
     assert (Rows(GREY, np, "float32", "fixed", seed=6).take(ALL, None) != first).mean() > 0.2
+
+
+def test_the_fixed_draw_of_a_row_is_its_own():
+    """Alone, elsewhere, among others, as floats or as 8-bit pixels, and in an evaluation of dynamically binarised data."""
+    pixels = rng().integers(0, 256, (300, 13), dtype=np.uint8)
+    drawn = Rows(pixels, np, "float32", "fixed", seed=5).take(ALL, None)
+    order = rng().permutation(300)[:77]
+    np.testing.assert_array_equal(Rows(pixels[order], np, "float32", "fixed", seed=5).take(ALL, None), drawn[order])
+    np.testing.assert_array_equal(Rows(pixels[7:8], np, "float32", "fixed", seed=5).take(ALL, None), drawn[7:8])
+    floats = pixels / np.float32(255)
+    np.testing.assert_array_equal(Rows(floats, np, "float32", "fixed", seed=5).take(ALL, None), drawn)
+    ((x, _, _),) = Rows(pixels, np, "float32", "dynamic").evaluation(5)
+    np.testing.assert_array_equal(x, drawn)
+
+
+def test_evaluation_goes_through_all_rows_in_order(xp):
+    rows = Rows(to_device(xp, GREY), xp, "float32")
+    rows.attach(np.arange(2003.0)[:, None])
+    chunks = list(rows.evaluation(0))
+    np.testing.assert_array_equal(np.concatenate([to_numpy(x) for x, _, _ in chunks]), GREY)
+    np.testing.assert_array_equal(np.concatenate([to_numpy(y) for _, y, _ in chunks])[:, 0], np.arange(2003))
+    together = np.concatenate([to_numpy(noise.standard_normal((len(x), 3), "float32")) for x, _, noise in chunks])
+    _, _, noise = next(Rows(to_device(xp, GREY[1500:1501]), xp, "float32").evaluation(0))
+    np.testing.assert_array_equal(together[1500:1501], to_numpy(noise.standard_normal((1, 3), "float32")))
 
 
 def test_dynamic_binarisation_differs_at_each_take():
