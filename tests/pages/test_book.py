@@ -18,8 +18,8 @@ from support.browser import PHONE, WIDE, needs_browser, quiet, show
 import minivae
 from minivae.models import MODELS
 from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS, kl_standard_normal
-from minivae.pages.book import museum
-from minivae.study import guide, source
+from minivae.pages.book import figures, museum
+from minivae.study import experiments, guide, source
 from minivae.study.explain import explain
 
 TAGS = list(guide.equations())
@@ -173,6 +173,49 @@ def test_numbers_agree_with_python_on_every_page_and_follow_what_is_typed(browse
     gradient = browser.find_element("css selector", ".worked small").text.removeprefix("∂ ").replace("−", "-")
     assert float(gradient) == pytest.approx(1.75 * it.cotangent[0], rel=1e-5)
     assert quiet(browser)
+
+
+def said_after(browser, key: str, label: str) -> str:
+    """Move a slider of the figure to one of its ends and return what the figure says."""
+    slider = browser.find_element("css selector", f".moving input[aria-label='{label}']")
+    slider.send_keys(key)
+    return browser.find_element("css selector", ".said").text.replace("−", "-")
+
+
+@needs_browser
+def test_figures_move_and_say_what_python_says(browser, book):
+    from selenium.webdriver.common.keys import Keys
+
+    show(browser, (book / "K.1.html").as_uri())
+    said_after(browser, Keys.END, "μ")
+    said = said_after(browser, Keys.HOME, "log σ²")
+    kl = kl_standard_normal(np.array([4.0]), np.array([-4.0])).data
+    assert f"KL = {float(kl):.4g}" in said
+    show(browser, (book / "L.1.html").as_uri())
+    assert "the worst mistakes teach nothing" in said_after(browser, Keys.HOME, "logit ℓ")
+    assert "slope -1." in said_after(browser, Keys.HOME, "logit ℓ")
+    show(browser, (book / "M.5.html").as_uri())
+    last = experiments.trained(experiments.BETAS[-1])
+    assert f"ELBO {last.elbo:.4g}" in said_after(browser, Keys.END, "β")
+    show(browser, (book / "M.6.html").as_uri())
+    assert f"k = {experiments.SAMPLES[-1]}" in said_after(browser, Keys.END, "k")
+    for name in figures.FIGURES:
+        show(browser, (book / f"{name}.html").as_uri())
+        before = browser.find_element("css selector", ".moving").get_attribute("innerHTML")
+        for slider in browser.find_elements("css selector", ".moving input"):
+            slider.send_keys(Keys.END)
+        assert browser.find_element("css selector", ".moving").get_attribute("innerHTML") != before
+        assert quiet(browser)
+
+
+@needs_browser
+def test_a_training_step_is_walked_through(browser, book):
+    show(browser, (book / "trace.html").as_uri())
+    buttons = browser.find_elements("css selector", "#walk button")
+    buttons[0].click()
+    buttons[2].click()
+    rows = browser.execute_script("return [...document.querySelectorAll('.stepped tbody tr')].map(row => row.className)")
+    assert rows[:3] == ["", "now", "pale"]
 
 
 def test_without_the_tests_and_benchmarks_the_book_is_made_too(tmp_path):

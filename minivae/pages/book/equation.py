@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from minivae.models import MODELS
 from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS
-from minivae.pages.book import code, museum, numbers
+from minivae.pages.book import code, figures, museum, numbers
 from minivae.pages.book.evidence import Evidence, proving_tests
 from minivae.pages.book.frame import Page
 from minivae.pages.book.mathml import typeset
@@ -25,8 +25,11 @@ def equation_page(step: Step, evidence: Evidence) -> Page:
     """Return the page of the equation that a step of the path is about."""
     equation, stated = guide.equations()[step.tag], source.statements().get(step.tag, [])
     ops = ops_of(step.tag)
+    live = any(name in ALL_OPS and numbers.translated(name) for name in ops)
+    moving = list(figures.figure(step.tag, live))
     panes = (
         _pane("equation", "The equation", _equation(stated, equation.text)),
+        _pane("figure", "To move", moving) if moving else None,
         _pane("why", "Why", _why(stated)),
         _pane("line", "The line", _lines(step.tag)),
         _pane("check", "The check", check(step.tag, step.command, ops, models_of(step.tag), evidence)),
@@ -35,7 +38,9 @@ def equation_page(step: Step, evidence: Evidence) -> Page:
     )
     words = " ".join([equation.text, *ops, *(s.owner for s in stated)])
     title = step.title[0].upper() + step.title[1:]
-    return Page(step.tag, step.section, title, join(panes), step.tag, words, numbers.SCRIPTS if ops else ())
+    return Page(
+        step.tag, step.section, title, join(panes), step.tag, words, figures.SCRIPTS if moving else numbers.SCRIPTS if ops else ()
+    )
 
 
 def ops_of(name: str) -> list[str]:

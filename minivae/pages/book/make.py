@@ -7,11 +7,12 @@ from pathlib import Path
 from minivae import __version__
 from minivae.models import MODELS
 from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS
-from minivae.pages.book import museum, reference
+from minivae.pages.book import figures, museum, reference
 from minivae.pages.book.equation import equation_page
 from minivae.pages.book.evidence import Evidence, gather
 from minivae.pages.book.exercising import exercise_page
 from minivae.pages.book.frame import Page, bind
+from minivae.pages.book.questions import question_pages
 from minivae.pages.markup import Markup, join, tag
 from minivae.study import guide, source
 from minivae.study.guide import Step
@@ -36,7 +37,7 @@ def pages(evidence: Evidence) -> list[Page]:
     equations = [equation_page(step, evidence) for step in steps()]
     ops = [reference.op_page(name, evidence) for name in ALL_OPS | SURROGATE_GRADIENTS]
     models = [reference.model_page(name, evidence) for name in MODELS]
-    return [*equations, museum.wall(evidence), exercise_page(), *ops, *models]
+    return [figures.trace_page(), *equations, museum.wall(evidence), exercise_page(), *question_pages(), *ops, *models]
 
 
 def steps() -> list[Step]:

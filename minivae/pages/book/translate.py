@@ -57,16 +57,19 @@ class Translator:
 
     def __init__(self) -> None:
         self.written: dict[str, str] = {}
+        self.names: dict[Callable[..., Any], str] = {}
 
     def function(self, function: Callable[..., Any]) -> str:
-        """Translate a function of the package and return its JavaScript name."""
-        name = function.__name__
-        if name not in self.written:
+        """Translate a function of the package and return its JavaScript name; helpers of one name get that of their file too."""
+        if function not in self.names:
+            name, file = function.__name__, function.__module__.rpartition(".")[2]
+            name = self.names[function] = f"{name}_{file}" if name in self.written else name
             self.written[name] = ""  # it may call itself
             tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
             assert isinstance(tree, ast.FunctionDef)
+            tree.name = name
             self.written[name] = Body(self, function.__globals__).definition(tree)
-        return name
+        return self.names[function]
 
 
 class Body:
@@ -241,10 +244,7 @@ class Body:
 
 
 def _refuses(body: list[ast.stmt]) -> bool:
-    match body[-1]:
-        case ast.Expr(ast.Call(ast.Name("reject"))):
-            return True
-    return False
+    return ast.unparse(body[-1]).startswith("reject(")
 
 
 def _safe(name: str) -> str:
