@@ -1,0 +1,179 @@
+"""How far what a batch tells of the parts of the KL is from the exact parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.report import COLOURS, Table, machine, say
+from minivae import datasets
+from minivae.evaluation.aggregate import batch_log_density, decompose, log_weights, split
+from minivae.models import VAE
+from minivae.runs.selection import spread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BATCHES = (16, 65, 256, 1024)
+ESTIMATORS = ("weighted", "stratified", "shared matrix")
+EXAMPLES = 2000  # posteriors of a trained model; exact needs all of them for every draw
+STD = 0.3  # of the simulated posteriors
+
+
+class Parts(NamedTuple):
+    """Mutual information, total correlation and dimension-wise KL, each a mean and its standard error."""
+
+    values: np.ndarray
+    errors: np.ndarray
+
+
+def posteriors(epochs: int, data_dir: str | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return name → means and log-variances (N, k): simulated ones with q(z) → N(0, C), and those of trained models."""
+    found = {}
+    for name, correlation in (("independent", 0.0), ("correlated", 0.5)):
+        c = np.full((5, 5), correlation) + (1 - correlation) * np.eye(5)
+        mean = np.random.default_rng(0).standard_normal((EXAMPLES, 5)) @ np.linalg.cholesky(c - STD**2 * np.eye(5)).T
+        found[name] = mean, np.full(mean.shape, 2 * math.log(STD))
+    for name in ("digits", "mnist") if data_dir else ("digits",):
+        train, _ = datasets.load(name, data_dir)
+        part = train.subset(spread(len(train), 10 * EXAMPLES))
+        model = VAE(
+            latent_dim=10, hidden_dims=(200,), epochs=epochs if name == "mnist" else 5 * epochs, output_bias="data", device="cpu"
+        )
+        model.fit(part.values)
+        found[f"VAE on {name}"] = model.encode(part.subset(spread(len(part), EXAMPLES)).values)
+    return found
+
+
+def shared_matrix(n: int, n_data: int) -> np.ndarray:
+    """Return the logarithms of the weights as much used code has them: 1/N stands in the first column, not on the diagonal.
+
+    A matrix of n = M + 1 rows is filled by its flat view with a stride of M + 1, which is its width: a column.
+    """
+    m = n - 1
+    rest = (n_data - m) / (n_data * m)
+    weights = np.full((n, n), 1 / m)
+    weights.reshape(-1)[:: m + 1] = 1 / n_data
+    weights.reshape(-1)[1 :: m + 1] = rest
+    weights[m - 1, 0] = rest
+    return np.log(weights)
+
+
+def estimate(mean: np.ndarray, log_var: np.ndarray, n: int, estimator: str, rounds: int) -> Parts:
+    """Return the parts as ``rounds`` batches of ``n`` examples estimate them on average."""
+    rng, found = np.random.default_rng(0), []
+    shared = estimator == "shared matrix"
+    weights = shared_matrix(n, len(mean)) if shared else log_weights(np, n, len(mean), estimator)
+    for _ in range(rounds):
+        rows = rng.permutation(len(mean))[:n]
+        mu, s = mean[rows], log_var[rows]
+        z = mu + np.exp(0.5 * s) * rng.standard_normal(mu.shape)  # (R.1)
+        found.append([part.mean() for part in split(z, mu, s, *batch_log_density(z, mu, s, weights))])
+    return Parts(np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / math.sqrt(rounds))
+
+
+def biases(folder: Path, rounds: int, epochs: int, data_dir: str | None) -> None:
+    columns = (
+        "posteriors",
+        "N",
+        "k",
+        "estimate",
+        "batch",
+        "mutual information",
+        "±",
+        "total correlation",
+        "±",
+        "dimension-wise KL",
+        "±",
+    )
+    table = Table("surgery_biases", columns, machine() | {"batches": f"{rounds} batches of each size"}, folder)
+    shown: dict[str, dict[str, Any]] = {}
+    for name, (mean, log_var) in posteriors(epochs, data_dir).items():
+        n_data, k = mean.shape
+        exact = decompose(mean, log_var, np.random.default_rng(0), EXAMPLES)
+        parts = exact.mutual_information, exact.total_correlation, exact.dimension_wise_kl
+        table.add(name, n_data, k, "exact", n_data, *(figure for part in parts for figure in part))
+        shown[name] = {"exact": [part.value for part in parts], "log N": math.log(n_data)}
+        for estimator in ESTIMATORS:
+            sizes = [n for n in BATCHES if n <= n_data]
+            found = [estimate(mean, log_var, n, estimator, max(10, rounds * 65 // max(n, 65))) for n in sizes]
+            for n, part in zip(sizes, found, strict=True):
+                table.add(name, n_data, k, estimator, n, *np.stack(part, axis=1).ravel().tolist())
+            shown[name][estimator] = (sizes, np.array([part.values for part in found]))
+    table.finish()
+    table.plot(bias_picture(shown))
+    page = folder / "total_correlation.md"
+    page.write_text(PAGE.format(table=markdown(table), log_n=math.log(EXAMPLES)), encoding="utf-8")
+    say(f"written: {page}")
+
+
+def bias_picture(shown: Mapping[str, Mapping[str, Any]]) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.1 * len(shown), 5.4), layout="constrained")
+    axes = figure.subplots(2, len(shown), sharex=True, squeeze=False)
+    for column, (name, found) in zip(axes.T, shown.items(), strict=True):
+        for part, (panel, title) in enumerate(zip(column, ("mutual information", "total correlation"), strict=True)):
+            panel.axhline(found["exact"][part], color="black", linewidth=1, label="exact")
+            for colour, estimator in zip(COLOURS, ESTIMATORS, strict=False):
+                sizes, values = found[estimator]
+                panel.plot(sizes, values[:, part], marker="o", markersize=3, color=colour, label=estimator)
+            if part == 0:
+                panel.axhline(found["log N"], color="grey", linewidth=1, linestyle=":", label="log N, the most it can be")
+            else:
+                panel.axhline(0, color="grey", linewidth=1, linestyle=":")
+                panel.set_xlabel("batch")
+            panel.set_yscale("symlog", linthresh=2)
+            panel.set_xscale("log")
+            panel.set_xticks(BATCHES, [str(n) for n in BATCHES])
+            panel.set_title(f"{name}: {title}", fontsize=9, loc="left")
+    axes[0, 0].legend(frameon=False, fontsize=7)
+    return figure
+
+
+def markdown(table: Table) -> str:
+    """Return the rows of a table for a page, the errors beside their figures."""
+    lines = [
+        "| posteriors | estimate | batch | mutual information | total correlation | dimension-wise KL |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, _, _, estimator, n, *figures in table.rows:
+        cells = [f"{value:.2f} ± {error:.2f}" for value, error in zip(figures[::2], figures[1::2], strict=True)]
+        lines.append(f"| {name} | {estimator} | {n} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+PAGE = """# Can the total correlation be negative?
+
+The total correlation cannot: it is the divergence KL(q(z) ‖ Π_j q(z_j)) (T.1). Its estimate from a batch can, and often is.
+
+For q(z) one needs all N posteriors (T.2); a batch has few. Weighted as they stand for the rest (T.4, "stratified"), they give an
+unbiased estimate of q(z), and of each q(z_j). But the total correlation has their logarithms, and the logarithm of an unbiased
+estimate is too low on average (Jensen), by about half its relative variance. That is larger for the joint density, which is far
+more often nearly nothing, than for the marginals together, so the difference is too low: where the truth is near 0, below 0. By the
+same token the mutual information is too high and the dimension-wise KL too low. Their sum, the KL, has no q(z) in it and no bias.
+Larger batches help slowly; a batch of all N is exact.
+
+Plain minibatch weighting (T.3, "weighted") divides by n N. It is a lower bound of log q(z), not an estimate: log q(z) and each
+log q(z_j) are too low by up to log N = {log_n:.1f}. The mutual information then exceeds log N, which nothing can; the total
+correlation is too high by up to (k − 1) log N. As a penalty it can be used, since a constant has no slope; as a figure it says
+nothing.
+
+"Shared matrix" is what several public implementations of the β-TC-VAE have: the weights of T.4, but the own share 1/N stands in the
+first column instead of on the diagonal. So every example takes the first one of its batch for itself, and weighs its own posterior,
+by far the largest term, 1/(n − 1) instead of 1/N. No q(z) is estimated by that: the mutual information stays below log n.
+
+So do not read a total correlation off a batch. `minivae evaluate` takes all posteriors of the data.
+
+![Estimates by batch size, beside the exact figures](surgery_biases.png)
+
+Nats; ± is the standard error of the mean over batches, or of the exact figure over its draws of z.
+
+{table}
+
+Measured by `python -m benchmarks surgery --part biases --data-dir FOLDER`.
+"""
