@@ -112,6 +112,7 @@ def biases(folder: Path, rounds: int, epochs: int, data_dir: str | None) -> None
 
 
 def bias_picture(shown: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draw both figures by batch size; an estimate that is off the scale everywhere is only named, with its range."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.1 * len(shown), 5.4), layout="constrained")
@@ -121,17 +122,23 @@ def bias_picture(shown: Mapping[str, Mapping[str, Any]]) -> Figure:
             panel.axhline(found["exact"][part], color="black", linewidth=1, label="exact")
             for colour, estimator in zip(COLOURS, ESTIMATORS, strict=False):
                 sizes, values = found[estimator]
-                panel.plot(sizes, values[:, part], marker="o", markersize=3, color=colour, label=estimator)
-            if part == 0:
-                panel.axhline(found["log N"], color="grey", linewidth=1, linestyle=":", label="log N, the most it can be")
-            else:
-                panel.axhline(0, color="grey", linewidth=1, linestyle=":")
-                panel.set_xlabel("batch")
-            panel.set_yscale("symlog", linthresh=2)
+                if estimator == "weighted":
+                    low, high = values[:, part].min(), values[:, part].max()
+                    note = f"weighted: {low:.1f} to {high:.1f} ↑"
+                    panel.text(0.98, 0.97, note, color=colour, fontsize=8, ha="right", va="top", transform=panel.transAxes)
+                else:
+                    panel.plot(sizes, values[:, part], marker="o", markersize=3, color=colour, label=estimator)
+            limit = (found["log N"], "log N, the most it can be") if part == 0 else (0.0, "0, the least it can be")
+            panel.axhline(limit[0], color="grey", linewidth=1, linestyle=":", label=limit[1])
+            low, high = panel.get_ylim()
+            panel.set_ylim(low, high + 0.15 * (high - low))
             panel.set_xscale("log")
             panel.set_xticks(BATCHES, [str(n) for n in BATCHES])
+            panel.set_xticks([], minor=True)
             panel.set_title(f"{name}: {title}", fontsize=9, loc="left")
-    axes[0, 0].legend(frameon=False, fontsize=7)
+        column[1].set_xlabel("batch")
+    for panel in axes[:, 0]:
+        panel.legend(frameon=False, fontsize=7)
     return figure
 
 
@@ -153,10 +160,12 @@ The total correlation cannot: it is the divergence KL(q(z) ‖ Π_j q(z_j)) (T.1
 
 For q(z) one needs all N posteriors (T.2); a batch has few. Weighted as they stand for the rest (T.4, "stratified"), they give an
 unbiased estimate of q(z), and of each q(z_j). But the total correlation has their logarithms, and the logarithm of an unbiased
-estimate is too low on average (Jensen), by about half its relative variance. That is larger for the joint density, which is far
-more often nearly nothing, than for the marginals together, so the difference is too low: where the truth is near 0, below 0. By the
-same token the mutual information is too high and the dimension-wise KL too low. Their sum, the KL, has no q(z) in it and no bias.
-Larger batches help slowly; a batch of all N is exact.
+estimate is too low on average (Jensen), by about half its relative variance where that is small. So the mutual information is too
+high and the dimension-wise KL too low; their sum with the total correlation, the KL, has no q(z) in it and no bias. The total
+correlation is log q(z) less k logarithms log q(z_j), and which of them is further off depends. As a rule it is the joint density, which
+in several dimensions is nearly nothing for most of a batch: then the estimate is too low, and where the truth is near 0 it is below.
+Where posteriors hardly overlap (mutual information near log N), log q(z) is as low as it can be anyway, log of the own share; what
+is left are the errors of the k marginals, and in small batches the estimate is too high. Larger batches help; one of all N is exact.
 
 Plain minibatch weighting (T.3, "weighted") divides by n N. It is a lower bound of log q(z), not an estimate: log q(z) and each
 log q(z_j) are too low by up to log N = {log_n:.1f}. The mutual information then exceeds log N, which nothing can; the total
@@ -165,7 +174,8 @@ nothing.
 
 "Shared matrix" is what several public implementations of the β-TC-VAE have: the weights of T.4, but the own share 1/N stands in the
 first column instead of on the diagonal. So every example takes the first one of its batch for itself, and weighs its own posterior,
-by far the largest term, 1/(n − 1) instead of 1/N. No q(z) is estimated by that: the mutual information stays below log n.
+by far the largest term, 1/(n − 1) instead of 1/N. What is estimated is the aggregate posterior of the batch, with a mutual
+information of hardly more than log n, and a total correlation that is too high.
 
 So do not read a total correlation off a batch. `minivae evaluate` takes all posteriors of the data.
 

@@ -38,6 +38,9 @@ CHECKS = (
     check(FINITE_DIFFERENCES, OPS, {"test_ops_gradients": "every_entry_agrees_with_finite_differences"}),
     check(FINITE_DIFFERENCES, BROADCAST, {"test_ops_gradients": "gradients_agree_with_finite_differences_in_any_shape[add"}),
     check(FINITE_DIFFERENCES, BOUNDS, {"test_iwae": "gradient_of_the_objective"}),
+    check(
+        FINITE_DIFFERENCES, ("evaluation/aggregate.py", "models/beta_tc.py"), {"test_surgery_models": "gradient_of_the_objective"}
+    ),
     check(FINITE_DIFFERENCES, AUTOENCODERS, {"test_autoencoder": "gradient_of_the_objective"}),
     check(
         FINITE_DIFFERENCES,
@@ -78,6 +81,11 @@ CHECKS = (
     check(ORACLE, ("ops/flow.py", "models/flow.py"), {"test_flow": "terms_are density_integrates a_step_that_turns"}),
     check(ORACLE, ("ops/penalty.py",), {"test_penalty": "sparsity quantize_goes"}),
     check(ORACLE, ("optim.py",), {"test_optim": "adam_is_the_papers_at_every_step"}),
+    check(
+        ORACLE,
+        ("evaluation/aggregate.py",),
+        {"test_aggregate": "parts_of_a_lattice densities_are_those weights_are_on_the_diagonal where_theory_says_so_a_batch_meets"},
+    ),
     check(ORACLE, ("evaluation/estimators.py",), {"test_estimators": "log_weights_are any_chunking_gives_the_direct_sum"}),
     check(
         ORACLE,
@@ -117,6 +125,11 @@ CHECKS = (
     check(INVARIANT, ("models/flow.py",), {"test_flow": "every_step_can_be_undone"}),
     check(INVARIANT, ("autodiff.py",), {"test_autodiff": ""}),
     check(INVARIANT, ("optim.py",), {"test_optim": "first_step_of_adam optimisers_find_the_minimum"}),
+    check(
+        INVARIANT,
+        ("evaluation/aggregate.py",),
+        {"test_aggregate": "parts_add_up information_is_between identical_posteriors"},
+    ),
     check(INVARIANT, ("evaluation/estimators.py",), {"test_estimators": "extreme_log_weights bound_rises"}),
     check(INVARIANT, BOUNDS, {"test_iwae": "the_bound_tightens both_gradients_have_the_same_decoder"}),
     check(INVARIANT, ("evaluation/disentanglement.py",), {"test_disentanglement": "mutual_information_has_its_bounds"}),

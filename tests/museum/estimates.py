@@ -105,14 +105,4 @@ BUGS = (
         blind="Nothing is differentiated here, the shapes are right, and 0 is a possible score.",
         passes_gradcheck=True,
     ),
-    Bug(
-        "the log weight counted once per dimension",
-        "evaluation/estimators.py",
-        (("return prior_to_posterior - nll(x, z)", "return prior_to_posterior - z.shape[-1] * nll(x, z)"),),
-        group=12,
-        seen="estimates of total correlation in PyTorch",
-        effect="A number per example is added to each latent and summed with them.  (We have no total correlation: it is here.)",
-        blind="Nothing is differentiated here, and with one latent it is right.",
-        passes_gradcheck=True,
-    ),
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from museum import beyond, engine, estimates, losses, sampling, training
+from museum import beyond, engine, estimates, losses, sampling, surgery, training
 
 BUGS = tuple(
-    sorted((*sampling.BUGS, *losses.BUGS, *estimates.BUGS, *training.BUGS, *engine.BUGS, *beyond.BUGS), key=lambda bug: bug.group)
+    sorted(
+        (*sampling.BUGS, *losses.BUGS, *estimates.BUGS, *surgery.BUGS, *training.BUGS, *engine.BUGS, *beyond.BUGS),
+        key=lambda bug: bug.group,
+    )
 )
