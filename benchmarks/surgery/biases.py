@@ -158,14 +158,15 @@ PAGE = """# Can the total correlation be negative?
 
 The total correlation cannot: it is the divergence KL(q(z) ‖ Π_j q(z_j)) (T.1). Its estimate from a batch can, and often is.
 
-For q(z) one needs all N posteriors (T.2); a batch has few. Weighted as they stand for the rest (T.4, "stratified"), they give an
-unbiased estimate of q(z), and of each q(z_j). But the total correlation has their logarithms, and the logarithm of an unbiased
-estimate is too low on average (Jensen), by about half its relative variance where that is small. So the mutual information is too
-high and the dimension-wise KL too low; their sum with the total correlation, the KL, has no q(z) in it and no bias. The total
-correlation is log q(z) less k logarithms log q(z_j), and which of them is further off depends. As a rule it is the joint density, which
-in several dimensions is nearly nothing for most of a batch: then the estimate is too low, and where the truth is near 0 it is below.
-Where posteriors hardly overlap (mutual information near log N), log q(z) is as low as it can be anyway, log of the own share; what
-is left are the errors of the k marginals, and in small batches the estimate is too high. Larger batches help; one of all N is exact.
+For q(z) one needs all N posteriors (T.2); a batch has few. Weighted as they stand for the rest (T.4, "stratified"), they give
+an unbiased estimate of q(z), and of each q(z_j). But the total correlation has their logarithms, and the logarithm of an
+unbiased estimate is too low on average (Jensen), by about half its relative variance where that is small. So the mutual
+information is too high and the dimension-wise KL too low; their sum with the total correlation, the KL, has no q(z) in it and
+no bias. The total correlation is log q(z) less k logarithms log q(z_j), and which of them is further off depends. As a rule it
+is the joint density, which in several dimensions is nearly nothing for most of a batch: then the estimate is too low, and where
+the truth is near 0 it is below. Where posteriors hardly overlap (mutual information near log N), log q(z) is as low as it can
+be anyway, log of the own share; what is left are the errors of the k marginals, and in small batches the estimate is too high.
+Larger batches help; one of all N is exact.
 
 Plain minibatch weighting (T.3, "weighted") divides by n N. It is a lower bound of log q(z), not an estimate: log q(z) and each
 log q(z_j) are too low by up to log N = {log_n:.1f}. The mutual information then exceeds log N, which nothing can; the total

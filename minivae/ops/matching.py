@@ -77,7 +77,7 @@ def covariance_forward(xp, x):
     """
     if x.ndim != 2 or not len(x):
         reject("covariance", "a matrix (n, k) with at least one row", f"shape {x.shape}")
-    centred = x.astype("float64") - x.mean(axis=0, dtype="float64")
+    centred = x - x.mean(axis=0, dtype="float64")
     return (centred.T @ centred / len(x)).astype(x.dtype), (centred, x.dtype)  # (D.4)
 
 

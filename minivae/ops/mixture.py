@@ -64,7 +64,8 @@ def _terms(xp, z, mean, log_var, weights):
     """Return z − μ and (z − μ)/σ², both (r, m, …, k), and log w + ℓ, (r, m, …), for a block of r rows."""
     distance = z[:, None].astype("float64") - mean
     pull = distance * xp.exp(-log_var.astype("float64"))
-    logs = -0.5 * ((distance * pull).sum(axis=-1) + (log_var + LOG_2PI).sum(axis=-1, dtype="float64"))
+    norm = log_var.sum(axis=-1, dtype="float64") + LOG_2PI * log_var.shape[-1]
+    logs = -0.5 * ((distance * pull).sum(axis=-1) + norm)
     return distance, pull, weights.reshape(*weights.shape, *(1,) * (z.ndim - 2)) + logs
 
 

@@ -15,7 +15,7 @@ from minivae.checks import InputError
 from minivae.evaluation.aggregate import decompose, log_aggregate, split
 from minivae.models.likelihoods import LIKELIHOODS
 from minivae.models.objectives import covariance_penalty
-from minivae.ops import covariance, log_mixture, mmd
+from minivae.ops import covariance, log_mixture, mixture, mmd
 from minivae.proof.gradcheck import gradcheck
 from minivae.training.batches import Rows
 
@@ -127,6 +127,43 @@ def test_mixture_far_out_and_with_components_of_no_weight():  # (T.5)
     np.testing.assert_allclose(leaves[0].grad, -z)
     assert not leaves[1].grad[1:].any()
     assert np.isfinite(log_mixture(z, mean, np.zeros((3, 2)), weights).data).all()
+
+
+def test_mixture_of_no_weight_at_all_is_nothing():
+    leaves = [Tensor(RNG.standard_normal(shape), requires_grad=True) for shape in ((3, 2), (4, 2), (4, 2))]
+    with np.errstate(divide="ignore"):
+        weights = np.log(np.array([[0.5, 0.5, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]]))
+        out = log_mixture(*leaves, weights)
+    np.testing.assert_array_equal(np.isinf(out.data), [False, True, False])
+    out.backward(np.array([1.0, 2.0, 3.0]))
+    assert all(np.isfinite(leaf.grad).all() for leaf in leaves)
+    assert not leaves[0].grad[1].any()
+
+
+def test_blocks_cover_every_row_once_and_hold_no_more_than_they_may(monkeypatch):
+    for limit, shape, m, expected in (
+        (60, (11, 3), 5, 4),
+        (1, (11, 3), 5, 1),
+        (60, (7, 2, 3), 5, 2),
+        (10**6, (3, 2), 4, 3),
+        (6, (9, 2), 1, 3),
+    ):
+        monkeypatch.setattr(mixture, "BLOCK", limit)
+        parts = [list(range(shape[0]))[part] for part in mixture._blocks(shape, m)]
+        assert [row for part in parts for row in part] == list(range(shape[0]))
+        assert max(map(len, parts)) == min(expected, shape[0])
+
+
+def test_ops_of_batches_work_in_float64_and_round_once():
+    arrays = [3 * RNG.standard_normal(shape).astype("float32") for shape in ((11, 3), (5, 3), (5, 3), (11, 5))]
+    for op, inputs in ((log_mixture, arrays), (mmd, arrays[:2]), (covariance, arrays[:1])):
+        twice = [op(*(array.astype(dtype) for array in inputs)).data for dtype in ("float32", "float64")]
+        np.testing.assert_array_equal(twice[0], twice[1].astype("float32"))
+
+
+def test_covariance_of_codes_far_from_the_origin():
+    x = RNG.standard_normal((50, 3))
+    np.testing.assert_allclose(covariance(x + 1e8).data, np.cov(x, rowvar=False, bias=True), atol=1e-7)
 
 
 @pytest.mark.parametrize("block", [1, 30, 10**6])

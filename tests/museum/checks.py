@@ -120,6 +120,11 @@ CHECKS = (
             "one_tensor_as_both dense_writes the_kinks_of_rectifiers"
         },
     ),
+    check(
+        INVARIANT,
+        ("ops/mixture.py", "ops/matching.py"),
+        {"test_surgery_models": "mixture_ blocks_cover ops_of_batches covariance_of_codes_far"},
+    ),
     check(INVARIANT, ("ops/kl.py",), {"test_sampling": "kl_is_never_negative"}),
     check(INVARIANT, ("ops/penalty.py",), {"test_penalty": "the_kink the_gradient_passes scaled_gradient the_scale_may"}),
     check(INVARIANT, ("models/flow.py",), {"test_flow": "every_step_can_be_undone"}),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 SAME_AT_ZERO = "At 0 both sides give the same number: u = 1 there."
 SAME_DTYPE = "All arguments of the op have one dtype."
+SAME_SHAPE = "Both have the same shape: any other is refused."
 BROADCASTS = "Zeros of any trailing axes of x broadcast to the same result; which of them is fastest is another matter."
 
 EQUIVALENTS = {
@@ -33,4 +34,17 @@ EQUIVALENTS = {
     "gaussian_nll_forward: mean → log_var (3)": "The dtype of the slope in log σ², which a number does not have.",
     "bernoulli_nll_forward: terms → x": SAME_DTYPE,
     "bernoulli_nll_backward: logits → u (2)": "u has the shape of the logits.",
+    "mmd_forward: x → y (3)": SAME_DTYPE,
+    "_pairs: 1 → 2": "n (n − 1) is 0 or at least 2, and 0 divided by 2 is 0.",
+    "covariance_forward: x → centred (4)": SAME_SHAPE,
+    "log_mixture_forward: mean → log_var": SAME_SHAPE,
+    "log_mixture_forward: mean → log_var (4)": SAME_SHAPE,
+    "log_mixture_forward: z → mean (6)": SAME_DTYPE,
+    "log_mixture_backward: mean → log_var": SAME_SHAPE,
+    "log_mixture_backward: mean → log_var (3)": SAME_SHAPE,
+    "log_mixture_backward: mean → log_var (4)": SAME_SHAPE,
+    "log_mixture_backward: mean → log_var (5)": SAME_SHAPE,
+    "log_mixture_backward: z → mean (5)": SAME_DTYPE,
+    "_terms: z → mean (2)": SAME_SHAPE,
+    "_finite: xp.zeros_like → xp.ones_like": "Where the maximum is infinite the shift may be any finite number.",
 }

@@ -1,7 +1,8 @@
 """Group 12, continued: the parts of the KL, as public code has estimated them.
 
 The figures in the labels are of the posteriors of ``support.posteriors.public_threads``, N = 2000 and k = 5, in batches of 65.
-By all posteriors mutual information is 5.67 and total correlation 0.36 nats; by such batches, rightly weighted (T.4), 6.43 and −0.28.
+By all posteriors mutual information is 5.67 and total correlation 0.36 nats; by such batches, rightly weighted (T.4), they are
+6.43 and −0.28.
 """
 
 from __future__ import annotations
