@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 REFRESH = 0.15  # seconds between updates of the live display
 PLAIN_LINES = 10  # seconds between lines, where the output is not a terminal
-PLAIN_WIDTH = 200  # of a table in a file: whoever reads it can scroll
+PLAIN_WIDTH = 200  # width of a table in a file, whose reader can scroll
 
 
 class Terminal:
@@ -67,7 +67,7 @@ class Terminal:
 
     @contextmanager
     def warnings(self) -> Iterator[None]:
-        """Print this package's own warnings as lines, once each, even where ``quiet`` is asked for; they are complaints."""
+        """Print this package's own warnings as lines, once each, even with ``quiet``."""
         with warnings.catch_warnings():
             warnings.simplefilter("once", MinivaeWarning)
             known = warnings.showwarning
@@ -88,7 +88,7 @@ class Terminal:
 
     @contextmanager
     def training(self, title: str) -> Iterator[dict[str, Hook]]:
-        """Yield the hooks for ``fit`` that show its progress on standard error, the title first when it is really under way."""
+        """Yield the hooks for ``fit`` that show its progress on standard error, with the title once training has started."""
         console = self._console(stderr=True)
         moving = console.is_terminal and not console.is_dumb_terminal
         if self.quiet:
@@ -126,7 +126,7 @@ class _Plain:
             self.console.print(text, markup=False, soft_wrap=True)
 
     def pace(self, trainer: Trainer) -> str:
-        """Return the speed, everything counted, and the time that is left at that speed."""
+        """Return the average speed, and the remaining time at that speed."""
         made, total = trainer.step - self.first, trainer.model.epochs * trainer.steps_per_epoch
         seconds = time.perf_counter() - self.started
         speed = made / trainer.steps_per_epoch * len(trainer.train) / seconds
@@ -136,7 +136,7 @@ class _Plain:
 
 
 class _Live(_Plain):
-    """A bar with speed and remaining time, and under it a line of the terms, a few times a second."""
+    """A bar with speed and remaining time and a line of the terms below it, updated a few times a second."""
 
     def __init__(self, console: Console, title: str) -> None:
         super().__init__(console, title)

@@ -18,7 +18,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 
 def versions() -> dict[str, str]:
-    """Return name → version of Python, of this package and of what it stands on."""
+    """Return name → version of Python, of this package and of its dependencies."""
     from minivae import __version__
 
     installed = {name: importlib.metadata.version(name) for name in PACKAGES}
@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 
 def environment() -> dict[str, Any]:
-    """Return everything ``minivae info`` says, by name."""
+    """Return everything that ``minivae info`` prints, by name."""
     available, reason = probe_cuda()
     return {
         **versions(),
@@ -46,7 +46,7 @@ def _blas() -> str:
 
 
 def _blas_threads() -> str:
-    """Return what is known of the threads of a matrix product: asked from the library, or as the environment sets them."""
+    """Return the number of threads of a matrix product, as far as the library or the environment tells it."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:

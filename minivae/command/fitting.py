@@ -1,4 +1,4 @@
-"""The command ``train``: from data and settings, or from where an earlier training stopped, to a run directory."""
+"""The command ``train``: from data and settings, or from an earlier training that stopped, to a run directory."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: MPIPe
         write_whole(draft.folder / CONFIG, as_json(config, indent=2).encode())
         write_whole(draft.folder / HISTORY, history_csv(model.history_))
         draw_all(model, test, figures.get("entropy_floor"), draft.folder)
-        model.save(draft.folder / MODEL)  # last: what makes it a finished run
+        model.save(draft.folder / MODEL)  # last, since this makes it a finished run
     terminal.table(f"{kind} on {data.name}, nats per example", figure_rows(figures))
     terminal.line(f"\nrun: {draft.path}")
     for line in what_next(draft.folder, model, args.runs_dir):
@@ -98,7 +98,7 @@ def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: MPIPe
 
 
 def asked_for(args: argparse.Namespace) -> tuple[Any, Source]:
-    """Return the model and the data that the command line asks for; ``epochs`` is None unless it is given."""
+    """Return the model and the data named on the command line; ``epochs`` is None unless it was given."""
     name = args.model or "VAE"
     model = MODELS[name](**{"epochs": None} | given_settings(args, name, MODELS))
     if args.labels is not None and not hasattr(model, "predict"):
@@ -109,7 +109,7 @@ def asked_for(args: argparse.Namespace) -> tuple[Any, Source]:
 
 
 def resumed(args: argparse.Namespace) -> tuple[Path, Any, Source]:
-    """Return folder, model and data of a training that stopped or is to go on; only ``--epochs`` and ``--processes`` may differ."""
+    """Return folder, model and data of a training to be resumed; only ``--epochs`` and ``--processes`` may differ."""
     path = begun(args.resume, args.runs_dir)
     file = path / CHECKPOINT
     with checkpoint.reading(file, "the state of a training") as kept:
@@ -117,13 +117,13 @@ def resumed(args: argparse.Namespace) -> tuple[Path, Any, Source]:
         name, done = kept.record["model"], kept.record["training"]["epoch"]
         kind = MODELS[check_choice("model", name, MODELS)]
         model, source = kind.announced(kept)[0], Source.of(kept.record["context"]["data"])
-        kept.arrays()  # which are compared with their checksum, and so is the record
+        kept.arrays()  # this compares arrays and record with their checksum
     given = given_settings(args, name, MODELS)
     model.epochs, model.processes = given.pop("epochs", model.epochs), given.pop("processes", model.processes)
     others = {"model": args.model, "data": args.data, "data_dir": args.data_dir, "name": args.name, "labels": args.labels}
     for field, value in (given | others | {"exclude_class": args.exclude_class or None}).items():
         if value is not None:
-            reject(option(field), "nothing beside --resume, which goes on as the run began", repr(value), "leave it out")
+            reject(option(field), "nothing beside --resume, which keeps the settings of the run", repr(value), "leave it out")
     if (path / MODEL).is_file() and check_int("--epochs", model.epochs, 1) <= done:
         mend = f"go on with --resume {shlex.quote(str(args.resume))} --epochs {2 * done}"
         reject("--epochs", f"more than the {done} epochs of this run, which is finished", model.epochs, mend)
@@ -132,7 +132,7 @@ def resumed(args: argparse.Namespace) -> tuple[Path, Any, Source]:
 
 
 class RunKeeper(Keeper):
-    """The keeper of a run directory, which takes its name with the first checkpoint."""
+    """The keeper of a run directory, which gets its final name with the first checkpoint."""
 
     def __init__(self, draft: Draft, every: str, context: dict[str, Any], latch: Latch) -> None:
         super().__init__(draft.folder / CHECKPOINT, every, context, latch)
@@ -144,14 +144,14 @@ class RunKeeper(Keeper):
         self.path = self.draft.folder / CHECKPOINT
 
     def note(self) -> str:
-        """Return what to say when the training was interrupted."""
+        """Return the message for a training that was interrupted."""
         if self.saved_step is None:
             return "interrupted"
         return f"interrupted, step {self.saved_step} is kept; go on with: minivae train --resume {os.fspath(self.draft.folder)}"
 
 
 class Follower(Keeper):
-    """The keeper of a process that is not the first of several: it reads where the training stopped, and never writes."""
+    """The keeper of a process that is not the first of several: it reads the state and never writes it."""
 
     def save(self, trainer: Any) -> None:
         pass
@@ -173,14 +173,14 @@ def chained(*owners: Any) -> dict[str, Hook]:
 
 
 def what_next(folder: Path, model: Any, runs_dir: str) -> list[str]:
-    """Return what to say at the end of a training: which pictures there are, and what can be done with the run."""
+    """Return the message at the end of a training: which pictures there are, and what to do next with the run."""
     run = folder.name if runs_dir == "runs" else str(folder)
     pictures = sorted(path.name for path in folder.glob("*.png"))
     epochs = len(model.history_["epoch"])
     return [
         f"pictures in it: {', '.join(pictures)}",
-        f"next: minivae report {shlex.quote(run)}   (a web page of all there is to see)",
-        f"      minivae train --resume {shlex.quote(run)} --epochs {2 * epochs}   (go on; {epochs} are done)",
+        f"next: minivae report {shlex.quote(run)}   (everything on one web page)",
+        f"      minivae train --resume {shlex.quote(run)} --epochs {2 * epochs}   (train further; {epochs} are done)",
     ]
 
 
@@ -191,7 +191,7 @@ def draw_all(model: Any, test: Dataset, floor: float | None, folder: Path) -> No
     pairs = (shown.x, model.decode(model.transform(shown.x, shown.y), shown.y))
     title, labels = "Test examples and the decodings of their posterior means", ("original", "reconstruction")
     plots.save(plots.cells(pairs, test.image_shape, title, labels), folder / "reconstructions.png")
-    generative = "train_elbo" in model.history_  # a plain autoencoder's codes do not follow the prior
+    generative = "train_elbo" in model.history_  # the codes of a plain autoencoder do not follow the prior
     if generative:
         y = some_classes(test, 64)
         samples, title = model.sample(64, y=y), "Prior samples: E[x|z] for z ~ N(0, I)"
@@ -207,5 +207,5 @@ def draw_all(model: Any, test: Dataset, floor: float | None, folder: Path) -> No
 
 
 def columns_of(model: Any, y: np.ndarray | None) -> list[str]:
-    """Return the labels of a gallery's columns: the classes that examples were made under in turn, if the model goes by them."""
+    """Return the labels of a gallery's columns: for a conditional model, the classes that examples are generated under in turn."""
     return list(dict.fromkeys(map(str, y))) if y is not None and model.condition_width() else []

@@ -12,7 +12,7 @@ from minivae.study.explain import explain as explain_op
 
 
 def explain(op: str | None, step: bool, terminal: Terminal) -> None:
-    """Print what there is to say of one op, of one training ``step``, or else of what to read in which order."""
+    """Print the explanation of one op or of one training ``step``, or by default the guided path."""
     if op and step:
         reject("--trace", "no operation beside it", repr(op), "give one or the other")
     if op:

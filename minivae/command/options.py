@@ -1,6 +1,6 @@
-"""Command-line options made from the models' dataclass fields, so that a model's settings are written down in one place only.
+"""Command-line options made from the models' dataclass fields, so that the settings of a model are defined in one place only.
 
-Type and default of an option are those of the field, its help is what the class's docstring says under ``Parameters``.
+An option has the type and the default of the field, and its help is the text under ``Parameters`` in the class's docstring.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from minivae.models import Model
 def add_settings(parser: argparse.ArgumentParser, models: Mapping[str, type[Model]], defaults: Mapping[str, str]) -> None:
     """Add one option for each field of each model; those that only some models have come in groups of their own.
 
-    ``defaults`` has the words for defaults that the command line makes out itself.
+    ``defaults`` has the descriptions of defaults that the command line chooses itself.
     """
     owners: dict[str, list[str]] = {}
     for name, model in models.items():
@@ -72,9 +72,9 @@ KINDS: dict[Any, tuple[Any, str]] = {int: (whole, "N"), float: (real, "X"), str:
 
 
 def _add(group: Any, model: type[Model], name: str, default: str) -> None:
-    """Add the option of one field.  It is absent where it is not given, so that the field's own default rules."""
+    """Add the option of one field.  Without it on the command line, the default of the field applies."""
     kind = typing.get_type_hints(model)[name]
-    if isinstance(kind, types.UnionType):  # "float | None": None is what one gets by not giving it
+    if isinstance(kind, types.UnionType):  # "float | None": leaving the option out gives None
         kind = next(member for member in typing.get_args(kind) if member is not type(None))
     text = f"{help_of(model).get(name, '')} (default: {default})".replace("%", "%%")
     settings: dict[str, Any] = {"help": text.strip(), "default": argparse.SUPPRESS}

@@ -1,4 +1,4 @@
-"""What can be said on the command line: every command with its options.
+"""The commands and their options.
 
 The options of ``train`` that are a model's settings come from the models themselves, see ``options``.
 """
@@ -19,18 +19,18 @@ from minivae.models import MODELS
 from minivae.ops import ALL_OPS
 from minivae.training.keeper import EVERY
 
-LEAST_STEPS = 6000  # of training, unless --epochs is given: on small data 20 epochs would be over before much is learned
+LEAST_STEPS = 6000  # steps of training at least, unless --epochs is given: on small data, 20 epochs are too few to learn much
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with complaints of one line."""
+    """argparse with error messages of one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {one_line(message.removeprefix('argument '))}; see {self.prog} --help\n")
 
 
 def path_to(*suffixes: str) -> Callable[[str], Path]:
-    """Return what reads a file name with one of these endings."""
+    """Return a function that accepts a file name with one of these endings."""
 
     def read(text: str) -> Path:
         if Path(text).suffix not in suffixes:
@@ -48,9 +48,9 @@ def build_parser() -> Parser:
 
     def command(name: str, text: str) -> Parser:
         new = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
-        new.add_argument("--quiet", action="store_true", help="print nothing but complaints (and what --json asks for)")
-        new.add_argument("--json", action="store_true", help="put the result on standard output as one JSON line, the rest aside")
-        new.add_argument("--debug", action="store_true", help="show the traceback of a complaint")
+        new.add_argument("--quiet", action="store_true", help="print only errors (and the line of --json)")
+        new.add_argument("--json", action="store_true", help="print one line of JSON on standard output, all else on standard error")
+        new.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return new
 
     def on_run(name: str, text: str, suffixes: tuple[str, ...] = (".png", ".npy")) -> Parser:
@@ -70,28 +70,28 @@ def build_parser() -> Parser:
     text = f"{', '.join(datasets.NAMES)}, or the path of a .npy or .npz file (default: digits)"
     new.add_argument("--data", metavar="NAME_OR_PATH", help=text)
     new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files, or dSprites' one")
-    text = "classes whose examples are left out, to be called strange later (see anomaly)"
+    text = "classes to leave out of training, so that they can serve as anomalies later (see anomaly)"
     new.add_argument("--exclude-class", nargs="+", default=(), metavar="K", help=text)
-    text = "training examples that keep their label, evenly over the classes, for models that learn from few (default: all)"
+    text = "how many training examples keep their label, evenly over the classes, for semi-supervised models (default: all)"
     new.add_argument("--labels", type=whole, metavar="N", help=text)
-    new.add_argument("--name", help="of the run (default: model-data-number, the first that is free)")
+    new.add_argument("--name", help="name of the run (default: model-data-number, with the first number that is free)")
     new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
-    new.add_argument("--resume", metavar="RUN", help="go on with a training that was stopped, or that is to have more --epochs")
-    text = f'save the state so often: seconds as "60s" or epochs as "5" (default: {EVERY})'
+    new.add_argument("--resume", metavar="RUN", help="continue a training that was stopped, or one that should have more --epochs")
+    text = f'how often to save the state: seconds as "60s" or epochs as "5" (default: {EVERY})'
     new.add_argument("--checkpoint-every", default=EVERY, metavar="N", help=text)
     new.add_argument("--distributed", action="store_true", help="one of several processes that mpiexec started (needs mpi4py)")
     text = "importance samples per example for the final log p(x) (default: 100)"
     new.add_argument("--eval-samples", type=whole, default=100, metavar="N", help=text)
-    text = "at most so many test examples for it, evenly spread (default: 1000)"
+    text = "use at most this many test examples for it, evenly spread (default: 1000)"
     new.add_argument("--eval-examples", type=whole, default=1000, metavar="N", help=text)
     add_settings(new, MODELS, {"epochs": f"the model's, and on small data as many as make {LEAST_STEPS} steps"})
 
     new = on_run("evaluate", "bounds on log p(x), active units, KL on the test set", suffixes=())
     new.add_argument("--n-samples", type=whole, default=100, metavar="N", help="importance samples per example (default: 100)")
-    text = "at most so many test examples for log p(x), evenly spread (default: 1000)"
+    text = "use at most this many test examples for log p(x), evenly spread (default: 1000)"
     new.add_argument("--n-examples", type=whole, default=1000, metavar="N", help=text)
 
-    text = "enclose log p(x) of examples that the model makes between two bounds, and say whether the estimate lies inside"
+    text = "bound log p(x) of examples sampled from the model from below and above, and say whether the estimate lies between"
     new.add_argument("--certificate", action="store_true", help=text)
 
     new = on_run("sample", "draw new examples from the prior")
@@ -99,13 +99,13 @@ def build_parser() -> Parser:
     text = "classes to generate under, by a conditional model: a column each (default: all)"
     new.add_argument("--label", nargs="+", metavar="K", help=text)
     new.add_argument("--pixels", default="mean", choices=("mean", "draw"), help="the mean of p(x|z) or a draw (default: mean)")
-    new.add_argument("--seed", type=whole, metavar="N", help="of the draws (default: the model's)")
+    new.add_argument("--seed", type=whole, metavar="N", help="seed of the draws (default: the model's)")
 
     new = on_run("reconstruct", "decode test examples, and points around them")
     new.add_argument("-n", type=whole, default=10, metavar="N", help="how many (default: 10)")
-    text = "how far to stray, in posterior standard deviations: a row each (default: 0.5 1 2)"
+    text = "scale of the noise, in posterior standard deviations; one row each (default: 0.5 1 2)"
     new.add_argument("--temperature", type=real, nargs="+", default=[0.5, 1.0, 2.0], metavar="X", help=text)
-    new.add_argument("--seed", type=whole, metavar="N", help="of the noise (default: the model's)")
+    new.add_argument("--seed", type=whole, metavar="N", help="seed of the noise (default: the model's)")
 
     new = on_run("interpolate", "walk through the latent space from one test example to another")
     new.add_argument("--from", dest="start", type=whole, default=0, metavar="I", help="row in the test set (default: 0)")
@@ -116,22 +116,22 @@ def build_parser() -> Parser:
     new = on_run("traverse", "move one latent dimension at a time")
     new.add_argument("--example", type=whole, default=0, metavar="I", help="row in the test set to start from (default: 0)")
     new.add_argument("--span", type=real, default=3.0, metavar="X", help="the dimension runs from -X to X (default: 3)")
-    new.add_argument("--dims", type=whole, default=10, metavar="N", help="how many dimensions, by falling KL (default: 10)")
-    new.add_argument("-n", type=whole, default=11, metavar="N", help="points of each (default: 11)")
+    new.add_argument("--dims", type=whole, default=10, metavar="N", help="number of dimensions, by falling KL (default: 10)")
+    new.add_argument("-n", type=whole, default=11, metavar="N", help="points along each (default: 11)")
 
     on_run("transform", "the posterior means of the test set as features, drawn beside its principal components")
 
-    new = on_run("anomaly", "tell strange examples from normal ones by their score", (".png", ".csv"))
-    new.add_argument("--strange", metavar="NAME_OR_PATH", help="data whose test set is strange (default: the run's own)")
-    text = "only its examples of this class, which are then not normal; train with --exclude-class K"
+    new = on_run("anomaly", "separate anomalies from normal examples by their score", (".png", ".csv"))
+    new.add_argument("--strange", metavar="NAME_OR_PATH", help="data whose test set is anomalous (default: the run's own)")
+    text = "only examples of this class are anomalies; train with --exclude-class K"
     new.add_argument("--strange-class", metavar="K", help=text)
-    text = "share of normal examples that may be called strange (default: 0.05)"
+    text = "share of normal examples that may be called anomalies (default: 0.05)"
     new.add_argument("--false-positive-rate", type=real, default=0.05, metavar="X", help=text)
 
     on_run("report", "write a web page of a run: figures, curves, pictures, gradient check", (".html",))
     on_run("explore", "write a web page with the decoder in it, to move through the latent space by hand", (".html",))
 
-    new = command("data", "say what is in a data set")
+    new = command("data", "describe a data set")
     new.add_argument("name", metavar="NAME", help=f"{', '.join(datasets.NAMES)}, or the path of a .npy or .npz file")
     new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files, or dSprites' one")
 
@@ -139,20 +139,20 @@ def build_parser() -> Parser:
     new.add_argument("--op", nargs="+", default=(), metavar="OP", help="only these operations (default: all, and whole models)")
     new.add_argument("--all", action="store_true", help="a line for every gradient instead of one for every function")
     new.add_argument("--device", default="cpu", metavar="NAME", help="cuda adds the rows of the device (default: cpu)")
-    new.add_argument("--seed", type=whole, default=0, metavar="N", help="of inputs and directions (default: 0)")
+    new.add_argument("--seed", type=whole, default=0, metavar="N", help="seed of inputs and directions (default: 0)")
 
-    new = command("explain", "what to read in which order; or one operation, derived, and worked out on a small example")
+    new = command("explain", "the guided path through the equations; or one operation, derived and worked out on a small example")
     new.add_argument("op", nargs="?", metavar="OP", help=", ".join(ALL_OPS))
-    new.add_argument("--trace", action="store_true", help="one training step of a tiny VAE, every number of it")
+    new.add_argument("--trace", action="store_true", help="every number of one training step of a tiny VAE")
 
     new = command("book", "make the annotated VAE, a page for every equation: web pages that need no network")
     new.add_argument("--out", default="book", metavar="DIR", help="the folder to write it into (default: book)")
 
-    new = command("exercise", "write a backward pass yourself, or find a planted bug; judged by the gradient check")
+    new = command("exercise", "write a backward pass yourself, or find a planted bug; the gradient check judges it")
     new.add_argument("op", nargs="?", choices=ALL_OPS, metavar="OP", help="the operation (default: list the exercises)")
-    new.add_argument("--bug", action="store_true", help="a bug of the museum is in it, to be found")
+    new.add_argument("--bug", action="store_true", help="plant a bug of the museum in it, for you to find")
     new.add_argument("--number", type=whole, default=0, metavar="N", help="which of its bugs (default: 0)")
-    new.add_argument("--check", action="store_true", help="judge the file; exit code 1 if something is wrong")
+    new.add_argument("--check", action="store_true", help="check the file; exit code 1 if something is wrong")
     new.add_argument("--out", type=path_to(".py"), metavar="FILE", help="the file (default: exercise_OP.py)")
 
     command("completion", 'print a shell function that completes these commands: eval "$(minivae completion)" in bash or zsh')

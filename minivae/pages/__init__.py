@@ -1,1 +1,1 @@
-"""A run as a page: the report and the explorer, each one HTML file that needs nothing else."""
+"""Web pages of a run: the report and the explorer, each a single HTML file that needs no network."""

@@ -1,7 +1,6 @@
 """Pictures for web pages: examples as tiny PNG images, curves and points as SVG that takes its colours from the page.
 
-A page is read on a phone and at night, so its pictures must be able to change width and colour; ``plots`` makes those that stay as
-they are.
+A page may be read on a phone or in dark mode, so its pictures have to adapt in width and colour; ``plots`` makes fixed pictures.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 320, 190, 38, 22, 8  # of a chart and its mar
 
 
 def limits(x: np.ndarray) -> tuple[float, float]:
-    """Return the values that are drawn black and white: 0 and 1, or for data outside of that the least and the greatest."""
+    """Return the values drawn as black and white: 0 and 1, or for data outside of that range the minimum and the maximum."""
     low, high = float(x.min()), float(x.max())
     return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
 
@@ -35,7 +34,7 @@ def grey(x: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
 
 
 def picture(x: np.ndarray, image_shape: tuple[int, int] | None, scale: tuple[float, float], label: str) -> Markup:
-    """Return one example (d,) as an image, or as a small line for data that are no images."""
+    """Return one example (d,) as an image, or as a small line plot for data that are not images."""
     if image_shape:
         source = "data:image/png;base64," + base64.b64encode(_png(grey(x, scale).reshape(image_shape))).decode()
         return tag("img", class_="pixels", src=source, alt=label, width=image_shape[1], height=image_shape[0])
@@ -75,7 +74,7 @@ def line_chart(title: str, epochs: Sequence[int], series: Mapping[str, Sequence[
         parts.append(tag("text", number(tick), x=LEFT - 6, y=_short(down(tick) + 3.5), text_anchor="end"))
     decades = [10**power for power in range(6) if 10**power <= epochs[-1]]
     for epoch in sorted({*decades, epochs[-1]}):
-        if epoch == epochs[-1] or right(epochs[-1]) - right(epoch) > 24:  # nearer they would run into each other
+        if epoch == epochs[-1] or right(epochs[-1]) - right(epoch) > 24:  # closer labels would overlap
             parts.append(tag("text", str(epoch), x=_short(right(epoch)), y=HEIGHT - 6, text_anchor="middle"))
     if floor is not None:
         parts.append(tag("line", x1=LEFT, x2=WIDTH - 8, y1=_short(down(floor)), y2=_short(down(floor)), class_="floor"))
@@ -111,7 +110,7 @@ def nice_ticks(low: float, high: float, at_most: int = 5) -> list[float]:
 
 
 def number(value: float) -> str:
-    """Return a number for a reader: short, and with a true minus sign."""
+    """Return a number as text for readers: short, and with a proper minus sign."""
     return f"{value:.4g}".replace("-", "−")
 
 

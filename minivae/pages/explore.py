@@ -19,7 +19,7 @@ from minivae.pictures.plots import latent
 from minivae.runs.run import Run
 from minivae.runs.selection import code_of, spread
 
-EXAMPLES = 600  # of the test set, that the page carries at most
+EXAMPLES = 600  # examples of the test set in the page, at most
 DRAWS = 9  # noise vectors for the temperature: those of the seeds 0, 1, …
 PROOFS = 8  # latent vectors that are decoded here too, so that the page can compare
 PORTED = (Bernoulli, Gaussian, GaussianFixed, GaussianShared)  # the likelihoods that web/decoder.js knows
@@ -33,7 +33,7 @@ def explorer(run: Run, model: Any, test: Dataset) -> str:
 
 
 def record_of(run: Run, model: Any, test: Dataset) -> dict[str, Any]:
-    """Return everything the page's script needs to know, JSON-able: arrays are the base64 text of their little-endian bytes."""
+    """Return everything the script of the page needs, as JSON can hold it: arrays are base64 of their little-endian bytes."""
     shown = test.subset(spread(len(test), EXAMPLES))
     code, scale = code_of(model, shown.x, shown.y), limits(test.x)
     conditional = model.condition_width() > 0
@@ -65,7 +65,7 @@ def record_of(run: Run, model: Any, test: Dataset) -> dict[str, Any]:
 
 
 def decoder_of(model: Any) -> dict[str, Any]:
-    """Return the decoder's layers in order, its activation, and what turns its outputs into E[x|z]."""
+    """Return the decoder's layers in order, its activation, and the likelihood, which turns its outputs into E[x|z]."""
     layers = []
     drawn = {"activation": model.decoder_.activation in ALL_OPS.values(), "likelihood": type(model.likelihood_) in PORTED}
     for setting, known in drawn.items():  # the page computes them in JavaScript, which cannot know one of the user's own
@@ -79,12 +79,12 @@ def decoder_of(model: Any) -> dict[str, Any]:
 
 
 def noise(model: Any, seed: int) -> np.ndarray:
-    """Return the ε (1, latent_dim) with which ``model.reconstruct`` strays from one example under this seed."""
+    """Return the noise ε (1, latent_dim) that ``model.reconstruct`` adds to one example under this seed."""
     return to_numpy(standard_normal(model._generator("sample", seed), (1, model.latent_dim), model.dtype))
 
 
 def proof(model: Any) -> dict[str, str]:
-    """Return decoder inputs drawn from the prior, a class in turn beside each, and what this package's decoder makes of them."""
+    """Return inputs for the decoder drawn from the prior, each with a class in turn, and this package's decodings of them."""
     z = standard_normal(generator(np, model.seed, "evaluate"), (PROOFS, model.latent_dim), model.dtype)
     y = np.resize(model.classes_, PROOFS) if model.condition_width() else None
     condition = model.encode_condition(y, PROOFS)

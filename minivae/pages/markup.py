@@ -1,4 +1,4 @@
-"""HTML in small: a builder that escapes whatever it did not build itself, and the frame of a page that needs no network."""
+"""A small HTML builder, which escapes everything it has not built itself, and the frame of a page that needs no network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 WEB = Path(__file__).parent / "web"
 VOID = ("img", "meta", "input")
-# A page may run what is written in it and show the pictures it carries, and nothing else: no request leaves it.
+# A page may only run the scripts and show the pictures that it contains: it sends no request.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 

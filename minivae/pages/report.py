@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that holds all it shows and asks nobody for anything."""
+"""The report of a run: one HTML file that contains everything it shows and needs no network."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _training(model: Any, floor: float | None) -> Iterator[Markup]:
     history = model.history_
     terms = [name.removeprefix("train_") for name in history if name.startswith("train_")]
     if "elbo" in terms:
-        terms.remove("loss")  # it differs from −ELBO by the weight of the KL alone
+        terms.remove("loss")  # it differs from −ELBO only by the weight of the KL
     charts = []
     for term in terms:
         series = {part: history[f"{part}_{term}"] for part in ("train", "test") if f"{part}_{term}" in history}
@@ -78,7 +78,7 @@ def _training(model: Any, floor: float | None) -> Iterator[Markup]:
             charts.append(line_chart(NAMES[part], history["epoch"], {"test": history[part]}))
     charts.append(line_chart("active units", history["epoch"], {"test": history["active_units"]}))
     yield tag("div", charts, class_="charts")
-    keys = {"train": "training", "test": "test"} | ({} if floor is None else {"floor": "entropy of grey pixels: no lower"})
+    keys = {"train": "training", "test": "test"} | ({} if floor is None else {"floor": "entropy of grey pixels, the minimum"})
     entries = (tag("span", tag("i", class_=f"key {style}"), text) for style, text in keys.items())
     yield tag("p", entries, tag("span", "nats per example, by epoch"), class_="legend")
 

@@ -1,4 +1,4 @@
-"""The very objective that a model was trained on, made checkable: at its weights, in float64, with its noise held fixed."""
+"""The objective that a model was trained on, in a form that can be checked: at its weights, in float64, with fixed noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minivae.ops import SURROGATE_GRADIENTS
 from minivae.proof.verify import Row, check_objective
 from minivae.runs.selection import spread
 
-EXAMPLES = 8  # in the batch: enough that no parameter is idle, few enough to be quick
+EXAMPLES = 8  # examples in the batch: enough that every parameter matters, few enough to be quick
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Objective:
         return list(dict.fromkeys(tensor.node.op for tensor in topological_order(self()) if tensor.node))
 
     def surrogates(self) -> list[str]:
-        """Return the names of those whose backward is on purpose no derivative: with one of them no difference can agree."""
+        """Return the names of the ops whose backward is on purpose not a derivative, so that finite differences cannot agree."""
         return [op.name for op in self.ops() if op in SURROGATE_GRADIENTS.values()]
 
     def check(self) -> list[Row]:
