@@ -49,7 +49,7 @@ def build_parser() -> Parser:
     def command(name: str, text: str) -> Parser:
         new = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
         new.add_argument("--quiet", action="store_true", help="print only errors (and the line of --json)")
-        new.add_argument("--json", action="store_true", help="print one line of JSON on standard output, all else on standard error")
+        new.add_argument("--json", action="store_true", help="one line of JSON on standard output, all else on standard error")
         new.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return new
 
