@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks.claims.record import MOST_SEEDS
 from benchmarks.report import RESULTS
-from benchmarks.surgery.biases import biases
-from benchmarks.surgery.models import models
+from benchmarks.surgery.biases import measure_biases
+from benchmarks.surgery.models import measure_models
 
 
 def add_arguments(parser):
@@ -26,6 +26,6 @@ def add_arguments(parser):
 
 def run(args):
     if "biases" in args.part:
-        biases(args.results, args.rounds, args.epochs, args.data_dir)
+        measure_biases(args.results, args.rounds, args.epochs, args.data_dir)
     if "models" in args.part:
-        models(args.results, args.seeds, args.epochs)
+        measure_models(args.results, args.seeds, args.epochs)

@@ -76,7 +76,7 @@ def estimate(mean: np.ndarray, log_var: np.ndarray, n: int, estimator: str, roun
     return Parts(np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / math.sqrt(rounds))
 
 
-def biases(folder: Path, rounds: int, epochs: int, data_dir: str | None) -> None:
+def measure_biases(folder: Path, rounds: int, epochs: int, data_dir: str | None) -> None:
     columns = (
         "posteriors",
         "N",
@@ -107,7 +107,8 @@ def biases(folder: Path, rounds: int, epochs: int, data_dir: str | None) -> None
     table.finish()
     table.plot(bias_picture(shown))
     page = folder / "total_correlation.md"
-    page.write_text(PAGE.format(table=markdown(table), log_n=math.log(EXAMPLES)), encoding="utf-8")
+    text = PAGE.format(table=markdown(table), log_n=math.log(EXAMPLES), rounds=rounds, epochs=epochs)
+    page.write_text(text, encoding="utf-8")
     say(f"written: {page}")
 
 
@@ -128,7 +129,7 @@ def bias_picture(shown: Mapping[str, Mapping[str, Any]]) -> Figure:
                     panel.text(0.98, 0.97, note, color=colour, fontsize=8, ha="right", va="top", transform=panel.transAxes)
                 else:
                     panel.plot(sizes, values[:, part], marker="o", markersize=3, color=colour, label=estimator)
-            limit = (found["log N"], "log N, the most it can be") if part == 0 else (0.0, "0, the least it can be")
+            limit = (found["log N"] if part == 0 else 0.0, "no further: log N above, 0 below")
             panel.axhline(limit[0], color="grey", linewidth=1, linestyle=":", label=limit[1])
             low, high = panel.get_ylim()
             panel.set_ylim(low, high + 0.15 * (high - low))
@@ -137,8 +138,8 @@ def bias_picture(shown: Mapping[str, Mapping[str, Any]]) -> Figure:
             panel.set_xticks([], minor=True)
             panel.set_title(f"{name}: {title}", fontsize=9, loc="left")
         column[1].set_xlabel("batch")
-    for panel in axes[:, 0]:
-        panel.legend(frameon=False, fontsize=7)
+    named = {label: handle for panel in axes[:, 0] for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named, loc="outside upper center", ncols=len(named), frameon=False, fontsize=8)
     return figure
 
 
@@ -186,5 +187,5 @@ Nats; ± is the standard error of the mean over batches, or of the exact figure 
 
 {table}
 
-Measured by `python -m benchmarks surgery --part biases --data-dir FOLDER`.
+Measured by `python -m benchmarks surgery --part biases --rounds {rounds} --epochs {epochs} --data-dir FOLDER`, the folder being MNIST's.
 """

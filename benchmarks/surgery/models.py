@@ -51,7 +51,7 @@ def scores(model: Any, x: np.ndarray, factors: np.ndarray, seed: int) -> dict[st
     }
 
 
-def models(folder: Path, seeds: int, epochs: int) -> None:
+def measure_models(folder: Path, seeds: int, epochs: int) -> None:
     train, test = datasets.load("sprites")
     x, factors = np.concatenate([train.values, test.values]), np.concatenate([train.factors, test.factors])
     part = spread(len(x), EXAMPLES)
