@@ -187,5 +187,5 @@ Nats; ± is the standard error of the mean over batches, or of the exact figure 
 
 {table}
 
-Measured by `python -m benchmarks surgery --part biases --rounds {rounds} --epochs {epochs} --data-dir FOLDER`, the folder being MNIST's.
+Measured by `python -m benchmarks surgery --part biases --rounds {rounds} --epochs {epochs} --data-dir MNIST`.
 """

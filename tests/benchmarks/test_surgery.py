@@ -1,4 +1,4 @@
-"""The benchmark of the KL's parts: that each of its tables and pictures can be made, in the smallest setting, and says what is so."""
+"""The benchmark of the KL's parts: that each of its tables and pictures can be made, in the smallest setting."""
 
 from __future__ import annotations
 

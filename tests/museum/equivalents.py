@@ -36,7 +36,7 @@ EQUIVALENTS = {
     "bernoulli_nll_backward: logits → u (2)": "u has the shape of the logits.",
     "mmd_forward: x → y (3)": SAME_DTYPE,
     "_pairs: 1 → 2": "n (n − 1) is 0 or at least 2, and 0 divided by 2 is 0.",
-    "covariance_forward: x → centred (4)": SAME_SHAPE,
+    "covariance_forward: x → centred (5)": SAME_SHAPE,
     "log_mixture_forward: mean → log_var": SAME_SHAPE,
     "log_mixture_forward: mean → log_var (4)": SAME_SHAPE,
     "log_mixture_forward: z → mean (6)": SAME_DTYPE,
