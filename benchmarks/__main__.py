@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import tempfile
+from pathlib import Path
 
+from benchmarks.report import RESULTS, say
+
+QUICK_RESULTS = Path(tempfile.gettempdir()) / "minivae-quick"  # of runs that show that a benchmark works, not how fast anything is
 BENCHMARKS = {
     "ops": ("cpu.ops", "every op, forward and backward, beside the ceilings of this machine"),
     "step": ("cpu.step", "one training step by parts"),
@@ -29,6 +34,9 @@ def main() -> None:
     if args.name is None:
         parser.print_help()
         return
+    if getattr(args, "quick", False) and args.results == RESULTS:
+        args.results = QUICK_RESULTS
+        say(f"--quick: the results go to {args.results}, not over those that are kept in {RESULTS}")
     importlib.import_module(f"benchmarks.{BENCHMARKS[args.name][0]}").run(args)
 
 

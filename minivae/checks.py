@@ -182,7 +182,7 @@ def check_values(argument: str, rows: Any, unit_interval: bool = False, first_ro
             row, column = (int(i[0]) for i in (~np.isfinite(np.asarray(_on_host(rows)))).nonzero())
             number = first_row + row if isinstance(first_row, int) else int(first_row[row])
             where = f"{rows[row, column]} at row {number}, column {column}"
-            reject(argument, "finite numbers", where, "remove or impute the missing values")
+            reject(argument, "finite numbers", where, "remove or impute missing values (NaN) and infinite ones (inf)")
     if unit_interval and rows.dtype != np.uint8:  # a uint8 is read as a pixel value over 255: always in [0, 1]
         low, high = float(rows.min()), float(rows.max())
         if low < 0 or high > 1:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minivae import datasets
-from minivae.checks import MinivaeError
+from minivae.checks import MinivaeError, check_int
 from minivae.command import lessons
 from minivae.command.anomalies import anomaly
 from minivae.command.console import Terminal
 from minivae.command.delivery import deliver_page
-from minivae.command.environment import environment
+from minivae.command.environment import environment, source
 from minivae.command.fitting import train
 from minivae.command.parser import build_parser, completion_script
 from minivae.command.reading import book, exercise
@@ -103,6 +103,7 @@ def info(args: argparse.Namespace, terminal: Terminal) -> None:
 
 
 def gradcheck(args: argparse.Namespace, terminal: Terminal) -> int:
+    check_int("--seed", args.seed, 0)
     rows = list(verify.check_ops(args.op, args.device, args.seed))
     if not args.op:
         rows += verify.check_models(args.seed)
@@ -115,8 +116,9 @@ def gradcheck(args: argparse.Namespace, terminal: Terminal) -> int:
     for row in rows:
         if row.verdict != "pass":
             terminal.line(f"{row.verdict}: {row.name}, {row.argument}, {row.dtype} on {row.device}: {row.detail}")
+    terminal.line(f"\nchecked: {source()}")
     verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
-    terminal.line(f"\n{len(rows)} gradients: {verdicts}; {power_of(rows)}")
+    terminal.line(f"{len(rows)} gradients: {verdicts}; {power_of(rows)}")
     terminal.result({"gradients": len(rows), **counts, "rows": [dataclasses.asdict(row) for row in rows]})
     return int(counts["pass"] < len(rows))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minivae.backend import to_numpy
-from minivae.checks import reject
+from minivae.checks import check_int, reject
 from minivae.command.console import Terminal
 from minivae.datasets import Dataset
 from minivae.pictures import plots
@@ -22,6 +22,8 @@ from minivae.training.checkpoint import write_whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST_CELLS, MOST_NUMBERS = 10_000, 2**28  # of a picture, and of an array in a file: 1 GiB
+
 
 def opened(args: argparse.Namespace, ability: str = "decode") -> tuple[Run, Any, Dataset]:
     """Return the run, its model (which must be able to do ``ability``) and its test set."""
@@ -30,6 +32,12 @@ def opened(args: argparse.Namespace, ability: str = "decode") -> tuple[Run, Any,
     if not hasattr(model, ability):
         reject("RUN", f"a model that can {ability}", type(model).__name__, "choose another run")
     return run, model, run.data(args.data, args.data_dir)[1]
+
+
+def how_many(args: argparse.Namespace, width: int, low: int = 1) -> int:
+    """Return ``-n`` if so many examples of ``width`` numbers can be drawn, or written as numbers, without taking all memory."""
+    numbers = args.out is not None and args.out.suffix == ".npy"
+    return check_int("-n", args.n, low, max(low, MOST_NUMBERS // width) if numbers else MOST_CELLS)
 
 
 def deliver(args: argparse.Namespace, terminal: Terminal, run: Run, x: Any, draw: Callable[[], Figure]) -> None:

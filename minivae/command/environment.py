@@ -25,11 +25,19 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "minivae": __version__, **installed}
 
 
+def source() -> str:
+    """Return the folder whose code runs, and whether edits of a checkout reach it."""
+    folder = Path(__file__).parents[1]
+    copied = any(part in ("site-packages", "dist-packages") for part in folder.parts)
+    return f"{folder}" + (" (a copy: edits of a checkout do not reach it; pip install -e . makes them)" if copied else "")
+
+
 def environment() -> dict[str, Any]:
     """Return everything that ``minivae info`` prints, by name."""
     available, reason = probe_cuda()
     return {
         **versions(),
+        "source": source(),
         "platform": platform.platform(),
         "blas": _blas(),
         "blas_threads": _blas_threads(),

@@ -10,18 +10,19 @@ import numpy as np
 
 from minivae.checks import check_int, reject
 from minivae.command.console import Terminal
-from minivae.command.delivery import deliver, opened
+from minivae.command.delivery import deliver, how_many, opened
 from minivae.command.fitting import columns_of
+from minivae.evaluation.latent import neighbour_accuracy, principal_plane
 from minivae.pictures import plots
 from minivae.runs.scores import certify, score
-from minivae.runs.selection import choose, code_of, some_classes
+from minivae.runs.selection import choose, code_of, some_classes, spread
 from minivae.runs.source import of_class
 from minivae.runs.tables import figure_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_SAMPLES = 10_000  # a picture of more shows nothing, and a file of more is better written from Python, part by part
+PLANE_POINTS = 2000  # of the picture of transform, each compared with all others
 
 
 def evaluate(args: argparse.Namespace, terminal: Terminal) -> None:
@@ -39,7 +40,7 @@ def evaluate(args: argparse.Namespace, terminal: Terminal) -> None:
 
 def sample(args: argparse.Namespace, terminal: Terminal) -> None:
     run, model, test = opened(args, "sample")
-    n = check_int("-n", args.n, 1, MOST_SAMPLES)
+    n = how_many(args, model.n_features_in_)
     y = some_classes(test, n)
     if args.label:
         if test.y is None or not model.condition_width():
@@ -53,7 +54,7 @@ def sample(args: argparse.Namespace, terminal: Terminal) -> None:
 
 def reconstruct(args: argparse.Namespace, terminal: Terminal) -> None:
     run, model, test = opened(args, "reconstruct")
-    shown = test.subset(choose(test, check_int("-n", args.n, 1)))
+    shown = test.subset(choose(test, how_many(args, model.n_features_in_)))
     temperatures = (0.0, *args.temperature)
     rows = [shown.x, *(model.reconstruct(shown.x, tau, args.seed, shown.y) for tau in temperatures)]
     labels = ["original", *(f"τ = {tau:g}" for tau in temperatures)]
@@ -70,7 +71,7 @@ def interpolate(args: argparse.Namespace, terminal: Terminal) -> None:
     check_int("--to", j, 0, len(test) - 1)
     a, b = test.subset(np.array([i, j])).x
     y, y_end = (None, None) if test.y is None else test.y[[i, j]]
-    path = model.interpolate(a, b, args.n, args.path, y, y_end)
+    path = model.interpolate(a, b, how_many(args, model.n_features_in_, 2), args.path, y, y_end)
     labels = [f"test {i}", *(f"t = {plots.number(t)}" for t in np.linspace(0, 1, args.n)), f"test {j}"]
     title = f"From test example {i} to {j} on a {args.path} path through the latent space"
     deliver(args, terminal, run, path, lambda: plots.cells([[a, *path, b]], test.image_shape, title, (), labels))
@@ -83,7 +84,8 @@ def traverse(args: argparse.Namespace, terminal: Terminal) -> None:
     code = code_of(model, test.values, test.y)
     strongest = code.order[: check_int("--dims", args.dims, 1)]
     y = None if test.y is None else test.y[i]
-    rows = np.stack([model.traverse(x, int(dim), args.n, args.span, y) for dim in strongest])
+    n = how_many(args, len(strongest) * model.n_features_in_, 2)
+    rows = np.stack([model.traverse(x, int(dim), n, args.span, y) for dim in strongest])
     labels = [f"{plots.latent(dim)}  ({code.strength[dim]:.2f})" for dim in strongest]
     columns = [plots.number(z) for z in np.linspace(-args.span, args.span, args.n)]
     title = f"Test example {i}, one latent dimension moved at a time ({code.measure})"
@@ -95,11 +97,19 @@ def transform(args: argparse.Namespace, terminal: Terminal) -> None:
     code = code_of(model, test.values, test.y)
 
     def draw() -> Figure:
-        if model.latent_dim < 2:
-            reject("RUN", "at least two latent dimensions to draw", model.latent_dim, "write the features to an --out FILE.npy")
-        centred = test.x - test.x.mean(axis=0)
-        components = np.linalg.svd(centred, full_matrices=False)[2][:2]
-        panels = {"two strongest dimensions of μ(x)": code.mean[:, code.order[:2]], "PCA": centred @ components.T}  # (G.6)
-        return plots.beside(panels, test.y, f"The {len(test)} test examples as features")
+        shown = spread(len(test), PLANE_POINTS)
+        mean, x, y = code.mean[shown], test.subset(shown).x, None if test.y is None else test.y[shown]
+        panels = []
+        for name, rows in (("μ(x)", mean), ("the pixels" if test.image_shape else "the features", x)):  # (G.6)
+            as_it_is = rows is mean and model.latent_dim == 2
+            plane = mean if as_it_is else principal_plane(rows)
+            axes = (plots.latent(0), plots.latent(1)) if as_it_is else ("1st component", "2nd component")
+            title = name if as_it_is else f"PCA of {name}"
+            if y is not None and len(shown) > 1:
+                title += f"\nnearest neighbour of the same class: {neighbour_accuracy(plane, y):.0%} here"
+                if rows.shape[1] > 2:
+                    title += f", {neighbour_accuracy(rows, y):.0%} in all {rows.shape[1]} dimensions"
+            panels.append((title, plane, axes))
+        return plots.beside(panels, y, f"{len(shown)} test examples as features")
 
     deliver(args, terminal, run, code.mean, draw)

@@ -1,8 +1,10 @@
-"""Paths through the latent space, as arrays of points to decode."""
+"""The latent space: paths through it, as arrays of points to decode, and planes to look at it in."""
 
 from __future__ import annotations
 
 from types import ModuleType
+
+import numpy as np
 
 from minivae.backend import Array
 from minivae.checks import check_choice, check_int, check_real
@@ -44,3 +46,26 @@ def traverse(xp: ModuleType, z: Array, dim: int, n: int, span: float) -> Array:
     points = xp.repeat(z[None], n, axis=0)
     points[:, dim] = xp.linspace(-span, span, n, dtype=z.dtype)  # (G.4)
     return points
+
+
+def principal_plane(x: np.ndarray) -> np.ndarray:
+    """Return the first two principal components of rows (n, d), as (n, 2); what does not vary has zeros."""
+    centred = np.asarray(x, dtype="float64") - np.mean(x, axis=0, dtype="float64")
+    n, d = centred.shape
+    if n < d:  # the components of the rows themselves, from the (n, n) products
+        values, vectors = np.linalg.eigh(centred @ centred.T)
+        plane = (vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1][:, :2]
+    else:
+        plane = centred @ np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :2]
+    return np.pad(plane, ((0, 0), (0, 2 - plane.shape[1])))
+
+
+def neighbour_accuracy(points: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of points (n, k) whose nearest other point has the same label; NaN where there is no other."""
+    points = np.asarray(points, dtype="float64")
+    if len(points) < 2:
+        return float("nan")
+    squares = (points**2).sum(axis=1)
+    distances = squares[:, None] + squares - 2 * points @ points.T
+    np.fill_diagonal(distances, np.inf)
+    return float((labels[distances.argmin(axis=1)] == labels).mean())

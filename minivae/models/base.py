@@ -13,7 +13,8 @@ from minivae.checks import NotFittedError, reject
 from minivae.evaluation.estimators import active_units
 from minivae.models import whole
 from minivae.models.likelihoods import LIKELIHOODS
-from minivae.models.settings import Settings, from_json
+from minivae.models.manners import Manners
+from minivae.models.settings import from_json
 from minivae.nn import MLP, Blank, Parameter, ParameterVector
 from minivae.ops import concat, reshape
 from minivae.training import checkpoint
@@ -27,7 +28,7 @@ from minivae.training.trainer import Hook, Trainer
 Self = TypeVar("Self", bound="Model")
 
 
-class Model(Settings):
+class Model(Manners):
     """Behaviour that all models share.  The name of everything that ``fit`` learns ends in an underscore.
 
     A model of your own overrides methods of the first section below, most often ``terms`` and ``loss`` of an existing model.
@@ -123,6 +124,7 @@ class Model(Settings):
         SlowStepsWarning : when the threads of BLAS hold one another up.
         """
         before = vars(self).copy()
+        self.__dict__.pop("_calls", None)  # samples begin anew
         try:
             self.check_settings()
             self._use_python_numbers()

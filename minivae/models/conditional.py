@@ -41,7 +41,7 @@ class ConditionalVAE(VAE):
 
         x is encoded under ``y``, and the posterior mean is decoded under ``new_y``.
         """
-        return self.decode(self.transform(x, y), new_y)
+        return self.decode(self.encode(x, y)[0], new_y)
 
     def learn_condition(self, y: Any) -> None:
         vectors = np.ndim(y) == 2

@@ -118,6 +118,7 @@ class FlowVAE(VAE):
 
     def _drawn(self, x: Any, y: Any, draw: Callable[[Array, Array], Array]) -> Array:
         """Return where the flow takes ``draw(mean, log_var)`` of each row's q_0."""
+        self._require_fit()
 
         def moved(x: Array, condition: Array | None) -> Array:
             mu, log_var, steps = self._heads(x, condition)

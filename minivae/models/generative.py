@@ -61,7 +61,7 @@ class Generative(Model):
 
         (G.6)  x → μ(x), the mean of q(z|x)
         """
-        return self.encode(x, y)[0]  # (G.6)
+        return self._as_asked(self.encode(x, y)[0], x)  # (G.6)
 
     def inverse_transform(self, z: Any, y: Any = None) -> Array:
         """Return ``decode(z)``, under scikit-learn's name."""
@@ -76,11 +76,14 @@ class Generative(Model):
     def sample(self, n: int = 1, seed: int | None = None, pixels: Literal["mean", "draw"] = "mean", y: Any = None) -> Array:
         """Return ``n`` new examples (n, d), as NumPy.
 
+        Without a ``seed`` every call draws others; the first call after ``fit`` or ``load`` draws from the model's own seed, the
+        second from the next state of it, and so on, so that a script gives the same examples whenever it is run.
+
         (G.1)  z ~ N(0, I),   then x = E[x|z] (pixels "mean") or x ~ p(x|z) ("draw")
         """
         check_int("n", n, 1)
         check_choice("pixels", pixels, ("mean", "draw"))
-        rng = self._generator("sample", seed)
+        rng = self._generator("sample", seed, *self._next_call(seed))
         z = standard_normal(rng, (n, self.latent_dim), self.dtype)  # (G.1)
 
         def pictures(z: Array, condition: Array | None) -> Array:
@@ -132,7 +135,7 @@ class Generative(Model):
     def _code_of_one(self, x: Any, y: Any) -> Array:
         """Return the posterior mean (latent_dim,) of one example (d,), which may have an image's shape."""
         array = x if hasattr(x, "reshape") else np.asarray(x)
-        return self.transform(array.reshape(1, -1), y)[0]
+        return self.encode(array.reshape(1, -1), y)[0][0]
 
     # Scoring ------------------------------------------------------------------------------------------------------------------
 
@@ -230,8 +233,16 @@ class Generative(Model):
             parts = [function(*chunk) for chunk in rows.evaluation(seed)]
         return to_device(array_module(like), self.xp_.concatenate(parts))
 
-    def _generator(self, stream: str, seed: int | None) -> Any:
+    def _next_call(self, seed: int | None) -> tuple[int, ...]:
+        """Return where in the stream of samples a call without a seed begins: nothing for the first, then 1, 2, …"""
+        if seed is not None:
+            return ()
+        calls = getattr(self, "_calls", 0)
+        self._calls = calls + 1
+        return (calls,) if calls else ()
+
+    def _generator(self, stream: str, seed: int | None, *path: int) -> Any:
         """Return the generator for a purpose, from the model's seed or the caller's: the same call gives the same numbers."""
         self._require_fit()
         seed = self.seed if seed is None else check_int("seed", seed, 0)
-        return noise_source(self.noise, self.xp_, seed, stream)
+        return noise_source(self.noise, self.xp_, seed, stream, *path)

@@ -73,7 +73,7 @@ class VAEClassifier(Classifier, VAE):
         super().fit(x, y, *args, **kwargs)
         labels = one_hot(y, self.classes_, len(x), partial=True)
         labelled = np.flatnonzero(labels.any(axis=1))
-        features = self.transform(x[to_device(array_module(x), labelled)])
+        features = self.encode(x[to_device(array_module(x), labelled)])[0]
         targets = to_device(self.xp_, labels[labelled], self.dtype)
         fit_classifier(self.classifier_, to_device(self.xp_, features, self.dtype), targets, self.weight_decay)  # (G.8)
         return self

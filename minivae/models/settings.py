@@ -126,9 +126,8 @@ class Settings:
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags  # only scikit-learn asks, so it is there
 
-        return Tags(
-            estimator_type=None, target_tags=TargetTags(required=False), transformer_tags=TransformerTags(), input_tags=InputTags()
-        )
+        keeps = TransformerTags(preserves_dtype=[])  # what comes out has the dtype of the model
+        return Tags(estimator_type=None, target_tags=TargetTags(required=False), transformer_tags=keeps, input_tags=InputTags())
 
 
 def check_widths(argument: str, widths: Any) -> None:

@@ -36,6 +36,7 @@ def record_of(run: Run, model: Any, test: Dataset) -> dict[str, Any]:
     """Return everything the script of the page needs, as JSON can hold it: arrays are base64 of their little-endian bytes."""
     shown = test.subset(spread(len(test), EXAMPLES))
     code, scale = code_of(model, shown.x, shown.y), limits(test.x)
+    whole = code_of(model, test.x, test.y)  # which dimensions are the strongest is asked of all examples, as in the report
     conditional = model.condition_width() > 0
     classes = model.classes_.tolist() if conditional else [] if shown.y is None else np.unique(shown.y).tolist()
     numbers = {label: number for number, label in enumerate(classes)}
@@ -46,10 +47,10 @@ def record_of(run: Run, model: Any, test: Dataset) -> dict[str, Any]:
         "image_shape": test.image_shape,
         "n_features": model.n_features_in_,
         "limits": scale,
-        "dimensions": [{"index": int(j), "name": latent(j), "strength": float(code.strength[j])} for j in code.order],
-        "measure": code.measure,
+        "dimensions": [{"index": int(j), "name": latent(j), "strength": float(whole.strength[j])} for j in whole.order],
+        "measure": whole.measure,
         "reach": code.reach(),
-        "map_reach": code.reach(code.order[:2]),
+        "map_reach": code.reach(whole.order[:2]),
         "classes": [str(label) for label in classes],
         "conditional": conditional,
         "examples": {

@@ -110,7 +110,7 @@ def _reconstructions(model: Any, test: Dataset) -> Iterator[Markup]:
 
 def _samples(model: Any, test: Dataset) -> Iterator[Markup]:
     y = some_classes(test, 36)
-    mean, draw = (model.sample(36, pixels=pixels, y=y) for pixels in ("mean", "draw"))
+    mean, draw = (model.sample(36, model.seed, pixels, y) for pixels in ("mean", "draw"))
     left = tag("div", tag("h3", "mean, E[x|z]"), _gallery(mean, test, "mean of sample"))
     right = tag("div", tag("h3", "draw, x ~ p(x|z)"), _gallery(draw, test, "draw of sample"))
     yield _note("The same 36 draws of z ~ N(0, I), decoded in two ways.")

@@ -45,13 +45,14 @@ def cells(
 ) -> Figure:
     """Draw a grid of examples (rows, columns, d): as grey images, or as small line plots for data that are not images.
 
-    All cells share one scale: 0 is black and 1 white for values in [0, 1], otherwise the minimum is black and the maximum white.
+    All cells share one scale: 0 is black and 1 white for values in [0, 1], otherwise the minimum is black and the maximum white,
+    and a bar beside the images shows the scale.
     """
     data = np.asarray(rows, dtype="float64")
     n_rows, n_columns, _ = data.shape
     height, width = image_shape or (2, 3)
     cell = min(0.75, 9 / n_columns)
-    figure, axes = _figure(cell * n_columns + 0.8, cell * height / width * n_rows + 0.6)
+    figure, axes = _figure(max(3.0, cell * n_columns + 0.8), max(1.5, cell * height / width * n_rows + 0.6))  # room for labels
     draw_cells(axes, data, image_shape, title, row_labels, column_labels, gap)
     return figure
 
@@ -100,7 +101,11 @@ def _draw_images(axes: Axes, images: np.ndarray, gap: float) -> None:
     large = images.repeat(enlarge, axis=2).repeat(enlarge, axis=3)
     framed = np.pad(large, ((0, 0), (0, 0), (frame, frame), (frame, frame)), constant_values=np.nan)  # NaN is drawn as nothing
     mosaic = framed.swapaxes(1, 2).reshape(n_rows * framed.shape[2], n_columns * framed.shape[3])
-    axes.imshow(mosaic, cmap="gray", vmin=low, vmax=high, extent=(0, n_columns, n_rows, 0), interpolation="nearest")
+    drawn = axes.imshow(mosaic, cmap="gray", vmin=low, vmax=high, extent=(0, n_columns, n_rows, 0), interpolation="nearest")
+    if (low, high) != (0.0, 1.0):
+        bar = axes.figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02, shrink=0.8)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=7)
 
 
 def _draw_lines(axes: Axes, data: np.ndarray) -> None:
@@ -180,19 +185,31 @@ def number(value: float) -> str:
     return f"{value:.2g}".replace("-", "−")
 
 
-def beside(panels: dict[str, np.ndarray], labels: np.ndarray | None, title: str) -> Figure:
-    """Draw several maps (n, 2) of the same examples side by side, coloured by class."""
+def beside(panels: Sequence[tuple[str, np.ndarray, tuple[str, str]]], labels: np.ndarray | None, title: str) -> Figure:
+    """Draw maps of the same examples side by side, coloured by class: title, points (n, 2) and names of the axes of each."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.5 * len(panels), 5), layout="constrained")
-    code = np.unique(np.zeros(len(next(iter(panels.values())))) if labels is None else labels, return_inverse=True)[1]
+    figure = Figure(figsize=(5.5 * len(panels), 5.4), layout="constrained")
+    classes, code = np.unique(np.zeros(len(panels[0][1])) if labels is None else labels, return_inverse=True)
+    known = labels is not None and len(classes) <= len(CLASSES)
+    colours: dict[str, Any] = {"c": code, "cmap": "cividis"}  # a scale, where there are more classes than colours
+    if labels is None or known:
+        colours = {"color": np.array(CLASSES if known else [LINE])[code]}
     mixed = np.random.default_rng(0).permutation(len(code))  # so that no class is drawn on top of all others
-    for panel, (name, points) in zip(figure.subplots(1, len(panels)), panels.items()):
-        panel.scatter(*points[mixed].T, s=8, linewidths=0, alpha=0.75, color=np.array(CLASSES)[code[mixed] % len(CLASSES)])
-        panel.set_title(name, fontsize=10, loc="left")
-        panel.tick_params(labelsize=8)
-        for spine in panel.spines.values():
+    colours = {name: value[mixed] if isinstance(value, np.ndarray) else value for name, value in colours.items()}
+    for axes, (name, points, (across, up)) in zip(figure.subplots(1, len(panels)), panels):
+        axes.scatter(*points[mixed].T, s=8, linewidths=0, alpha=0.75, **colours)
+        axes.set_title(name, fontsize=10, loc="left")
+        axes.set_xlabel(across, fontsize=9)
+        axes.set_ylabel(up, fontsize=9)
+        axes.tick_params(labelsize=8)
+        for spine in axes.spines.values():
             spine.set_color("#CCCCCC")
+    if known:
+        from matplotlib.lines import Line2D
+
+        marks = [Line2D([], [], linestyle="", marker="o", markersize=5, color=CLASSES[k]) for k in range(len(classes))]
+        figure.legend(marks, map(str, classes), title="class", loc="outside right center", frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure
 

@@ -115,7 +115,7 @@ def test_knowing_the_label_explains_something(model, data):
 def test_one_label_serves_all_rows(model, data):
     x = data[1].x[:4]
     four = np.full(4, 7)
-    np.testing.assert_array_equal(model.sample(4, y=7), model.sample(4, y=four))
+    np.testing.assert_array_equal(model.sample(4, 1, y=7), model.sample(4, 1, y=four))
     np.testing.assert_array_equal(model.encode(x, 7), model.encode(x, four))
     np.testing.assert_array_equal(model.reconstruct(x, y=7), model.reconstruct(x, y=list(four)))
     np.testing.assert_array_equal(model.elbo(x, y=7), model.elbo(x, y=four))

@@ -167,7 +167,7 @@ def test_exact_posterior_is_where_the_gradient_vanishes():
 
 def test_samples_have_the_covariance_of_the_model():
     vae, n = rough_vae(), 100_000
-    drawn, means = vae.sample(n, pixels="draw"), vae.sample(n)
+    drawn, means = vae.sample(n, 0, "draw"), vae.sample(n, 0)
     for x, covariance in ((drawn, W.T @ W + VARIANCE * np.eye(D)), (means, W.T @ W)):
         error = np.sqrt((np.outer(np.diag(covariance), np.diag(covariance)) + covariance**2) / n)  # of a Gaussian's covariances
         assert (np.abs(np.cov(x.T) - covariance) < 5 * error).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 
@@ -333,10 +334,23 @@ def test_samples_are_decoded_draws_of_the_prior(small):  # (G.1)
     assert (np.abs((drawn - means).mean(axis=0)) < 4.5 * np.sqrt(residual_variance / n)).all()
 
 
+def test_samples_without_a_seed_differ_from_call_to_call_and_repeat_from_the_beginning(tmp_path):
+    vae = blank_vae(X, **SMALL, noise="generator")
+    vae.save(tmp_path / "vae")
+    calls = [vae.sample(4) for _ in range(3)]
+    assert all((one != other).any() for one, other in itertools.combinations(calls, 2))
+    again = mv.load(tmp_path / "vae", device="cpu")
+    np.testing.assert_array_equal([again.sample(4) for _ in range(3)], calls)
+    np.testing.assert_array_equal(again.sample(4, seed=vae.seed), calls[0])  # a seed says which, however often one has asked
+    vae.fit(X)
+    assert len({vae.sample(4, pixels="draw").tobytes() for _ in range(3)}) == 3
+    np.testing.assert_array_equal(vae.elbo(X), vae.elbo(X))  # figures stay figures
+
+
 def test_many_samples_come_in_chunks():
     vae = blank_vae(X, **SMALL)
     assert vae.sample(CHUNK_ROWS + 3, pixels="draw").shape == (CHUNK_ROWS + 3, D)
-    np.testing.assert_allclose(vae.sample(CHUNK_ROWS + 3)[: CHUNK_ROWS - 5], vae.sample(CHUNK_ROWS - 5), rtol=1e-12)
+    np.testing.assert_allclose(vae.sample(CHUNK_ROWS + 3, 0)[: CHUNK_ROWS - 5], vae.sample(CHUNK_ROWS - 5, 0), rtol=1e-12)
 
 
 @pytest.mark.parametrize("path", ["linear", "spherical"])
@@ -502,7 +516,7 @@ def test_saved_model_comes_back_whole(small, tmp_path):
     np.testing.assert_array_equal(loaded.parameters_.values, small.parameters_.values)
     for name in ("encode", "elbo", "log_likelihood", "reconstruct"):
         np.testing.assert_array_equal(getattr(loaded, name)(X), getattr(small, name)(X))
-    np.testing.assert_array_equal(loaded.sample(5, pixels="draw"), small.sample(5, pixels="draw"))
+    np.testing.assert_array_equal(loaded.sample(5, 0, "draw"), small.sample(5, 0, "draw"))
     loaded.fit(X)  # and it can be trained anew
     np.testing.assert_array_equal(loaded.parameters_.values, small.parameters_.values)
 

@@ -1,0 +1,86 @@
+"""What Python and scikit-learn ask of an object beside its use: to be copied and pickled, and to name what it puts out."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from minivae.backend import Array, to_numpy
+from minivae.checks import check_choice
+from minivae.models.settings import Settings
+from minivae.nn import Blank, Parameter, ParameterVector
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Self = TypeVar("Self", bound="Manners")
+
+OUTPUTS = ("default", "pandas", "polars")
+
+
+class Manners(Settings):
+    """Copies and pickles, and tables with named columns."""
+
+    parameters_: ParameterVector
+    n_features_in_: int
+    xp_: Any
+
+    def _make_parameters(self, n_features: int, rng: Any) -> list[Parameter]:
+        raise NotImplementedError
+
+    def _require_fit(self) -> None:
+        raise NotImplementedError
+
+    # Copies -------------------------------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle takes: all attributes, but for the networks, of which it takes the numbers.
+
+        The parameters are views of one vector, which copied one by one they would not be any more.
+        """
+        state = vars(self).copy()
+        if "parameters_" in state:
+            state["parameters_"] = {name: to_numpy(array) for name, array in self.parameters_.state().items()}
+            twin = object.__new__(type(self))
+            twin.__dict__.update(vars(self))
+            twin._make_parameters(self.n_features_in_, Blank())
+            made = {name for name, value in vars(twin).items() if value is not vars(self).get(name)}
+            state = {name: value for name, value in state.items() if name != "xp_" and name not in made}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        parameters = state.pop("parameters_", None)
+        self.__dict__.update(state)
+        if parameters is not None:
+            self.parameters_ = ParameterVector(self._make_parameters(self.n_features_in_, Blank()), self.xp_, self.dtype)
+            self.parameters_.load_state(parameters, self.xp_)
+
+    # Names --------------------------------------------------------------------------------------------------------------------
+
+    def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
+        """Return the names of the columns of ``transform``: "vae0", "vae1", …"""
+        self._require_fit()
+        return np.array([f"{type(self).__name__.lower()}{j}" for j in range(self.latent_dim)], dtype=object)
+
+    def set_output(self: Self, *, transform: str | None = None) -> Self:
+        """Say what ``transform`` is to return: "default", an array; "pandas" or "polars", a table with named columns."""
+        if transform is not None:
+            self._output = check_choice("transform", transform, OUTPUTS)
+        return self
+
+    def _as_asked(self, features: Array, x: Any) -> Any:
+        """Return features (n, latent_dim) of the rows of ``x`` as ``set_output`` or scikit-learn's configuration asks for."""
+        sklearn = sys.modules.get("sklearn")
+        output = getattr(self, "_output", None) or (sklearn.get_config()["transform_output"] if sklearn else "default")
+        if output == "pandas":
+            import pandas
+
+            index = x.index if hasattr(x, "iloc") else None
+            return pandas.DataFrame(to_numpy(features), columns=self.get_feature_names_out(), index=index)
+        if output == "polars":
+            import polars
+
+            return polars.DataFrame(to_numpy(features), schema=list(self.get_feature_names_out()))
+        return features

@@ -1,0 +1,118 @@
+"""A model can be copied, pickled and asked for names; scikit-learn's own checks, but for those that are listed with the reason."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+
+import numpy as np
+import pytest
+from support.family import X, Y, blank
+from support.helpers import complaint
+
+import minivae as mv
+from minivae.checks import InputError, NotFittedError
+from minivae.models import MODELS
+
+every_model = pytest.mark.parametrize("kind", MODELS.values(), ids=list(MODELS))
+SMALL = {"latent_dim": 2, "hidden_dims": (8,), "epochs": 2, "batch_size": 8, "device": "cpu"}
+
+
+def by_joblib(model):
+    joblib = pytest.importorskip("joblib", reason="joblib is absent")
+    file = io.BytesIO()
+    joblib.dump(model, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
+COPIES = {
+    "deepcopy": copy.deepcopy,
+    "copy": copy.copy,
+    **{f"pickle {n}": lambda model, n=n: pickle.loads(pickle.dumps(model, protocol=n)) for n in (2, pickle.HIGHEST_PROTOCOL)},
+    "joblib": by_joblib,
+}
+
+
+@every_model
+@pytest.mark.parametrize("make", COPIES.values(), ids=list(COPIES))
+def test_a_copy_is_the_model_and_shares_nothing_with_it(kind, make):
+    model = blank(kind, Y)
+    model.note_ = ["an attribute", "of the user"]
+    again = make(model)
+    assert again.get_params() == model.get_params()
+    assert (again.history_, again.note_, again.n_features_in_) == (model.history_, model.note_, model.n_features_in_)
+    np.testing.assert_array_equal(again.elbo(X, y=Y), model.elbo(X, y=Y))
+    np.testing.assert_array_equal(again.sample(3, seed=1, y=2), model.sample(3, seed=1, y=2))
+    before = model.transform(X, y=Y)
+    again.parameters_.values += 1.0  # the parameters are still views of the one vector
+    assert (again.transform(X, y=Y) != before).any()
+    np.testing.assert_array_equal(model.transform(X, y=Y), before)
+    again.fit(X, Y)
+
+
+@every_model
+@pytest.mark.parametrize("make", COPIES.values(), ids=list(COPIES))
+def test_a_model_that_was_not_fitted_is_copied_with_its_settings(kind, make):
+    again = make(kind(latent_dim=3, learning_rate=0.5))
+    assert again.get_params() == kind(latent_dim=3, learning_rate=0.5).get_params()
+    complaint(NotFittedError, again.transform, X)
+
+
+def test_a_fitted_search_is_pickled():
+    search = pytest.importorskip("sklearn.model_selection", reason="scikit-learn is absent").GridSearchCV
+    fitted = search(mv.VAE(**SMALL), {"latent_dim": [1, 2]}, cv=2).fit(X)
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.transform(X), fitted.transform(X))
+    assert again.best_params_ == fitted.best_params_
+
+
+def test_features_have_names():
+    model = blank(mv.VAE)
+    assert model.get_feature_names_out().tolist() == ["vae0", "vae1", "vae2"]
+    complaint(NotFittedError, mv.VAE().get_feature_names_out)
+    message = complaint(InputError, model.set_output, transform="excel")
+    assert "transform: expected one of default, pandas, polars, got 'excel'" in message
+
+
+def test_output_as_a_table():
+    pandas = pytest.importorskip("pandas", reason="pandas is absent")
+    model = blank(mv.VAE)
+    plain = model.transform(X)
+    table = model.set_output(transform="pandas").transform(pandas.DataFrame(X, index=np.arange(len(X)) + 7))
+    assert list(table.columns) == ["vae0", "vae1", "vae2"]
+    assert list(table.index) == list(range(7, 7 + len(X)))
+    np.testing.assert_array_equal(table.to_numpy(), plain)
+    assert model.interpolate(X[0], X[1], 3).shape == (3, X.shape[1])  # what is computed inside is not a table
+    assert type(model.set_output(transform="default").transform(X)) is np.ndarray
+
+
+WORDS = "it is refused as it should be, in one line of this package's own form, and the check asks for scikit-learn's words"
+NOISE = "log p(x) is estimated with random numbers for each row, which are the row's own only if the rows are the same"
+REFUSED = {
+    "check_n_features_in_after_fitting": WORDS,
+    "check_complex_data": WORDS,
+    "check_estimators_empty_data_messages": WORDS,
+    "check_fit2d_1sample": WORDS,
+    "check_fit2d_predict1d": WORDS,
+    "check_fit1d": WORDS,
+    "check_estimator_sparse_tag": WORDS,
+    "check_estimator_sparse_array": WORDS,
+    "check_estimator_sparse_matrix": WORDS,
+    "check_dtype_object": "numbers in an array of Python objects are refused: they are converted in one place, by whoever has them",
+    "check_transformer_data_not_an_array": "only arrays, lists and tables are taken, not any object that could be made one",
+    "check_methods_sample_order_invariance": NOISE,
+    "check_methods_subset_invariance": NOISE,
+}
+
+
+@pytest.mark.parametrize("kind", [mv.VAE, mv.Autoencoder, mv.IWAE], ids=lambda kind: kind.__name__)
+@pytest.mark.filterwarnings("ignore")
+def test_scikit_learns_own_checks(kind):
+    checks = pytest.importorskip("sklearn.utils.estimator_checks", reason="scikit-learn, the judge, is absent")
+    model = kind(**SMALL, likelihood="gaussian_fixed")
+    results = checks.check_estimator(model, expected_failed_checks=REFUSED, on_fail=None, on_skip=None)
+    failed = {result["check_name"]: str(result["exception"])[:300] for result in results if result["status"] == "failed"}
+    assert not failed
+    assert sum(result["status"] == "passed" for result in results) >= 30
