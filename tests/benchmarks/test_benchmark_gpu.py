@@ -46,6 +46,7 @@ def short(monkeypatch):
         monkeypatch.setattr(gpu_contenders, name, 4)
 
 
+@pytest.mark.slow
 def test_ops_are_timed_with_and_without_their_kernels(fused, short):
     measured = gpu.measure_device_ops(["relu", "dense", "elu"], quick=True)
     for name in ("relu", "dense", "elu"):
@@ -77,6 +78,7 @@ def test_a_step_that_computes_something_else_is_not_timed(fused, short, monkeypa
         gpu_contenders.time_batches(TINY.__dict__, [3, 4], quick=True)
 
 
+@pytest.mark.slow
 def test_transfers_and_launches_have_a_price(fused, short, monkeypatch):
     monkeypatch.setattr(gpu, "FORMS", {"minivae, kernels": {"MINIVAE_GRAPH": "0"}})
     prices = gpu.measure_costs(quick=True)

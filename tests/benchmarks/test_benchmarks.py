@@ -67,6 +67,7 @@ def images(tmp_path):
 # Each sub-command -----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ops_are_timed_both_ways(benchmark):
     folder = benchmark("ops", "--only", "dense", "add", "bernoulli_nll")
     comments, rows = rows_of(folder / "ops.csv")
@@ -81,6 +82,7 @@ def test_ops_are_timed_both_ways(benchmark):
     assert is_picture(folder / "ops.png")
 
 
+@pytest.mark.slow
 def test_step_is_taken_apart(benchmark):
     folder = benchmark("step")
     _, rows = rows_of(folder / "step.csv")
@@ -92,6 +94,7 @@ def test_step_is_taken_apart(benchmark):
     assert is_picture(folder / "step.png")
 
 
+@pytest.mark.slow
 def test_peers_take_turns_after_they_have_agreed(benchmark):
     names = ["minivae", "minivae x 2", "GEMMs alone"]
     folder = benchmark("peers", "--work", "B", "--only", *names)
@@ -124,6 +127,7 @@ def test_memory_refuses_a_folder_without_the_file(benchmark, tmp_path):
         benchmark("memory", "--data-dir", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_memory_runs_whole_scripts_and_reports_who_is_absent(benchmark, images, capsys, monkeypatch):
     monkeypatch.setattr(memory.importlib.util, "find_spec", lambda name: True if name == "minivae" else None)
     folder = benchmark("memory", "--epochs", "3", "--data-dir", str(images))
@@ -138,6 +142,7 @@ def test_memory_runs_whole_scripts_and_reports_who_is_absent(benchmark, images, 
         assert f"{peer}: absent, it is not installed (pip install 'minivae[bench]')" in printed
 
 
+@pytest.mark.slow
 def test_scaling_fits_exponents(benchmark):
     folder = benchmark("scaling", "--axis", "rows", scaling.LIKELIHOOD)
     _, rows = rows_of(folder / "scaling.csv")
@@ -232,6 +237,7 @@ def test_taking_a_step_apart_does_not_change_it():
     assert all(spent[part] > 0 for part in step.PARTS)
 
 
+@pytest.mark.slow
 def test_training_that_has_not_learned_is_found(benchmark, images, monkeypatch):
     monkeypatch.setattr(memory.importlib.util, "find_spec", lambda name: True if name == "minivae" else None)
     monkeypatch.setattr(memory, "loss_bounds", lambda path: (0.0, 1.0))

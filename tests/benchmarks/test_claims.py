@@ -111,6 +111,7 @@ def lab():
     return Lab(TINY, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS)
 def test_every_claim_can_be_measured_judged_and_drawn(claim, lab, tmp_path):
     measured = claim.measure(lab)
@@ -122,11 +123,13 @@ def test_every_claim_can_be_measured_judged_and_drawn(claim, lab, tmp_path):
     assert (tmp_path / "picture.png").stat().st_size < 400_000
 
 
+@pytest.mark.slow
 def test_the_same_seed_measures_the_same():
     one, two = (CLAIMS["reparameterisation"].measure(Lab(TINY, 3)).figures for _ in range(2))
     assert one == two
 
 
+@pytest.mark.slow
 def test_both_gradients_estimate_the_same(lab):
     """The means over many samples differ by no more than their standard errors allow, for each of the three estimators."""
     model, x = lab.fit(VAE), lab.test.x[:2]

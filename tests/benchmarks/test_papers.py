@@ -31,6 +31,7 @@ def little(card, **changes):
 CARD = {name: little(CARDS[name]) for name in ("pytorch-example", "pythae-vae", "burda-vae-k5-code", "burda-iwae-k5-paper")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CARD)
 def test_sittings_that_are_interrupted_reach_what_one_reaches(name, tmp_path):
     card = CARD[name]

@@ -294,6 +294,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_traceback_reaches_the_command_line(command, capfd, monkeypatch):
     """Whatever is typed, the answer is a result, or exit code 2 with one line on standard error and nothing on standard output."""
@@ -325,6 +326,7 @@ def refuse_to_train(*args, **kwargs):
     raise InputError("training: expected another test, got this one")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["ä/ö %s", "a\nb", "-x", "\x1b[31m{}"])
 def test_hostile_but_possible_paths_work(path, capfd):
     folder = Path(path)

@@ -112,6 +112,7 @@ def test_train_writes_a_run_and_ends_with_one_json_line(cli, tmp_path):
     assert float(last["kl_per_dimension_1"]) == model.history_["kl_per_dimension"][-1][1]
 
 
+@pytest.mark.slow
 def test_train_shows_a_table_and_quiet_shows_nothing(cli):
     code, out, err = cli("train", *TINY)
     assert code == 0
@@ -126,6 +127,7 @@ def test_train_shows_a_table_and_quiet_shows_nothing(cli):
     assert sorted(os.listdir("runs")) == ["vae-digits-1", "vae-digits-2"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_history_and_another_seed_another(cli):
     histories = []
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
@@ -135,6 +137,7 @@ def test_the_same_seed_gives_the_same_history_and_another_seed_another(cli):
     assert histories[0] == histories[1] != histories[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_shared", "gaussian_fixed"])
 def test_train_on_your_own_numbers(cli, tmp_path, likelihood):
     """Data that are no images get line plots; a Gaussian likelihood says which σ it means."""
@@ -152,6 +155,7 @@ def test_train_on_your_own_numbers(cli, tmp_path, likelihood):
     assert cli("evaluate", "mine", "--runs-dir", ".", "--quiet") == (0, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", mv.MODELS)
 def test_every_model_trains_and_can_be_asked(cli, model):
     code, out, _ = cli("train", "--model", model, *TINY, "--epochs", 1, "--eval-samples", 3, "--name", "it", "--json")
@@ -162,6 +166,7 @@ def test_every_model_trains_and_can_be_asked(cli, model):
         assert cli(command, "it", "--quiet") == (0, "", ""), command
 
 
+@pytest.mark.slow
 def test_epochs_are_many_on_small_data_unless_given(cli, tmp_path, monkeypatch):
     monkeypatch.setattr("minivae.command.fitting.LEAST_STEPS", 30)
     np.save(tmp_path / "few.npy", np.random.default_rng(0).random((10, 3)))
@@ -503,6 +508,7 @@ def test_anomaly_needs_to_know_what_is_strange(cli, run):
     assert is_complaint(cli("anomaly", "tiny", "--strange-class", 11), "--strange-class", "digits", "11")
 
 
+@pytest.mark.slow
 def test_evaluation_on_known_factors_has_the_disentanglement_scores(cli):
     settings = ("--latent-dim", 3, "--hidden-dims", 20, "--epochs", 1, "--eval-examples", 20, "--eval-samples", 2)
     code, out, _ = cli("train", "--data", "sprites", *settings, "--json")

@@ -51,6 +51,7 @@ def data(tmp_path) -> list[str]:
     return ["train", "--data", "data.npy", "--latent-dim", "3", "--hidden-dims", "16", "--epochs", "10", "--eval-samples", "2"]
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar_and_a_line_of_terms_that_move(tmp_path, data):
     code, written = on_a_terminal(tmp_path, *data)
     assert code == 0
@@ -66,6 +67,7 @@ def test_a_terminal_shows_a_bar_and_a_line_of_terms_that_move(tmp_path, data):
     assert b"\x1b[?25h" in written  # the cursor is back
 
 
+@pytest.mark.slow
 def test_no_color_is_respected(tmp_path, data):
     code, written = on_a_terminal(tmp_path, *data, NO_COLOR="1")
     assert code == 0
@@ -73,6 +75,7 @@ def test_no_color_is_respected(tmp_path, data):
     assert not COLOUR.search(written)
 
 
+@pytest.mark.slow
 def test_a_dumb_terminal_gets_plain_lines(tmp_path, data):
     code, written = on_a_terminal(tmp_path, *data, TERM="dumb")
     assert code == 0

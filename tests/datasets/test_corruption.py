@@ -123,6 +123,7 @@ KINDS: dict[str, tuple[Read, str, Callable[[], bytes], tuple]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_data_files(kind, tmp_path):
     read, name, content, errors = KINDS[kind]
@@ -150,6 +151,7 @@ ARCHIVES: dict[str, tuple[Callable, dict, Callable[[bytes], range]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ARCHIVES)
 def test_one_flipped_bit_in_an_archive_is_refused_or_changes_nothing(case, tmp_path):
     """Every bit of the places: dates, versions and the like may change, but no other data is read without a word."""
@@ -183,6 +185,7 @@ def test_npy_of_another_size_than_its_header_says_is_refused(tmp_path):
     assert other < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", [mv.load, resume], ids=["model", "resume"])
 def test_damaged_states(read, state, tmp_path):
     answer = in_child(lambda: fuzz(read, tmp_path / "file", state))
@@ -191,6 +194,7 @@ def test_damaged_states(read, state, tmp_path):
     assert refusals > 0.97 * tried  # the checksum sees to it; a changed gap in the header is all that may pass
 
 
+@pytest.mark.slow
 def test_damaged_configurations(state, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -235,6 +239,7 @@ JSON = st.recursive(
 drawn = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.slow
 def test_configurations_of_another_form(state, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(state)
     tried = []
@@ -286,6 +291,7 @@ SENSELESS = {
 }
 
 
+@pytest.mark.slow
 def test_states_that_make_no_sense(state, tmp_path):
     def attempt() -> int:
         tried = 0
@@ -394,6 +400,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("announced", "size"), BOMBS.values(), ids=BOMBS)
 def test_gzip_bomb(tmp_path, announced, size):
     path = tmp_path / "it.gz"
@@ -408,6 +415,7 @@ def test_idx_header_that_announces_more_than_there_is(tmp_path):
     assert in_child(lambda: refused(mv.datasets.read_idx, tmp_path / "it.gz", gzip.compress(header + b"12"))) == "True"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("announced", ["true", "short", "long"])
 def test_zip_bomb(tmp_path, announced):
     """A gigabyte of zeros in a .npz, announced as such, as less, or by an array's header without the bytes."""
@@ -472,6 +480,7 @@ def test_pipe_does_not_keep_the_reader_waiting(tmp_path, name, capfd):
     in_child(attempt, seconds=10)
 
 
+@pytest.mark.slow
 def test_command_line_user_sees_one_line(state, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     os.makedirs("runs/it")

@@ -378,6 +378,7 @@ def test_mnist_without_a_network(small_mnist, monkeypatch, tmp_path):
         assert word in message
 
 
+@pytest.mark.slow
 @needs_mnist
 def test_mnist_itself():
     tracemalloc.start()
@@ -555,6 +556,7 @@ def sprite_grid():
     return grid
 
 
+@pytest.mark.slow
 def test_sprites_are_all_combinations_of_their_factors():
     train, test = load("sprites")
     assert (len(train), len(test)) == (7680, 1920)
@@ -573,6 +575,7 @@ def test_sprites_are_all_combinations_of_their_factors():
     assert hashlib.sha256(test.factors.astype(np.uint8).tobytes()).hexdigest()[:16] == "e23df6e1250707bb"
 
 
+@pytest.mark.slow
 def test_sprites_are_light():
     tracemalloc.start()
     load("sprites")

@@ -51,6 +51,7 @@ def test_parts_of_a_lattice_are_those_of_quadrature(turned):  # (T.1), (T.2)
     assert known.total_correlation > 0.1 or not turned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.0, 0.5])
 def test_parts_of_many_posteriors_are_those_of_the_gaussian_that_they_make(correlation):
     """What remains at N = 4000 is the distance between a mixture and its limit: a lumpier q(z)."""
@@ -112,6 +113,7 @@ def test_more_draws_than_examples_take_each_in_turn_and_fewer_take_none_twice(mo
 # From a batch ---------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 5, 40, 41])
 def test_stratified_weights_make_an_unbiased_density(n):  # (T.4)
     """Over all batches that hold a given example, the weighted density at a given z averages to q(z): the density, not its log."""
@@ -151,6 +153,7 @@ def test_where_theory_says_so_a_batch_meets_the_exact_parts(turned):
     assert (np.abs(mean - exact) < 4 * error + 1e-9).all()
 
 
+@pytest.mark.slow
 def test_where_theory_says_so_a_batch_is_biased_and_the_sum_never_is():
     known = lattice(True)
     previous = math.inf
@@ -172,6 +175,7 @@ def threads():
     return mean, log_var, exact
 
 
+@pytest.mark.slow
 def test_the_figures_of_the_public_threads(threads):
     """N = 2000, k = 5, batch 65: exact I 5.6 and TC 0.35; "weighted" gives I 11.5 > log N and TC 32; "stratified" a negative TC."""
     mean, log_var, exact = threads

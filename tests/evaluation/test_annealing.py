@@ -35,6 +35,7 @@ def excess(values: np.ndarray) -> float:
     return values.mean() / (values.std(ddof=1) / np.sqrt(len(values)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_log_p_of_a_linear_gaussian_is_enclosed(seed):
     """(M.7), (M.8): with the evidence in closed form, the lower bound is not above it and the upper one not below it."""
@@ -46,6 +47,7 @@ def test_log_p_of_a_linear_gaussian_is_enclosed(seed):
     assert 0.4 < bounds.acceptance < 0.9
 
 
+@pytest.mark.slow
 def test_the_gap_closes_as_the_chains_grow():
     linear = Linear(0)
     gaps = []
@@ -88,6 +90,7 @@ def test_temperatures_rise_from_the_prior_to_the_posterior():
     np.testing.assert_allclose(np.add(betas, betas[::-1]), 1)
 
 
+@pytest.mark.slow
 def test_a_trained_model_certifies_its_own_estimate(vae):
     x, bounds = vae.certificate(n=12, n_chains=4, n_steps=150)
     assert x.shape == (12, 64)
@@ -100,6 +103,7 @@ def test_a_trained_model_certifies_its_own_estimate(vae):
     np.testing.assert_array_equal(bounds.upper, same.upper)
 
 
+@pytest.mark.slow
 def test_a_conditional_model_is_enclosed_given_its_condition(digits):
     labels = mv.datasets.load("digits")[0].y
     model = mv.ConditionalVAE(latent_dim=2, hidden_dims=(23,), epochs=2, device="cpu").fit(digits[0], labels)

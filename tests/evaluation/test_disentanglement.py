@@ -75,6 +75,7 @@ def test_samples_show_that_a_dimension_is_unused_where_means_do_not():
     assert mutual_information_gap(samples, FACTORS) == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.slow
 def test_higgins_score_of_codes_whose_score_is_known():  # (G.7)
     options = {"n_points": 400, "n_pairs": 32}
     assert higgins_score(np.hstack([PERFECT, NOISE[:, :1]]), FACTORS, **options) == 1
@@ -85,6 +86,7 @@ def test_higgins_score_of_codes_whose_score_is_known():  # (G.7)
     assert higgins_score(one_left, FACTORS, **options, test_share=1.0) == pytest.approx(2 / 3, abs=5 * np.sqrt(2 / 9 / 400))
 
 
+@pytest.mark.slow
 def test_higgins_score_depends_on_the_seed_alone():
     assert higgins_score(NOISE, FACTORS, 50, 8, seed=3) == higgins_score(NOISE, FACTORS, 50, 8, seed=3)
     assert len({higgins_score(NOISE, FACTORS, 50, 8, test_share=1.0, seed=seed) for seed in range(4)}) > 1
@@ -92,6 +94,7 @@ def test_higgins_score_depends_on_the_seed_alone():
     assert higgins_score(scaled, FACTORS, 50, 8) == higgins_score(NOISE, FACTORS, 50, 8)
 
 
+@pytest.mark.slow
 def test_scores_of_the_sprites():
     """The factors of all 9600 images, as codes, are perfect; and pass through the data set's split."""
     train, _ = mv.datasets.load("sprites")
@@ -117,6 +120,7 @@ def test_two_dimensions_have_a_gap_between_them():
     assert mutual_information_gap(PERFECT[:, :2], FACTORS[:, [2, 0]]) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_point_of_higgins_score_is_a_mean_of_distances_in_standard_deviations(monkeypatch):
     """What the classifier gets to see, whatever the number of pairs: 2/√π where codes are independent, 0 where they are fixed."""
     seen = {}

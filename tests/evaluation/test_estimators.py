@@ -131,6 +131,7 @@ def test_effective_sample_size_lies_between_one_and_the_number_of_samples():
         assert (estimate.effective_sample_size <= 200 + 1e-9).all()
 
 
+@pytest.mark.slow
 def test_standard_error_is_what_repetition_shows():
     """4000 estimates of one number: their spread is the standard error that each of them claims."""
     n, k = 4000, 2

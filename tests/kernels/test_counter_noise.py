@@ -35,6 +35,7 @@ def test_philox_gives_the_published_answers(counter, key, output, xp):
     assert [int(to_numpy(word)[0]) for word in philox(counter, tuple(words(key)))] == words(output)
 
 
+@pytest.mark.slow
 @answers
 def test_philox_in_cuda_c_gives_the_published_answers(counter, key, output):
     needs_compiler()
@@ -118,6 +119,7 @@ def trained(x, **settings) -> tuple[np.ndarray, np.ndarray]:
     return to_numpy(vae.parameters_.values).astype("float64"), np.array(vae.history_["train_loss"])
 
 
+@pytest.mark.slow
 def test_a_run_in_float32_stays_beside_one_in_float64_for_100_steps(digits):
     """The noise being the same, they drift apart as rounding lets them: about as far as when each pixel moves by one rounding."""
     x = digits[0][:320].astype("float64")
@@ -133,6 +135,7 @@ def test_a_run_in_float32_stays_beside_one_in_float64_for_100_steps(digits):
     assert abs(other_losses - losses).max() > 0.01
 
 
+@pytest.mark.slow
 def test_a_run_on_a_device_stays_beside_one_on_the_cpu_for_100_steps(digits, device):
     if device == "cpu":
         pytest.skip("compares the CPU with another device")

@@ -44,6 +44,7 @@ def test_constructor_only_stores_its_arguments():
     assert mv.VAE(latent_dim=3).get_params(deep=False) == mv.VAE(latent_dim=3).get_params()
 
 
+@pytest.mark.slow
 def test_pipeline_transforms_scores_and_inverts(digits):
     pipe = make_pipeline(MinMaxScaler((0, 1), clip=True), model(epochs=30))
     codes = pipe.fit(16 * digits[0]).transform(16 * digits[1])
@@ -56,6 +57,7 @@ def test_pipeline_transforms_scores_and_inverts(digits):
     np.testing.assert_array_equal(clone(pipe).fit_transform(16 * digits[0]), pipe.transform(16 * digits[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_features_classify_digits():
     """G.6: ten numbers of the posterior mean tell which digit it is, far better than the 10 % of guessing."""
@@ -64,6 +66,7 @@ def test_features_classify_digits():
     assert pipe.fit(train.x, train.y).score(test.x, test.y) > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_grid_search_prefers_the_model_that_learns(digits):
     grid = {"learning_rate": [1e-6, 3e-3], "latent_dim": np.array([2, 5])}

@@ -31,6 +31,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize(("kind", "settings"), KINDS, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_gradient_of_the_objective_against_finite_differences(kind, settings, likelihood):  # (T.6), (D.1), (D.3)
@@ -70,6 +71,7 @@ def test_terms_of_a_whole_data_set_are_the_exact_parts():  # (T.1), (T.6)
     assert model.loss(terms).item() == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_rows_are_compared_in_batches_of_the_size_of_training():
     """A test set's estimate has the bias of training, whatever the chunks in which it is evaluated."""
     x = np.random.default_rng(0).random((1500, 7))
@@ -82,6 +84,7 @@ def test_rows_are_compared_in_batches_of_the_size_of_training():
     assert abs(less - exact) < abs(biased - exact)
 
 
+@pytest.mark.slow
 def test_pressing_total_correlation_lowers_it_and_leaves_the_information(digits):
     """On digits, judged by all posteriors and not by the estimate that was trained on."""
     settings = {"latent_dim": 6, "hidden_dims": (64,), "epochs": 12, "learning_rate": 3e-3, "device": "cpu"}
@@ -222,6 +225,7 @@ def test_wae_is_the_infovae_without_the_divergence_and_the_bound_the_one_without
     assert terms["mmd"].item() == pytest.approx(by_hand.item())
 
 
+@pytest.mark.slow
 def test_discrepancy_draws_the_aggregate_posterior_to_the_prior(digits):
     settings = {"latent_dim": 4, "hidden_dims": (64,), "epochs": 20, "learning_rate": 3e-3, "device": "cpu", "kl_weight": 0.0}
     spread = {}

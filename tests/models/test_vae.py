@@ -131,6 +131,7 @@ def test_beta_trades_reconstruction_for_divergence():  # (M.5)
     assert kl[3] < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_learned_variance_reaches_the_mean_squared_error():
     """L.4: at the optimum σ² is the mean squared error of the sampled reconstructions."""

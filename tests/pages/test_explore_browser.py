@@ -14,7 +14,7 @@ from minivae.nn import ACTIVATIONS
 from minivae.pages.explore import explorer
 from minivae.pages.report import report
 
-pytestmark = needs_browser
+pytestmark = [pytest.mark.slow, needs_browser]
 
 # Decoded values are compared at 1e-5: float32 sums in Python beside float64 ones in the page.  A pixel is one of 256 levels.
 TOLERANCE, GREY = 1e-5, 1

@@ -226,6 +226,7 @@ def test_rows_that_were_checked_at_once_are_not_checked_again(monkeypatch):
     assert len(looks) == at_once == math.ceil(len(GREY) / CHUNK_ROWS)
 
 
+@pytest.mark.slow
 def test_pixels_are_gathered_by_a_kernel_where_there_is_one(fused):
     pixels = np.random.default_rng(0).integers(0, 256, (11, 5), dtype=np.uint8)
     index = fused.asarray([10, 0, 10])

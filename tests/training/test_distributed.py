@@ -19,6 +19,8 @@ from minivae.training import checkpoint
 from minivae.training.interruption import Latch
 from minivae.training.peers import Share
 
+pytestmark = pytest.mark.slow  # processes under mpiexec
+
 pytest.importorskip("mpi4py", reason="mpi4py is not installed (pip install 'minivae[mpi]')")
 needs_mpi = pytest.mark.skipif(shutil.which("mpiexec") is None, reason="mpiexec is not installed")
 
