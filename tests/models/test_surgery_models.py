@@ -150,6 +150,7 @@ def test_blocks_cover_every_row_once_and_hold_no_more_than_they_may(monkeypatch)
         (60, (7, 2, 3), 5, 2),
         (10**6, (3, 2), 4, 3),
         (6, (9, 2), 1, 3),
+        (6, (9, 1), 1, 6),
     ):
         monkeypatch.setattr(mixture, "BLOCK", limit)
         parts = [list(range(shape[0]))[part] for part in mixture._blocks(shape, m)]
