@@ -154,11 +154,12 @@ def _tests() -> tuple[tuple[Test, str], ...]:
         if path.stem in ("test_equations", "test_guide"):
             continue
         text = path.read_text(encoding="utf-8")
+        lines = text.splitlines()
         for node in ast.parse(text).body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 says = (ast.get_docstring(node) or node.name.removeprefix("test_").replace("_", " ")).split("\n\n")[0]
                 name = f"{path.relative_to(ROOT).as_posix()}::{node.name}"
-                found.append((Test(name, " ".join(says.split())), ast.get_source_segment(text, node) or ""))
+                found.append((Test(name, " ".join(says.split())), "\n".join(lines[node.lineno - 1 : node.end_lineno])))
     return tuple(found)
 
 

@@ -52,7 +52,14 @@ def plain(text: str) -> str:
     """Return text in the form in which both ways of writing are the same."""
     text = re.sub(f"[{SUPERSCRIPTS}]+", lambda m: "^" + m[0], text)
     text = re.sub(f"[{SUBSCRIPTS}]+", lambda m: "_" + m[0], text)
-    text = unicodedata.normalize("NFKD", text).replace("⁄", "/").replace("∑", "Σ").replace("-", "−").replace("``", "")
+    text = (
+        unicodedata.normalize("NFKD", text)
+        .replace("⁄", "/")
+        .replace("∑", "Σ")
+        .replace("-", "−")
+        .replace("``", "")
+        .replace("∼", "~")
+    )
     return re.sub(r"[\s{}]+", "", text)
 
 

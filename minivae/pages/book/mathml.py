@@ -225,6 +225,7 @@ class Reader:
             return Piece(tag("mo", "∑" if token == "Σ" else token, largeop="true"), "large")
         if token in PREFIXES:
             return Piece(tag("mi", token) if token != "√" else tag("mo", token), "sign" if token == "√" else "operand")
+        token = token.replace("~", "∼")  # the sign for "is distributed as", which has its spaces
         fence = {"stretchy": "false", "lspace": "0.1em", "rspace": "0.1em"} if token in "|‖" else {}
         return Piece(tag("mo", token, **fence), "sign" if token in DIVIDERS or not kind else "operand")
 

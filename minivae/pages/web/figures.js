@@ -29,7 +29,7 @@ function plane([left, right], [bottom, top], across, up) {
   const draw = {
     element, x, y,
     curve: (points, kind) => {
-      const places = points.map(([u, v]) => `${x(u)},${y(Math.max(bottom, Math.min(top, v)))}`);
+      const places = points.filter(([, v]) => v >= bottom && v <= top).map(([u, v]) => `${x(u)},${y(v)}`);
       element.append(svg("polyline", { points: places.join(" "), class: `curve ${kind}` }));
     },
     dot: (u, v, kind = "") => element.append(svg("circle", { cx: x(u), cy: y(v), r: 6, class: `dot ${kind}` })),
@@ -68,6 +68,7 @@ function divergence({ μ, s }) {
   const [dμ, ds] = gradients.map((g) => g.data[0]), size = 0.9 * Math.hypot(dμ, ds) || 1;
   const over = svg("svg", { viewBox: "-4 -4 8 8", class: "over" });
   over.append(svg("line", { x1: μ, y1: -s, x2: μ - dμ / size, y2: -s + ds / size, class: "pull" }), svg("circle", { cx: μ, cy: -s, r: 0.14, class: "dot" }));
+  over.append(svg("text", { x: 3.9, y: 3.8, "text-anchor": "end" }, "μ from −4 to 4 →"), svg("text", { x: -3.9, y: -3.6 }, "↑ log σ² from −4 to 4"));
   const box = document.createElement("div");
   box.className = "stack";
   box.append(canvas, over);
