@@ -10,6 +10,8 @@ Of each it is asked which of our tests fail, by kind:
     invariant            something does not hold that has to hold whatever the numbers are
 
 "yes": a check of the kind fails.  "no": the checks of the kind that look at the place all pass.
+
+With ``--all`` the rooms around the ops are mutated too, and there each mutant meets the tests that run through its place.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ def add_arguments(parser):
     parser.add_argument("--processes", type=int, default=2, help="mutants that are tried at a time")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the tables")
     parser.add_argument("--quick", action="store_true", help="the museum alone, without the small mistakes")
+    parser.add_argument("--all", action="store_true", help="the small mistakes in the rooms around the ops, and nothing else")
+    parser.add_argument("--minutes", type=float, default=28.0, help="with --all: when no further mutant is begun with")
 
 
 def run(args):
@@ -37,10 +41,17 @@ def run(args):
     if TESTS not in sys.path:
         sys.path.insert(0, TESTS)
     from museum.exhibits import BUGS
-    from museum.systematic import all_mutants
+    from museum.systematic import all_mutants, package_mutants
     from museum.visit import complaints, outcomes
 
     started = time.perf_counter()
+    if args.all:
+        seen = dict(outcomes("package", "--processes", str(args.processes), "--minutes", str(args.minutes)))
+        header = machine() | {"took": f"{time.perf_counter() - started:.0f} s on {args.processes} processes"}
+        show_rooms(list(package_mutants()), seen, header, args.results)
+        if wrong := complaints(seen):
+            raise SystemExit("\n".join(wrong))
+        return
     seen = dict(outcomes("bugs", *[] if args.quick else ["mutations"], "--processes", str(args.processes)))
     header = machine() | {"took": f"{time.perf_counter() - started:.0f} s on {args.processes} processes"}
     show_bugs(BUGS, seen, header, args.results)
@@ -48,6 +59,31 @@ def run(args):
         show_mutations(list(all_mutants()), seen, header, args.results)
     if wrong := complaints(seen):
         raise SystemExit("\n".join(wrong))
+
+
+def show_rooms(mutants, seen, header, folder):
+    """Tell how many mutants of each room the tests have killed, and of each mutant which test did."""
+    from museum.checks import ANY
+    from museum.equivalents import EQUIVALENTS
+    from museum.systematic import ROOMS
+
+    trials = Table("museum_package", ("mutant", "first test to fail"), header, folder)
+    for mutant in mutants:
+        if mutant.name in seen:
+            trials.add(mutant.name, seen[mutant.name][ANY] or ("equivalent" if mutant.name in EQUIVALENTS else "none"))
+    trials.finish(show=False)
+    columns = ("room", "mutants", "tried", "killed", "equivalent", "living", "killed of the others")
+    table = Table("museum_rooms", columns, header, folder)
+    for room, files in (*ROOMS.items(), ("all", {mutant.file for mutant in mutants})):
+        names = [mutant.name for mutant in mutants if mutant.file in files]
+        tried = [name for name in names if name in seen]
+        killed = sum(bool(seen[name][ANY]) for name in tried)
+        equivalent = sum(name in EQUIVALENTS for name in tried)
+        rate = f"{killed / (len(tried) - equivalent):.1%}" if len(tried) > equivalent else ""
+        table.add(room, len(names), len(tried), killed, equivalent, len(tried) - killed - equivalent, rate)
+    table.finish()
+    if len(seen) < len(mutants):
+        say("There was no time for the others: those that were tried are a random sample, the same every time.")
 
 
 def show_bugs(bugs, seen, header, folder):

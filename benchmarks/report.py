@@ -38,7 +38,7 @@ def contender_environment() -> dict[str, str]:
 def machine() -> dict[str, str]:
     """Return what a reader must know to place a figure: processor, cores, threads, versions, date."""
     versions = []
-    for package in ("numpy", "torch", "jax", "autograd", "cupy", "cupy-cuda12x", "cupy-cuda13x"):  # CuPy's goes by its CUDA
+    for package in ("numpy", "torch", "jax", "autograd", "cupy"):
         try:
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
@@ -62,7 +62,10 @@ def _processor() -> str:
 
 
 class Table:
-    """Rows of a result.  ``finish`` prints them and writes ``<folder>/<name>.csv``, headed by the machine as comment lines."""
+    """Rows of a result.
+
+    ``finish`` prints them, if they are to be shown, and writes ``<folder>/<name>.csv``, headed by the machine as comment lines.
+    """
 
     def __init__(self, name: str, columns: Sequence[str], header: dict[str, str], folder: Path = RESULTS) -> None:
         self.name, self.columns, self.header, self.folder = name, columns, header, folder
@@ -71,16 +74,9 @@ class Table:
     def add(self, *row: Any) -> None:
         self.rows.append(row)
 
-    def finish(self) -> Path:
-        from rich.console import Console
-        from rich.table import Table as RichTable
-
-        printed = RichTable(title=self.name, caption="; ".join(self.header.values()))
-        for column in self.columns:
-            printed.add_column(column, overflow="fold")  # a narrow terminal must not cut figures off
-        for row in self.rows:
-            printed.add_row(*(_short(value) for value in row))
-        Console().print(printed)
+    def finish(self, show: bool = True) -> Path:
+        if show:
+            self._print()
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{self.name}.csv"
         with path.open("w", newline="", encoding="utf-8") as file:
@@ -91,6 +87,17 @@ class Table:
             writer.writerows([_short(value) for value in row] for row in self.rows)
         say(f"written: {path}")
         return path
+
+    def _print(self) -> None:
+        from rich.console import Console
+        from rich.table import Table as RichTable
+
+        printed = RichTable(title=self.name, caption="; ".join(self.header.values()))
+        for column in self.columns:
+            printed.add_column(column, overflow="fold")  # a narrow terminal must not cut figures off
+        for row in self.rows:
+            printed.add_row(*(_short(value) for value in row))
+        Console().print(printed)
 
     def plot(self, figure: Figure) -> Path:
         """Write a figure of these rows to ``<folder>/<name>.png``, with the machine below it."""

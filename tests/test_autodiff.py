@@ -63,6 +63,16 @@ def test_one_tensor_in_several_places() -> None:
     np.testing.assert_array_equal(x.grad, 0)
 
 
+def test_one_tensor_in_ten_places() -> None:
+    """As a code is in a loss of many terms: nothing may count how often."""
+    x, weights = leaf(5), np.arange(1.0, 11)
+    total = 0.0
+    for weight in weights:
+        total = weight * x + total
+    total.backward(np.ones(5))
+    np.testing.assert_allclose(x.grad, weights.sum(), rtol=1e-14)
+
+
 def test_a_cotangent_that_is_passed_on_is_not_added_to() -> None:
     """Both arguments of a sum receive g itself: adding a second gradient in place would change the first one's."""
     x, y = leaf(5), leaf(5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -44,6 +46,16 @@ def test_log_weights_are_the_difference_of_three_log_densities():
     z = mean + std * noise
     prior, q = stats.norm.logpdf(z).sum(axis=-1), stats.norm.logpdf(z, mean, std).sum(axis=-1)
     np.testing.assert_allclose(log_weights(np, x, mean, log_var, noise, nll), prior - nll(x, z) - q, rtol=1e-12)
+
+
+def test_log_weights_of_many_latents_are_added_up_in_double():
+    """A thousand terms of float32 lose three digits, which the exponential of their sum multiplies."""
+    rng, k = np.random.default_rng(3), 1000
+    mean, log_var, noise = (rng.standard_normal(shape).astype("float32") for shape in ((N, k), (N, k), (7, N, k)))
+    log_w = log_weights(np, None, mean, log_var, noise, lambda x, z: np.zeros((7, N)))
+    z = mean + np.exp(np.float32(0.5) * log_var) * noise
+    exact = [[0.5 * math.fsum(row) for row in part] for part in noise * noise + log_var - z * z]
+    np.testing.assert_allclose(log_w, exact, rtol=1e-12)
 
 
 @pytest.mark.parametrize("rows", [1, N, 2 * N, 13 * N, 4096])

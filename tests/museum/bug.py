@@ -13,7 +13,7 @@ class Bug(Edited):
 
     Attributes
     ----------
-    group : its number in the catalogue, from 1 to 14.
+    group : its number in the catalogue, from 1 to 16.
     seen : the kind of code in which such a bug is at home.
     effect : what it does.
     blind : which checks cannot see it, and why.

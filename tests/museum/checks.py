@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FINITE_DIFFERENCES, DISTRIBUTION, ORACLE, INVARIANT = KINDS = ("finite differences", "distribution", "oracle", "invariant")
+ANY = "any test"  # of what is not sorted by kind: the mutants of the rooms around the ops
 OPS = ("ops/",)
 BROADCAST = ("ops/broadcast.py",)
 BOUNDS = ("models/iwae.py", "models/objectives.py")
@@ -108,6 +109,7 @@ CHECKS = (
         {
             "test_vae": "loss_is_a_sum_over_pixels_and_latents_averaged_over_the_batch_once",
             "test_likelihoods": "nll_is_that_of_scipy",
+            "test_family": "gradients_in_float32",
             "test_oracles": "elbo_and_divergence sampled_elbo_has ladder_from_the_elbo with_the_exact_posterior",
         },
     ),
@@ -117,6 +119,7 @@ CHECKS = (
         OPS,
         {
             "test_ops": "dtype_is_kept nothing_is_written_to memory_layout only_what_is_needed an_empty_batch a_tensor_used_twice "
+            "a_second_call "
             "one_tensor_as_both dense_writes the_kinks_of_rectifiers"
         },
     ),

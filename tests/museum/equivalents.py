@@ -21,7 +21,7 @@ EQUIVALENTS = {
     "relu_forward: -1 → 1": BROADCASTS,
     "relu_forward: 1 → 2": BROADCASTS,
     "elu_backward: 0 → 1 (2)": "min(x, 1) keeps the exponential from overflowing too, and above 0 it is multiplied by 0.",
-    "unbroadcast: g.sum(axis=stretched, keepdims=True) if stretched else g → g.sum(axis=stretched, keepdims=True)": (
+    "unbroadcast: add_up(g, stretched, keepdims=True) if stretched else g → add_up(g, stretched, keepdims=True)": (
         "A sum over no axes is the array itself."
     ),
     "_h: 0.001 → 0.002": "Between 1e-3 and 2e-3 both ways have the twelve digits that are promised.",

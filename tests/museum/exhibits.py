@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from museum import beyond, engine, estimates, losses, sampling, surgery, training
+from museum import accepted, beyond, engine, estimates, losses, sampling, surgery, training
 
-BUGS = tuple(
-    sorted(
-        (*sampling.BUGS, *losses.BUGS, *estimates.BUGS, *surgery.BUGS, *training.BUGS, *engine.BUGS, *beyond.BUGS),
-        key=lambda bug: bug.group,
-    )
-)
+ROOMS = (sampling, losses, estimates, surgery, training, engine, beyond, accepted)
+BUGS = tuple(sorted((bug for room in ROOMS for bug in room.BUGS), key=lambda bug: bug.group))

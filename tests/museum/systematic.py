@@ -1,13 +1,15 @@
-"""Every small mistake in every op: signs, factors, dropped terms, wrong operands, wrong axes, forgotten transposes.
+"""Every small mistake: in the ops signs, factors, dropped terms, wrong operands, wrong axes, forgotten transposes; in the rooms
+around them also what is forgotten altogether, conditions the wrong way round, arguments swapped and options left out.
 
-They are made from the syntax trees of the backwards, the forwards and what those call: wherever there is something that people get
-wrong, it is replaced by what they write instead, one node at a time.
+They are made from the syntax trees of the functions: wherever there is something that people get wrong, it is replaced by what they
+write instead, one node at a time.
 """
 
 from __future__ import annotations
 
 import ast
 import copy
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -31,9 +33,11 @@ class NodeMutant(Mutant):
 
     def changed(self) -> ast.Module:
         tree = copy.deepcopy(parsed(self.file))
-        function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == self.function)
-        target = list(ast.walk(function))[self.position]
-        return ast.fix_missing_locations(Replace(target, self.replacement).visit(tree))
+        function = functions_of(tree)[self.function]
+        nodes = list(ast.walk(function))
+        if any(isinstance(node, ast.Name) and node.id == "super" for node in nodes):  # a call of it may go, its cell stays
+            function.body.append(ast.Expr(ast.Name("__class__", ast.Load())))
+        return ast.fix_missing_locations(Replace(nodes[self.position], copy.deepcopy(self.replacement)).visit(tree))
 
 
 class Replace(ast.NodeTransformer):
@@ -54,6 +58,61 @@ def all_mutants() -> Iterator[NodeMutant]:
             for node in parsed(file).body:
                 if isinstance(node, ast.FunctionDef):
                     yield from mutants_of(file, node)
+
+
+# What ``--all`` mutates around the ops, room by room.  Not here: what runs in processes of its own, where a bug in memory is not.
+ROOMS = {
+    "engine": ("autodiff.py", "nn.py", "optim.py"),
+    **{
+        room: tuple(
+            path.relative_to(PACKAGE).as_posix()
+            for path in sorted((PACKAGE / room).glob("*.py"))
+            if path.name not in ("mpi.py", "team.py")
+        )
+        for room in ("proof", "models", "evaluation", "training")
+    },
+}
+
+
+def package_mutants() -> Iterator[NodeMutant]:
+    """Yield the mutants of every function and method in ``ROOMS``."""
+    for file in (file for files in ROOMS.values() for file in files):
+        count: dict[str, int] = {}
+        for name, function in functions_of(parsed(file)).items():
+            skipped = {inner for node in ast.walk(function) for talk in talk_in(node) for inner in ast.walk(talk)}
+            for position, node in enumerate(ast.walk(function)):
+                if node is function or node in skipped:
+                    continue
+                for other in (*replacements(node, []), *oversights(node)):
+                    label = f"{file}: {name}: {shown(node)} → {shown(other)}"
+                    count[label] = count.get(label, 0) + 1
+                    yield NodeMutant(label + f" ({count[label]})" * (count[label] > 1), file, name, position, other)
+
+
+def functions_of(tree: ast.Module) -> dict[str, ast.FunctionDef]:
+    """Return the functions of a module and the methods of its classes, by qualified name."""
+    found = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{method.name}": method for method in node.body if isinstance(method, ast.FunctionDef)}
+    return found
+
+
+def talk_in(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what in a node only says something: to whoever reads a message, or to a type checker."""
+    match node:
+        case ast.JoinedStr() | ast.arguments() | ast.Expr(ast.Constant()) | ast.FunctionDef(name="__repr__" | "__str__"):
+            yield node
+        case ast.AnnAssign(_, annotation):
+            yield annotation
+        case ast.FunctionDef(returns=ast.expr() as annotation):
+            yield annotation
+        case ast.Call(ast.Name("reject"), arguments):
+            yield from arguments
+
+
+def shown(node: ast.AST) -> str:
+    return textwrap.shorten(ast.unparse(node.test if isinstance(node, ast.If) else node), 120)
 
 
 def mutants_of(file: str, function: ast.FunctionDef) -> Iterator[NodeMutant]:
@@ -136,3 +195,40 @@ def replacements(node: ast.AST, names: list[str]) -> Iterator[ast.AST]:
             yield from (body, orelse)
         case ast.Subscript(value, ast.Tuple([ast.Constant(value=first), second]), context) if first is ...:
             yield ast.Subscript(value, ast.Tuple([second, ast.Constant(...)], ast.Load()), context)  # another axis
+
+
+IDLE = ("float", "int", "str", "bool", "list", "tuple")
+
+
+def oversights(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what stands there when something was forgotten, or is the wrong way round: what ops hardly have."""
+    match node:
+        case ast.Expr(ast.Call()) | ast.Raise():
+            yield ast.Pass()
+        case ast.Assign([ast.Attribute() | ast.Subscript()]) | ast.AnnAssign(ast.Attribute()):
+            yield ast.Pass()
+        case ast.Return(ast.expr() as value) if not isinstance(value, ast.Constant):
+            yield ast.Return(ast.Constant(None))
+        case ast.If(test, body, orelse):
+            yield ast.If(ast.Constant(False), body, orelse)
+            yield ast.If(ast.UnaryOp(ast.Not(), test), body, orelse)
+        case ast.BoolOp(op, values):
+            yield ast.BoolOp(ast.Or() if isinstance(op, ast.And) else ast.And(), values)
+            for i in range(len(values)):
+                rest = values[:i] + values[i + 1 :]
+                yield ast.BoolOp(op, rest) if len(rest) > 1 else rest[0]
+        case ast.Compare(left, [ast.Is() | ast.IsNot() | ast.In() | ast.NotIn() as op], right):
+            other = {ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}[type(op)]
+            yield ast.Compare(left, [other()], right)
+        case ast.Compare(left, [ast.GtE() | ast.LtE() as op], right):
+            yield ast.Compare(left, [ast.Gt() if isinstance(op, ast.GtE) else ast.Lt()], right)
+        case ast.Constant(bool() as value):
+            yield ast.Constant(not value)
+        case ast.Call(function, arguments, keywords):
+            if len(arguments) > 1 and not any(isinstance(argument, ast.Starred) for argument in arguments[:2]):
+                yield ast.Call(function, [arguments[1], arguments[0], *arguments[2:]], keywords)
+            for keyword in keywords:
+                if keyword.arg:
+                    yield ast.Call(function, arguments, [other for other in keywords if other is not keyword])
+            if isinstance(function, ast.Name) and function.id in IDLE and len(arguments) == 1 and not keywords:
+                yield arguments[0]

@@ -6,7 +6,8 @@ import gc
 import itertools
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from types import CodeType
 from typing import Any
@@ -17,19 +18,22 @@ from _pytest.runner import runtestprotocol
 from minivae.op import Op
 from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS
 from museum.bug import Bug
-from museum.checks import CHECKS, KINDS, Check, checks_for
+from museum.checks import ANY, CHECKS, KINDS, Check, checks_for
 from museum.mutants import Mutant, package_functions
 from museum.visit import Outcome
 
 SECONDS = 30  # of computing, for one test: a mutant can make a loop endless
+ENDLESS = 900  # by the clock, for all tests of a mutant: it can also wait for what never comes
 FORK = multiprocessing.get_context("fork")
 
 
 class Trials:
     """A pytest plugin: instead of the tests it runs, for each mutant, those that look at it.
 
-    With ``impatient`` a mutant is done with when one test of any kind has failed.
+    With ``impatient`` a mutant is done with when one test of any kind has failed.  No mutant is begun with after ``until``.
     """
+
+    until = float("inf")
 
     def __init__(self, mutants: Sequence[Mutant], processes: int, impatient: bool, report: Callable[[str, Outcome], None]) -> None:
         self.mutants, self.processes, self.impatient, self.report = mutants, processes, impatient, report
@@ -44,6 +48,16 @@ class Trials:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         assert not session.testsfailed, "the checks cannot be collected"
+        self.prepare(session)
+        package_functions()
+        gc.freeze()
+        in_time = itertools.takewhile(lambda _: time.monotonic() < self.until, self.mutants)
+        for mutant, outcome in in_forks(self.outcome, in_time, self.processes):
+            self.report(mutant.name, outcome)
+        return True
+
+    def prepare(self, session: pytest.Session) -> None:
+        """Find the tests of every check, and see that the right code passes them."""
         for check in CHECKS:
             self.items[check] = [item for item in session.items if name_of(item).startswith(check.tests)]
             for test in check.tests:
@@ -51,11 +65,6 @@ class Trials:
         if not self.impatient:  # the right code has to pass; and references that tests remember are then there for all forks
             failed = first_failure([item for items in self.items.values() for item in items])
             assert failed is None, f"{failed} fails without any mutant"
-        package_functions()
-        gc.freeze()
-        for mutant, outcome in in_forks(self.outcome, self.mutants, self.processes):
-            self.report(mutant.name, outcome)
-        return True
 
     def outcome(self, mutant: Mutant) -> Outcome:
         """Put the bug in and see what the checks make of it."""
@@ -116,27 +125,34 @@ def first_failure(items: Sequence[pytest.Item]) -> str | None:
     return failed
 
 
-def in_forks(trial: Callable[[Mutant], Outcome], mutants: Sequence[Mutant], processes: int) -> Iterator[tuple[Mutant, Outcome]]:
-    """Yield each mutant and its outcome, tried in a process of its own, as they are done."""
+def in_forks(trial: Callable[[Mutant], Outcome], mutants: Iterable[Mutant], processes: int) -> Iterator[tuple[Mutant, Outcome]]:
+    """Yield each mutant and its outcome, tried in a process of its own, as they are done.
+
+    A process that ends without an outcome, or does not end, was brought to that by its mutant: nobody could overlook it.
+    """
 
     def call(mutant: Mutant, sender: Connection) -> None:
         sender.send(trial(mutant))
 
     waiting = iter(mutants)
-    running: dict[Any, tuple[Any, Mutant]] = {}
+    running: dict[Any, tuple[Any, Mutant, float]] = {}
     while True:
         for mutant in itertools.islice(waiting, processes - len(running)):
             receiver, sender = FORK.Pipe(duplex=False)
             process = FORK.Process(target=call, args=(mutant, sender))
             process.start()
             sender.close()
-            running[receiver] = process, mutant
+            running[receiver] = process, mutant, time.monotonic()
         if not running:
             return
-        for receiver in wait(list(running)):
-            process, mutant = running.pop(receiver)
+        ready = wait(list(running), timeout=1)
+        late = [receiver for receiver, (*_, began) in running.items() if time.monotonic() - began > ENDLESS]
+        for receiver in {*ready, *late}:
+            process, mutant, _ = running.pop(receiver)
             try:
-                yield mutant, receiver.recv()
+                outcome = receiver.recv() if receiver in ready else {ANY: "none of them ended"}
             except EOFError:
-                raise RuntimeError(f"{mutant.name} has no outcome: the reason is above") from None
+                outcome = {ANY: "the process of the tests broke off"}
+            yield mutant, outcome
+            process.kill()
             process.join()

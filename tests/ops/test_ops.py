@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -101,13 +104,31 @@ def test_only_what_is_needed_is_computed(example: Example) -> None:
     out, saved = example.op.forward(np, *arrays, **example.options)
     g = cotangent_for(out)
     everything = example.op.backward(np, saved, g, (True,) * len(arrays))
-    for i in range(len(arrays)):
-        needs = tuple(i == j for j in range(len(arrays)))
-        alone = example.op.backward(np, saved, g, needs)
-        assert len(alone) == len(arrays)
-        if len(arrays) > 1:
-            assert [gradient is None for gradient in alone] == [not need for need in needs]
-        np.testing.assert_array_equal(alone[i], everything[i])
+    for needs in itertools.product((True, False), repeat=len(arrays)):  # every set of them, as the tape may ask for it
+        if any(needs):
+            some = example.op.backward(np, saved, g, list(needs))
+            assert len(some) == len(arrays)
+            for need, gradient, whole in zip(needs, some, everything, strict=True):
+                if need:
+                    np.testing.assert_array_equal(gradient, whole)
+                else:
+                    assert gradient is None
+
+
+@every_example
+def test_a_second_call_leaves_alone_what_the_first_has_saved(example: Example) -> None:
+    """As in a loss with two densities of one shape: each is differentiated after both were computed."""
+    (alone, first), second = (leaves_of(example) for _ in range(2)), example.draw(1).values()
+    g = cotangent_for(example(*alone).data)
+    backward(example(*alone), g)
+    out = example(*first)
+    value = out.data.copy()
+    other = example(*second)
+    np.testing.assert_array_equal(out.data, value)
+    backward(out, g)
+    for expected, found in zip(alone, first, strict=True):
+        np.testing.assert_array_equal(found.grad, expected.grad)
+    assert not np.shares_memory(out.data, other.data)
 
 
 @every_example
@@ -160,13 +181,15 @@ def test_what_does_not_fit_is_refused(name: str, refusal) -> None:
 
 
 @pytest.mark.parametrize("transpose", [False, True])
-@pytest.mark.parametrize("rows", [5, FEW_ROWS + 1])
+@pytest.mark.parametrize("rows", [5, FEW_ROWS + 1, 1009])
 def test_dense_gradients_of_few_rows_and_of_many_are_the_plain_ones(rows: int, transpose: bool) -> None:
+    """Of a large batch too, where it might seem clever to look at a part of it."""
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((rows, 7)), rng.standard_normal((3, 7) if transpose else (7, 3))
-    out, saved = dense.forward(np, x, weight, transpose=transpose)
+    out, saved = dense.forward(np, x, weight, np.zeros(3), transpose=transpose)
     g = cotangent_for(out)
-    dx, dw = dense.backward(np, saved, g, (True, True))
+    dx, dw, db = dense.backward(np, saved, g, (True, True, True))
+    np.testing.assert_allclose(db, [math.fsum(column) for column in g.T], rtol=1e-12, atol=1e-13)
     # sums of as many products as there are rows: some roundings of 1e-16
     expected_dx = np.einsum("nm,md->nd" if transpose else "nm,dm->nd", g, weight)
     expected_dw = np.einsum("nm,nd->md", g, x) if transpose else np.einsum("nd,nm->dm", x, g)

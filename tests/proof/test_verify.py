@@ -10,6 +10,7 @@ import pytest
 
 from minivae.checks import DeviceError, InputError
 from minivae.models import MODELS
+from minivae.models.likelihoods import LIKELIHOODS
 from minivae.nn import Parameter
 from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS, dense, mean, square, tanh
 from minivae.ops.examples import EXAMPLES
@@ -86,3 +87,15 @@ def test_every_op_and_every_model_has_its_judge() -> None:
     ops, losses = (Path(__file__).parents[1] / "support" / "in_torch.py").read_text(encoding="utf-8").split("\nLOSSES: ")
     assert [name for name in ALL_OPS | SURROGATE_GRADIENTS if f'\n    "{name}": ' not in ops] == []
     assert [name for name in MODELS if f'"{name}"' not in losses] == []
+
+
+def test_models_are_checked_under_every_likelihood_but_those_whose_gradient_is_a_stand_in(monkeypatch) -> None:
+    """A model that is left out by mistake would be shown as one of many that passed."""
+    kinds = ("VAE", "Autoencoder", "QuantizedAutoencoder")
+    monkeypatch.setattr(verify, "MODELS", {name: MODELS[name] for name in kinds})
+    monkeypatch.setattr(verify, "LIKELIHOODS", {name: LIKELIHOODS[name] for name in ("bernoulli", "gaussian_shared")})
+    rows = verify.check_models()
+    assert {row.verdict for row in rows} == {"pass"}
+    names = {f"{name}, {likelihood}" for name in kinds[:2] for likelihood in ("bernoulli", "gaussian_shared")}
+    assert {row.name for row in rows} == names
+    assert {row.name for row in rows if row.argument == "likelihood.log_var"} == {name for name in names if "shared" in name}

@@ -269,20 +269,20 @@ def dip_vae(c: Case) -> Tensor:
 
 def semi_supervised(c: Case) -> Tensor:
     """Kingma et al. 2014, equations 6 to 9, example by example: for every label that an example may have its bound."""
-    m, x, known = c.m, c.x, c.y.bool().any(-1)
-    (n, classes), k = c.y.shape, m.latent_dim
-    noise = c.normal(n * classes, k).reshape(n, classes, k)
+    m, x, classes = c.m, c.x, len(c.m.classes_)
+    y = c.y[:, :classes]  # what stands beside it says how to average over part of the labelled examples: here are all of them
+    known, noise = y.bool().any(-1), c.normal(classes, len(x), m.latent_dim)
     bounds = []
     for label in range(classes):
-        given = Case(**vars(c) | {"y": torch.eye(classes, dtype=x.dtype)[label].expand(n, -1)})
+        given = Case(**vars(c) | {"y": torch.eye(classes, dtype=x.dtype)[label].expand(len(x), -1)})
         mean, log_var = given.posterior()
-        z = mean + (0.5 * log_var).exp() * noise[:, label]
+        z = mean + (0.5 * log_var).exp() * noise[label]
         nll = given.nll(given.network("decoder", given.beside(z)))
         bounds.append(nll + m.beta * kl(gaussian(mean, log_var)) + math.log(classes))
     each, guess = torch.stack(bounds, 1), Categorical(logits=c.network("classifier", x))
-    labelled = (each * c.y).sum(-1)
+    labelled = (each * y).sum(-1)
     unlabelled = (guess.probs * each).sum(-1) - guess.entropy()
-    classification = -guess.log_prob(c.y.argmax(-1))[known].sum() / max(1, int(known.sum()))
+    classification = -guess.log_prob(y.argmax(-1))[known].sum() / max(1, int(known.sum()))
     return torch.where(known, labelled, unlabelled).mean() + m.classification_weight * classification
 
 

@@ -285,10 +285,6 @@ def ascontiguousarray(value: ndarray, dtype: Any = None) -> ndarray:
     return value if value.flags.c_contiguous else value.copy()
 
 
-def copyto(target: ndarray, source: ndarray) -> None:
-    run(lambda: np.copyto(_unwrap(target), _unwrap(source)))
-
-
 def where(condition: ndarray, *choices: Any) -> Any:
     if not choices:
         synchronise("where with one argument")
@@ -364,7 +360,7 @@ random = SimpleNamespace(Generator=_Generator, Philox4x3210=np.random.default_rn
 class RawModule:
     """Kernels in CUDA C, compiled for the CPU.  Their arguments are checked against the source, which CuPy does not do."""
 
-    def __init__(self, code: str, options: tuple[str, ...] = (), enable_cooperative_groups: bool = False) -> None:
+    def __init__(self, code: str, options: tuple[str, ...] = ()) -> None:
         self._kernels = cuda_on_cpu.compile_kernels(code)
 
     def get_function(self, name: str) -> Callable[..., None]:
@@ -480,7 +476,7 @@ cuda = SimpleNamespace(
     get_current_stream=lambda: cuda.current,
     MemoryPool=lambda: SimpleNamespace(malloc=None),
     using_allocator=lambda allocator: contextlib.nullcontext(),
-    runtime=SimpleNamespace(getDeviceProperties=lambda index: {"name": b"strict stand-in", "multiProcessorCount": 1}),
+    runtime=SimpleNamespace(getDeviceProperties=lambda index: {"name": b"strict stand-in"}),
 )
 
 
