@@ -21,6 +21,7 @@ from minivae.command.console import Terminal
 from minivae.command.delivery import deliver_page
 from minivae.command.environment import environment, source
 from minivae.command.fitting import train
+from minivae.command.overview import compare, runs
 from minivae.command.parser import build_parser, completion_script
 from minivae.command.reading import book, exercise
 from minivae.command.uses import evaluate, interpolate, reconstruct, sample, transform, traverse
@@ -134,7 +135,7 @@ def completion(args: argparse.Namespace, terminal: Terminal) -> None:
 COMMANDS: dict[str, Callable[[argparse.Namespace, Terminal], int | None]] = {
     command.__name__: command
     for command in (
-        *(train, evaluate, sample, reconstruct, interpolate, traverse, transform, anomaly, report, explore),
+        *(train, evaluate, sample, reconstruct, interpolate, traverse, transform, anomaly, report, explore, runs, compare),
         *(gradcheck, explain, book, exercise, data, completion, info),
     )
 }

@@ -131,6 +131,14 @@ def build_parser() -> Parser:
     on_run("report", "write a web page of a run: figures, curves, pictures, gradient check", (".html",))
     on_run("explore", "write a web page with the decoder in it, to move through the latent space by hand", (".html",))
 
+    new = command("runs", "list the runs there are")
+    new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
+
+    new = command("compare", "set runs side by side: figures, settings that differ, and curves over each other")
+    new.add_argument("runs", nargs="+", metavar="RUN", help="run directories, or their names in --runs-dir: two to six")
+    new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
+    new.add_argument("--out", type=path_to(".png"), metavar="FILE", help="a .png with the curves (default: in the first RUN)")
+
     new = command("data", "describe a data set")
     new.add_argument("name", metavar="NAME", help=f"{', '.join(datasets.NAMES)}, or the path of a .npy or .npz file")
     new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files, or dSprites' one")

@@ -106,7 +106,7 @@ def transform(args: argparse.Namespace, terminal: Terminal) -> None:
             axes = (plots.latent(0), plots.latent(1)) if as_it_is else ("1st component", "2nd component")
             title = name if as_it_is else f"PCA of {name}"
             if y is not None and len(shown) > 1:
-                title += f"\nnearest neighbour of the same class: {neighbour_accuracy(plane, y):.0%} here"
+                title += f"\nnearest neighbour right: {neighbour_accuracy(plane, y):.0%} here"
                 if rows.shape[1] > 2:
                     title += f", {neighbour_accuracy(rows, y):.0%} in all {rows.shape[1]} dimensions"
             panels.append((title, plane, axes))

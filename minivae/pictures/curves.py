@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TRAIN, TEST, FLOOR, RULE = "#4477AA", "#EE6677", "#777777", "#EEEEEE"  # Paul Tol's "bright" palette, for any colour vision
+RUN_COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")  # of runs that are compared
 LOG_EPOCHS = 20  # from this many epochs on their axis is logarithmic, since most happens early
 NAMES = {"elbo": "ELBO", "kl": "KL", "iw_bound": "importance-weighted bound", "mmd": "MMD²"}
 NAMES |= {"dimension_wise_kl": "dimension-wise KL", "batch_dimension_wise_kl": "dimension-wise KL by batch"}
@@ -59,6 +60,29 @@ def curves(history: dict[str, list[Any]], floor: float | None = None) -> Figure:
         axes.set_xlim(epochs[0] - around, epochs[-1] + around)
     return figure
 
+def overlaid(histories: dict[str, dict[str, list[Any]]]) -> Figure:
+    """Draw the terms of several trainings over each other: on test data where there are any, else on training data."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    names = dict.fromkeys(name for history in histories.values() for name in history if name.startswith("train_"))
+    panels = [*(name.removeprefix("train_") for name in names), "active_units"]
+    rows = math.ceil(len(panels) / 2)
+    figure = Figure(figsize=(9, 3 * rows + 0.4), layout="constrained")
+    lines = {}
+    for i, term in enumerate(panels):
+        axes = figure.add_subplot(rows, 2, i + 1)
+        for (name, history), colour in zip(histories.items(), RUN_COLOURS):
+            values = history.get(f"test_{term}") or history.get(f"train_{term}") or history.get(term)
+            if values:
+                marker = "o" if len(values) == 1 else None
+                (lines[name],) = axes.plot(history["epoch"], values, color=colour, linewidth=1.6, marker=marker)
+        _label(axes, NAMES.get(term, term.replace("_", " ")), "" if term == "active_units" else "nats")
+        axes.grid(axis="y", color=RULE)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(lines.values(), lines.keys(), loc="outside upper left", ncols=len(lines), frameon=False, fontsize=9)
+    return figure
+
 
 def _draw_kl(axes: Axes, epochs: np.ndarray, kl: np.ndarray) -> None:
     """Draw (epochs, k) as bands of colour, the strongest dimension at the end on top."""
@@ -74,8 +98,8 @@ def _draw_kl(axes: Axes, epochs: np.ndarray, kl: np.ndarray) -> None:
     bar.ax.tick_params(labelsize=8)
 
 
-def _label(axes: Axes, title: str) -> None:
-    axes.set_title(f"{title} (nats)", fontsize=11, loc="left")
+def _label(axes: Axes, title: str, unit: str = "nats") -> None:
+    axes.set_title(f"{title} ({unit})" if unit else title, fontsize=11, loc="left")
     axes.set_xlabel("epoch", fontsize=9)
     axes.tick_params(labelsize=8)
     for side in ("top", "right"):

@@ -12,7 +12,7 @@ from support.helpers import complaint
 
 from minivae.backend import array_module, to_device, to_numpy
 from minivae.checks import InputError
-from minivae.evaluation.latent import PATHS, interpolate, traverse
+from minivae.evaluation.latent import PATHS, interpolate, neighbour_accuracy, principal_plane, traverse
 
 ANY = st.integers(0, 10**6)
 
@@ -113,3 +113,23 @@ def test_two_points_and_a_narrow_span_are_a_path(xp):
     assert to_numpy(traverse(xp, to_device(xp, np.ones(3)), 1, 2, 0.0))[:, 1].tolist() == [0, 0]
     for path in PATHS:
         np.testing.assert_allclose(interpolate(np, *np.eye(2), 2, path), np.eye(2), atol=1e-15)
+
+
+@pytest.mark.parametrize("shape", [(40, 7), (6, 30), (5, 1), (1, 4), (3, 2)])
+def test_the_principal_plane_is_that_of_the_singular_vectors(shape):
+    x = np.random.default_rng(0).standard_normal(shape) * np.arange(1, shape[1] + 1)
+    u, s, _ = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+    expected = np.zeros((shape[0], 2))
+    expected[:, : min(2, len(s))] = (u * s)[:, :2]
+    np.testing.assert_allclose(np.abs(principal_plane(x)), np.abs(expected), atol=1e-6)  # a component has no sign
+
+
+def test_nearest_neighbours_are_those_of_a_search_one_by_one():
+    rng = np.random.default_rng(1)
+    points, labels = rng.standard_normal((50, 3)), rng.integers(0, 3, 50)
+    right = 0
+    for i in range(50):
+        others = [j for j in range(50) if j != i]
+        right += labels[i] == labels[min(others, key=lambda j: np.linalg.norm(points[i] - points[j]))]
+    assert neighbour_accuracy(points, labels) == right / 50
+    assert math.isnan(neighbour_accuracy(points[:1], labels[:1]))

@@ -11,7 +11,7 @@ import pytest
 from support.pages import run_of, small_model, small_test_set
 
 from minivae.pages.explore import DRAWS, EXAMPLES, PROOFS, explorer, record_of
-from minivae.runs.selection import spread
+from minivae.runs.selection import code_of, spread
 
 CASES = {
     "relu, Bernoulli": ("VAE", {}),
@@ -54,6 +54,16 @@ def plain_decoder(record: dict, x: np.ndarray) -> np.ndarray:
         x = ACTIVATIONS[record["decoder"]["activation"]](x)
     x = x @ floats(last["weight"], x.shape[1], -1) + floats(last["bias"], -1)
     return ACTIVATIONS["sigmoid"](x) if record["decoder"]["likelihood"] == "bernoulli" else x[:, : record["n_features"]]
+
+
+def test_the_strongest_dimensions_are_those_of_the_report(monkeypatch):
+    """Both ask all test examples, also where the page carries only some of them."""
+    monkeypatch.setattr("minivae.pages.explore.EXAMPLES", 5)
+    model, test = small_model(), small_test_set()
+    record = record_of(run_of(model, test), model, test)
+    code = code_of(model, test.x, test.y)
+    assert [dimension["index"] for dimension in record["dimensions"]] == code.order.tolist()
+    np.testing.assert_allclose([d["strength"] for d in record["dimensions"]], code.strength[code.order], rtol=1e-6)
 
 
 def test_embedded_decoder_is_the_models(case):

@@ -283,3 +283,12 @@ def test_data_that_are_no_images(browser, page_of):
     press(browser, "#z0", "END")
     assert browser.execute_script("return document.getElementById('picture').toDataURL()") != before
     assert quiet(browser)
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_figures_of_the_report_stay_in_their_cards(browser, page_of, model, test, size):
+    run = run_of(model, test)
+    run.config["figures"] |= {"log_likelihood": -1234567.89, "standard_error": 12345.67, "n_evaluated": 1000, "n_samples": 100}
+    show(browser, page_of(report(run, model, test)), size)
+    wide = "return [...document.querySelectorAll('.tiles strong')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+    assert browser.execute_script(wide) == []

@@ -187,3 +187,20 @@ def test_pictures_need_no_window_and_no_global_state(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "it.png")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_pictures_of_other_values_than_zero_to_one_have_a_scale():
+    x = np.random.default_rng(0).normal(size=(2, 3, 4))
+    bar = plots.cells(x, (2, 2), "Gaussian").axes[1]
+    assert bar.get_ylim() == pytest.approx((x.min(), x.max()))
+    assert len(plots.cells(np.abs(np.tanh(x)), (2, 2), "Bernoulli").axes) == 1
+
+
+def test_maps_beside_each_other_name_classes_and_axes():
+    rng = np.random.default_rng(0)
+    panels = [("codes", rng.normal(size=(30, 2)), ("z₀", "z₁")), ("PCA", rng.normal(size=(30, 2)), ("1st", "2nd"))]
+    figure = plots.beside(panels, np.arange(30) % 3 + 4, "maps")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["4", "5", "6"]
+    assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes] == [("z₀", "z₁"), ("1st", "2nd")]
+    assert not plots.beside(panels, None, "unlabelled").legends
+    assert not plots.beside(panels, np.arange(30), "more classes than colours").legends
