@@ -150,7 +150,8 @@ def build_parser() -> Parser:
     new.add_argument("--seed", type=whole, default=0, metavar="N", help="seed of inputs and directions (default: 0)")
 
     new = command("explain", "the guided path through the equations; or one operation, derived and worked out on a small example")
-    new.add_argument("op", nargs="?", metavar="OP", help=", ".join(ALL_OPS))
+    text = "an operation (" + ", ".join(ALL_OPS) + "), a tag such as K.2, or a topic such as elbo or adam"
+    new.add_argument("op", nargs="?", metavar="OP", help=text)
     new.add_argument("--trace", action="store_true", help="every number of one training step of a tiny VAE")
 
     new = command("book", "make the annotated VAE, a page for every equation: web pages that need no network")

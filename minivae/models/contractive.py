@@ -29,7 +29,8 @@ SLOPES: dict[Op, Callable[[Tensor], Tensor | Array | float]] = {
 def squared_jacobian_norm(layers: Sequence[Dense], activations: Sequence[Op], x: Array) -> Tensor:
     """Return ‖∂h/∂x‖² = Σ_jk (∂h_j/∂x_k)² of each row of x (n, d): (n,).
 
-    (A.5)  a_l = h_{l−1} W_l + b_l,   h_l = φ_l(a_l),   h_0 = x
+    (A.5)  λ Σ_j ‖∇_x h_j‖² = λ ‖∂h/∂x‖²,   here without the strength λ, for a code h = h_L of L layers
+           a_l = h_{l−1} W_l + b_l,   h_l = φ_l(a_l),   h_0 = x
            ∂h_L/∂x = diag φ_L'(a_L) W_Lᵀ · diag φ_{L−1}'(a_{L−1}) W_{L−1}ᵀ · … · diag φ_1'(a_1) W_1ᵀ
 
     Why: the chain rule, one factor per layer.  The product is formed from the left: its k rows, one for each entry of the code, are

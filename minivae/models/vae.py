@@ -87,6 +87,16 @@ class VAE(Variational):
     (M.3)  ELBO(x) = E_q[log p(x|z)] − KL(q(z|x) ‖ p(z))    ≤ log p(x), since the first term above is never negative
     (M.5)  loss = reconstruction + β KL                     the bound for β = 1, averaged over the batch
 
+    Why M.2: log p(x) does not depend on z, so it is its own average over any q(z|x).  Bayes' rule p(x) = p(x|z) p(z) / p(z|x), and
+    log q(z|x) added and subtracted, give
+
+        log p(x) = E_q[ log p(x|z) + log p(z) − log p(z|x) ]
+                 = E_q[ log p(x|z) ] − E_q[ log q(z|x) − log p(z) ] + E_q[ log q(z|x) − log p(z|x) ]
+                 = E_q[ log p(x|z) ] − KL(q(z|x) ‖ p(z)) + KL(q(z|x) ‖ p(z|x))
+
+    since KL(q ‖ p) is E_q[log q − log p].  It is never negative: −KL = E_q[log (p/q)] ≤ log E_q[p/q] = log 1 = 0, as the logarithm
+    is concave (Jensen).
+
     Two other objectives set how much z should say about x:
 
     loss = reconstruction + β |KL − C|                      ``capacity`` C > 0, raised linearly from 0 (Burgess et al. 2018)

@@ -33,6 +33,7 @@ class Explanation:
     cotangent: np.ndarray
     gradients: dict[str, np.ndarray]  # by backward
     slopes: dict[str, np.ndarray]  # by finite differences
+    sum: str  # the loss whose gradient is worked: Σ result · cotangent, written out
     forward: str  # file:line
     backward: str
     test: str
@@ -62,10 +63,18 @@ def explain(name: str) -> Explanation:
         cotangent=cotangent,
         gradients={argument: np.asarray(leaf.grad) for argument, leaf in leaves.items()},
         slopes=slopes,
+        sum=_written_out(result.data, cotangent),
         forward=place_of(op.forward),
         backward=place_of(op.backward),
         test=_test_of(name),
     )
+
+
+def _written_out(result: np.ndarray, cotangent: np.ndarray) -> str:
+    """Return Σ result · cotangent with its terms."""
+    pairs = zip(result.flat, cotangent.flat)
+    terms = [f"{value:.6g} · {weight:g}" if weight >= 0 else f"{value:.6g} · ({weight:g})" for value, weight in pairs]
+    return f"Σ result · gradient = {' + '.join(terms)} = {float((result * cotangent).sum()):.9g}"
 
 
 def _test_of(name: str) -> str:
