@@ -128,6 +128,16 @@ def check_int(argument: str, value: Any, low: int, high: int | None = None) -> i
     return int(value)
 
 
+def check_memory(argument: str, size: float, mend: str) -> None:
+    """Refuse what takes more bytes than this machine has; asking the system for them could end the process without a word."""
+    try:
+        most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return
+    if size > most:
+        reject(argument, f"what fits in the {most / 2**30:.1f} GiB of this machine", f"{size / 2**30:.3g} GiB", mend)
+
+
 def check_flag(argument: str, value: Any) -> bool:
     """Return ``value`` as a bool if it is one."""
     if not isinstance(value, (bool, np.bool_)):

@@ -7,14 +7,16 @@ exit code 2.  A check that fails exits with 1, an interruption by Ctrl-C with 13
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from minivae import datasets
-from minivae.checks import MinivaeError, check_int
+from minivae.checks import MinivaeError, check_int, one_line, reason
 from minivae.command import lessons
 from minivae.command.anomalies import anomaly
 from minivae.command.console import Terminal
@@ -34,25 +36,68 @@ from minivae.training.interruption import Interruption, interruptible
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code.
+
+    This is the outermost edge.  What is known to go wrong is met where it arises; whatever is left is one line here too.
+    """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    args = build_parser().parse_args(arguments)
-    args.arguments = arguments
-    terminal = Terminal(args.quiet, args.json)
-    try:  # an overflow is found and reported where it matters, once
-        with interruptible(), terminal.warnings(), np.errstate(all="ignore"):
-            return COMMANDS[args.command](args, terminal) or 0
-    except MinivaeError as error:
-        if args.debug:
-            raise
-        print(f"minivae: {error}", file=sys.stderr)
-        return 2
+    prepare_streams()
+    debug = "--debug" in arguments
+    try:
+        code = run(arguments)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt as stop:
-        if args.debug:
+        if debug:
             raise
         stop = stop if isinstance(stop, Interruption) else Interruption()
-        print(f"minivae: {stop.note or 'interrupted'}", file=sys.stderr)
-        return 128 + stop.signum
+        return complain(stop.note or "interrupted", 128 + stop.signum)
+    except BrokenPipeError:  # whoever read the output has heard enough
+        close_output()
+        return 128 + 13  # as if by SIGPIPE
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, MinivaeError):
+            return complain(str(error))
+        if isinstance(error, OSError):
+            close_output()
+            return complain(f"output: expected a place that can be written, got {reason(error)}")
+        if isinstance(error, MemoryError):
+            return complain(f"memory: expected room for what was asked for, got {reason(error)}; ask for less")
+        return complain(f"expected no error of this kind, got {reason(error)}; see where with --debug, and report it")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; what goes wrong raises."""
+    args = build_parser().parse_args(arguments)
+    args.arguments = list(arguments)
+    terminal = Terminal(args.quiet, args.json)
+    with interruptible(), terminal.warnings(), np.errstate(all="ignore"):  # what overflows is found and named where it matters
+        return COMMANDS[args.command](args, terminal) or 0
+
+
+def prepare_streams() -> None:
+    """Make standard output and error such that no letter and no closed stream can stop the work."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started this process
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - it lives as long as the process
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def complain(text: str, code: int = 2) -> int:
+    """Print one line on standard error, if there is anybody to read it, and return the exit code."""
+    with contextlib.suppress(OSError):
+        print(f"minivae: {one_line(text)}", file=sys.stderr, flush=True)
+    return code
+
+
+def close_output() -> None:
+    """Let nothing more be written where nothing can be: Python would try again, and complain, when the process ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # Commands -----------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from minivae.checks import MinivaeWarning
@@ -57,7 +57,8 @@ class Terminal:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=title, title_justify="left", title_style="bold", show_header=bool(header), box=None, pad_edge=False)
+        table = Table(title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+        table.show_header = bool(header)
         for heading, style in zip(header or ("", "", ""), ("",) * len(header) or ("", "bold", "dim")):
             table.add_column(heading, style=style, overflow="fold")
         for row in rows:
@@ -74,7 +75,8 @@ class Terminal:
 
             def show(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> None:
                 if issubclass(category, MinivaeWarning):
-                    print(f"minivae: warning: {message}", file=sys.stderr)
+                    with suppress(OSError):
+                        print(f"minivae: warning: {message}", file=sys.stderr)
                 else:
                     known(message, category, *place, **rest)
 
@@ -109,7 +111,11 @@ class _Plain:
 
     def begin(self) -> None:
         self.started = time.perf_counter()
-        self.console.print(self.title, markup=False, soft_wrap=True)
+        self.say(self.title)
+
+    def say(self, text: str) -> None:
+        with suppress(OSError):  # nobody can read it; the training goes on all the same
+            self.console.print(text, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         pass
@@ -122,8 +128,7 @@ class _Plain:
     def on_epoch(self, trainer: Trainer) -> None:
         epochs = trainer.model.epochs
         if trainer.epoch % max(1, epochs // PLAIN_LINES) == 0 or trainer.epoch == epochs:
-            text = f"epoch {trainer.epoch}/{epochs}  {facts(trainer)}  {self.pace(trainer)}"
-            self.console.print(text, markup=False, soft_wrap=True)
+            self.say(f"epoch {trainer.epoch}/{epochs}  {facts(trainer)}  {self.pace(trainer)}")
 
     def pace(self, trainer: Trainer) -> str:
         """Return the average speed, and the remaining time at that speed."""

@@ -16,6 +16,7 @@ from minivae.checks import check_int, reject
 from minivae.command.console import Terminal
 from minivae.datasets import Dataset
 from minivae.pictures import plots
+from minivae.runs.draft import clear_leftovers
 from minivae.runs.run import Run
 from minivae.training.checkpoint import write_whole
 
@@ -27,6 +28,7 @@ MOST_CELLS, MOST_NUMBERS = 10_000, 2**28  # of a picture, and of an array in a f
 
 def opened(args: argparse.Namespace, ability: str = "decode") -> tuple[Run, Any, Dataset]:
     """Return the run, its model (which must be able to do ``ability``) and its test set."""
+    clear_leftovers(Path(args.runs_dir))
     run = Run(args.run, args.runs_dir)
     model = run.model(args.device)
     if not hasattr(model, ability):
@@ -56,7 +58,7 @@ def deliver_page(args: argparse.Namespace, terminal: Terminal, make: Callable[[R
     """Write a web page of a run, and say where."""
     run, model, test = opened(args)
     out = args.out or run.path / f"{args.command}.html"
-    write_whole(out, make(run, model, test).encode())
+    write_whole(out, make(run, model, test).encode(errors="backslashreplace"))
     tell_where(terminal, run, out)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minivae.checks import MinivaeWarning, check_choice, check_int, reject
+from minivae.checks import MinivaeWarning, check_choice, check_int, is_there, reject
 from minivae.command.console import Terminal
 from minivae.command.environment import versions
 from minivae.command.options import given_settings, option
@@ -22,7 +22,8 @@ from minivae.datasets import Dataset
 from minivae.models import MODELS
 from minivae.pictures import plots
 from minivae.pictures.curves import curves
-from minivae.runs.run import CHECKPOINT, CONFIG, HISTORY, MODEL, RUN_STATE, Draft, as_json, begun, history_csv
+from minivae.runs.draft import Draft
+from minivae.runs.run import CHECKPOINT, CONFIG, HISTORY, MODEL, RUN_STATE, as_json, begun, history_csv
 from minivae.runs.scores import score
 from minivae.runs.selection import choose, some_classes
 from minivae.runs.source import Source
@@ -30,7 +31,7 @@ from minivae.runs.tables import describe, figure_rows
 from minivae.training import checkpoint
 from minivae.training.checkpoint import write_whole
 from minivae.training.interruption import Interruption, Latch
-from minivae.training.keeper import Keeper, clear_leftovers, interval
+from minivae.training.keeper import Keeper, interval
 from minivae.training.mpi import MPIPeers
 from minivae.training.schema import compare
 from minivae.training.trainer import Hook, Trainer
@@ -124,10 +125,9 @@ def resumed(args: argparse.Namespace) -> tuple[Path, Any, Source]:
     for field, value in (given | others | {"exclude_class": args.exclude_class or None}).items():
         if value is not None:
             reject(option(field), "nothing beside --resume, which keeps the settings of the run", repr(value), "leave it out")
-    if (path / MODEL).is_file() and check_int("--epochs", model.epochs, 1) <= done:
+    if is_there(path / MODEL) and check_int("--epochs", model.epochs, 1) <= done:
         mend = f"go on with --resume {shlex.quote(str(args.resume))} --epochs {2 * done}"
         reject("--epochs", f"more than the {done} epochs of this run, which is finished", model.epochs, mend)
-    clear_leftovers(path)
     return path, model, source
 
 
@@ -138,16 +138,24 @@ class RunKeeper(Keeper):
         super().__init__(draft.folder / CHECKPOINT, every, context, latch)
         self.draft = draft
 
+    def on_start(self, trainer: Trainer) -> None:
+        """Take up the state, or save the first one: the run has its name before the first step, or another training has."""
+        super().on_start(trainer)
+        if self.saved_step is None:
+            self.save(trainer)
+
     def save(self, trainer: Any) -> None:
         super().save(trainer)
         self.draft.publish()
+        self.draft.worth = self.draft.worth or trainer.step > 0
         self.path = self.draft.folder / CHECKPOINT
 
     def note(self) -> str:
         """Return the message for a training that was interrupted."""
-        if self.saved_step is None:
+        if not self.saved_step:
             return "interrupted"
-        return f"interrupted, step {self.saved_step} is kept; go on with: minivae train --resume {os.fspath(self.draft.folder)}"
+        run = shlex.quote(os.fspath(self.draft.folder))
+        return f"interrupted, step {self.saved_step} is kept; go on with: minivae train --resume {run}"
 
 
 class Follower(Keeper):

@@ -42,7 +42,7 @@ def path_to(*suffixes: str) -> Callable[[str], Path]:
 
 def build_parser() -> Parser:
     """Return the parser of all commands."""
-    parser = Parser(prog="minivae", description=(about or "").splitlines()[0].removeprefix("minivae: ").capitalize())
+    parser = Parser(prog="minivae", description=(about or "minivae").partition("\n")[0].removeprefix("minivae: ").capitalize())
     parser.add_argument("--version", action="version", version=f"minivae {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
 

@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from minivae.checks import reject
+from minivae.checks import is_there, reject
 from minivae.command.console import Terminal
 from minivae.pages.book.make import make
 from minivae.study import exercises, judging
@@ -16,7 +16,7 @@ from minivae.training.checkpoint import write_whole
 def book(args: argparse.Namespace, terminal: Terminal) -> None:
     """Write the annotated VAE into a folder, and say where to begin."""
     out = Path(args.out)
-    if out.exists() and not out.is_dir():
+    if is_there(out) and not out.is_dir():
         reject("--out", "a folder, or the name of one to make", str(out), "choose another name")
     terminal.line("Making the book: running the checks that its pages report; this takes a minute or two.")
     started = time.perf_counter()
@@ -41,7 +41,7 @@ def exercise(args: argparse.Namespace, terminal: Terminal) -> int:
             terminal.line(words)
         terminal.result({"right": judgement.right, "words": judgement.words})
         return int(not judgement.right)
-    if file.exists():
+    if is_there(file):
         reject(
             "--out", "a file that does not exist yet: your work is not overwritten", str(file), "rename it, or give another --out"
         )

@@ -19,7 +19,7 @@ from typing import IO
 
 import numpy as np
 
-from minivae.checks import DataFileError, check_path, reject
+from minivae.checks import DataFileError, check_path, is_there, reject
 from minivae.datasets.dataset import Dataset
 from minivae.datasets.mnist import FOLDER_VARIABLE
 
@@ -56,9 +56,9 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Dataset, Datas
 def _images(folder: Path, n: int, order: np.ndarray) -> np.ndarray:
     """Return the images (n, SIDE²) as 8-bit pixels in this order, mapped; unpack them first if that has not been done."""
     path = folder / IMAGES
-    if not path.exists():
+    if not is_there(path):
         packed = folder / FILE
-        if not packed.is_file():
+        if not is_there(packed):
             reject(str(packed), "the public file of dSprites", "none", MEND, DataFileError)
         with packed.open("rb") as file:
             digest = _md5(file)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minivae.checks import DataFileError, check_path, reject
+from minivae.checks import DataFileError, check_path, is_there, reject
 from minivae.datasets.dataset import Dataset
 from minivae.datasets.idx import read_idx
 
@@ -72,7 +72,7 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Dataset, Datas
     """
     source = "data_dir" if data_dir is not None else FOLDER_VARIABLE
     folder = check_path(source, data_dir) if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
-    if folder is not None and not os.path.isdir(folder):
+    if folder is not None and not (is_there(folder) and os.path.isdir(folder)):
         reject(source, "a folder with the four MNIST files", f"no folder at {os.fspath(folder)!r}", MEND, DataFileError)
     parts = []
     for files in (TRAIN, TEST):
@@ -84,7 +84,7 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Dataset, Datas
 
 
 def _find(folder: Path, name: str) -> Path:
-    paths = [path for path in (folder / name, folder / f"{name}.gz") if path.exists()]
+    paths = [path for path in (folder / name, folder / f"{name}.gz") if is_there(path)]
     if not paths:
         reject(str(folder / name), "this file, raw or as .gz", "neither", MEND, DataFileError)
     return paths[0]

@@ -15,6 +15,7 @@ from minivae.models import whole
 from minivae.models.likelihoods import LIKELIHOODS
 from minivae.models.manners import Manners
 from minivae.models.settings import from_json
+from minivae.models.size import check_size
 from minivae.nn import MLP, Blank, Parameter, ParameterVector
 from minivae.ops import concat, reshape
 from minivae.training import checkpoint
@@ -133,6 +134,7 @@ class Model(Manners):
             test = None if x_test is None else self._rows(x_test, y_test, "x_test", train.n_features)
             if self.batch_size > len(train):
                 reject("batch_size", f"at most the {len(train)} rows of the data", self.batch_size, "lower it")
+            check_size(self, train.n_features)
             mean = train.mean() if self.output_bias == "data" else None
         except Exception:
             self.__dict__ = before

@@ -11,21 +11,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import dataclasses
 import io
-import itertools
 import json
 import os
-import secrets
-import shutil
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 from minivae import datasets
-from minivae.checks import DataFileError, check_flag, check_regular, reason, reject
+from minivae.checks import DataFileError, check_flag, check_regular, is_there, reason, reject
 from minivae.datasets import Dataset
 from minivae.models import Model, load
 from minivae.runs.source import SOURCE, Source
@@ -55,80 +50,6 @@ CONFIG_SCHEMA: Schema = {
 RUN_STATE: Schema = {"model": text, "context": {"data": SOURCE}}
 
 
-class Draft:
-    """A run directory that is being written: a hidden folder, which gets its final name when everything is in it.
-
-    To be used as a context manager.  Creating it shows, before any training, that the place can be written.  When the block ends
-    normally, the folder is renamed to ``path``.  When it raises, the folder is removed with the parents that were made for it.
-    ``publish`` gives it the final name earlier, once it holds a state to resume from; from then on it stays in any case.
-
-    Parameters
-    ----------
-    runs_dir : the folder of all runs, made if missing.
-    stem : the run is called ``stem-1``, ``stem-2``, … (the first number that is free), unless it has a name.
-    name : the name of the run, which must be free.
-    path : the folder of a run that was published before it was finished; stem and name are then ignored.
-
-    Raises ``InputError`` for a name that is taken or not plain, ``DataFileError`` for a place that cannot be written.
-    """
-
-    def __init__(self, runs_dir: str | os.PathLike[str], stem: str, name: str | None = None, path: Path | None = None) -> None:
-        self.runs_dir, self.stem, self.name, self.path = Path(os.path.normpath(runs_dir)), stem, name, path
-        if path is not None:
-            self.folder = path
-            return
-        if name is not None:
-            if not name or Path(name).name != name or name.startswith("."):
-                reject("--name", "a plain folder name", repr(name), "choose the folder's place with --runs-dir")
-            if (self.runs_dir / name).exists():
-                self._refuse_taken(self.runs_dir / name)
-        self._made = [folder for folder in (self.runs_dir, *self.runs_dir.parents) if not folder.exists()]
-        self.folder = self.runs_dir / f".{name or stem}.{secrets.token_hex(4)}"
-        try:
-            self.folder.mkdir(parents=True)
-        except OSError as error:
-            self._discard()
-            mend = "choose another folder with --runs-dir"
-            reject(f"--runs-dir {self.runs_dir}", "a folder that can be written", error.strerror, mend, DataFileError)
-
-    def __enter__(self) -> Draft:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            if kind is None:
-                self.publish()
-        finally:
-            if self.path is None:
-                self._discard()
-
-    def publish(self) -> None:
-        """Give the folder its name, once."""
-        if self.path is None:
-            self.path = self.folder = self._rename()
-
-    def _rename(self) -> Path:
-        """Rename the folder to its final name.  Renaming onto a folder with files in it fails, so no run is overwritten."""
-        names = [self.name] if self.name else (f"{self.stem}-{i}" for i in itertools.count(1))
-        for path in (self.runs_dir / name for name in names):
-            if not path.exists():
-                try:
-                    return self.folder.rename(path)
-                except OSError as error:
-                    if not path.exists():
-                        reject(str(path), "a folder that can be written", error.strerror, error=DataFileError)
-        self._refuse_taken(path)
-
-    def _refuse_taken(self, path: Path) -> NoReturn:
-        reject("--name", "a name that no run has yet", f"{path}, which exists", "choose another, or remove that run")
-
-    def _discard(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        for folder in self._made:
-            with contextlib.suppress(OSError):  # it does not exist, or holds files of someone else
-                folder.rmdir()
-
-
 class Run:
     """A finished run directory.
 
@@ -145,9 +66,9 @@ class Run:
 
     def __init__(self, name: str, runs_dir: str | os.PathLike[str] = "runs") -> None:
         places = (Path(name), Path(runs_dir) / name)
-        self.path = next((place for place in places if (place / MODEL).is_file()), places[0])
-        if not (self.path / MODEL).is_file():
-            stopped = [place for place in places if (place / CHECKPOINT).is_file()]
+        self.path = next((place for place in places if is_there(place / MODEL)), places[0])
+        if not is_there(self.path / MODEL):
+            stopped = [place for place in places if is_there(place / CHECKPOINT)]
             if stopped:
                 mend = f"go on with minivae train --resume {stopped[0]}"
                 reject("RUN", "a finished run", f"{str(stopped[0])!r}, whose training was stopped", mend, DataFileError)
@@ -175,7 +96,7 @@ def begun(name: str, runs_dir: str | os.PathLike[str] = "runs") -> Path:
     """Return the folder of a run, given by its path or its name, that has the state of its training."""
     places = (Path(name), Path(runs_dir) / name)
     for place in places:
-        if (place / CHECKPOINT).is_file():
+        if is_there(place / CHECKPOINT):
             return place
     expected = f"a run directory (with {CHECKPOINT} in it), or the name of one in {runs_dir}"
     reject("--resume", expected, repr(name), "see which there are with minivae runs", DataFileError)
@@ -211,8 +132,8 @@ def history_csv(history: dict[str, list[Any]]) -> bytes:
 
 
 def as_json(record: Any, indent: int | None = None) -> str:
-    """Return strict JSON, in which numbers that are not finite become null, since JSON has no word for them."""
-    return json.dumps(_finite(record), indent=indent, ensure_ascii=False, allow_nan=False)
+    """Return strict JSON in ASCII, which any stream takes: numbers that are not finite, which it has no word for, become null."""
+    return json.dumps(_finite(record), indent=indent, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

@@ -130,6 +130,14 @@ def checksum(arrays: dict[str, np.ndarray], record: str) -> str:
     return digest.hexdigest()
 
 
+LEFTOVER = r"\..+\.[0-9a-f]{8}"  # the name of what is being made beside its future place
+
+
+def beside(path: Path) -> Path:
+    """Return a hidden name beside a path, for what is to take its place when it is complete."""
+    return path.parent / f".{path.name[:50]}.{secrets.token_hex(4)}"
+
+
 def write_whole(path: Any, content: bytes, prove: Callable[[Path], Any] | None = None) -> None:
     """Put ``content`` at ``path`` in one step: a reader sees the old file or the new one, also after a crash.
 
@@ -140,7 +148,7 @@ def write_whole(path: Any, content: bytes, prove: Callable[[Path], Any] | None =
     target = Path(os.path.realpath(path))  # through a link, which is to stay one
     check_regular(target)
     # Not from ``tempfile``: what it creates is for its owner alone, and the rename would keep it so.
-    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}"
+    temporary = beside(target)
     try:
         with open(temporary, "xb") as file:
             file.write(content)

@@ -168,10 +168,3 @@ def interval(every: Any) -> tuple[float, int]:
 def parameters_of(arrays: dict[str, Any]) -> dict[str, Any]:
     """Return the arrays of a file, or what is known of them, that are a model's parameters."""
     return {name: array for name, array in arrays.items() if not name.startswith(PREFIX)}
-
-
-def clear_leftovers(folder: Path) -> None:
-    """Remove from a run's folder what a process left that was killed while writing."""
-    for path in folder.iterdir():
-        if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name) and path.is_file():
-            path.unlink()

@@ -14,7 +14,8 @@ import pytest
 from support.helpers import complaint
 
 from minivae.checks import DataFileError, InputError
-from minivae.runs.run import Draft, Run, as_json, history_csv
+from minivae.runs.draft import Draft
+from minivae.runs.run import Run, as_json, history_csv
 from minivae.runs.source import Source
 
 
