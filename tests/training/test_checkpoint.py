@@ -15,8 +15,8 @@ from safetensors.numpy import save as serialize
 from support.helpers import complaint
 
 from minivae.checks import DataFileError
+from minivae.runs.draft import clear_leftovers
 from minivae.training import checkpoint
-from minivae.training.keeper import clear_leftovers
 
 ARRAYS = {
     "matrix": np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32),
@@ -208,5 +208,5 @@ def test_leftovers_of_a_killed_save_are_known_by_their_name(tmp_path, monkeypatc
         patch.setattr(Path, "unlink", lambda *_: None)
         checkpoint.write_whole(tmp_path / "file", b"content")
     assert len(os.listdir(tmp_path)) == 2
-    clear_leftovers(tmp_path)
+    clear_leftovers(tmp_path, own=True)
     assert os.listdir(tmp_path) == [".hidden"]
