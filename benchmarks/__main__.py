@@ -17,7 +17,7 @@ BENCHMARKS = {
     "memory": ("cpu.memory", "import time, and time and memory of five epochs of MNIST against PyTorch and JAX"),
     "scaling": ("cpu.scaling", "cost against batch, width, depth, latents and data size"),
     "museum": ("museum", "which kind of check sees which bug"),
-    "claims": ("claims", "what the source texts claim, measured, each with a verdict and a picture"),
+    "claims": ("claims", "claims of the source texts, measured, each with a verdict and a picture"),
     "surgery": ("surgery", "the parts of the KL: biases of estimates from a batch, and six models on sprites by every score"),
     "papers": ("papers.papers", "published figures reproduced, each as a protocol card"),
     "gpu": ("gpu.gpu", "ops and steps on the GPU beside the CPU, what moving and launching cost, peers on the GPU"),

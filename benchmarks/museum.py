@@ -1,13 +1,13 @@
 """The bug museum: which kind of check sees which bug.
 
-Bugs that public code for variational autoencoders has really had are written into this package, in memory, one at a time; and so
+Bugs that public code for variational autoencoders has really had are put into this package, in memory, one at a time; and so
 is every small mistake that can be made in an op's forward or backward: a sign, a factor, a dropped term, a wrong operand or axis.
-Of each it is asked which of our tests fail, by kind:
+For each, the table says which of our tests fail, by kind:
 
     finite differences   a gradient disagrees with the values that it should be the gradient of
-    distribution         what is drawn does not follow the distribution that it is named after
-    oracle               a number disagrees with one from elsewhere: plain NumPy, scipy, mpmath, a closed form
-    invariant            something does not hold that has to hold whatever the numbers are
+    distribution         samples do not follow the distribution that they should
+    oracle               a number disagrees with one from another source: plain NumPy, scipy, mpmath, a closed form
+    invariant            a property does not hold that has to hold for any numbers
 
 "yes": a check of the kind fails.  "no": the checks of the kind that look at the place all pass.
 
@@ -27,7 +27,7 @@ TESTS = str(Path(__file__).parents[1] / "tests")
 
 
 def add_arguments(parser):
-    parser.add_argument("--processes", type=int, default=2, help="mutants that are tried at a time")
+    parser.add_argument("--processes", type=int, default=2, help="number of mutants that are tried at the same time")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the tables")
     parser.add_argument("--quick", action="store_true", help="the museum alone, without the small mistakes")
     parser.add_argument("--all", action="store_true", help="the small mistakes in the rooms around the ops, and nothing else")

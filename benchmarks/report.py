@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RESULTS = Path(__file__).parent / "results"
-COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")  # Paul Tol's "bright": told apart by everybody
+COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")  # Paul Tol's "bright" palette, which can be distinguished with any colour vision
 
 
 def say(text: str) -> None:
@@ -36,7 +36,7 @@ def contender_environment() -> dict[str, str]:
 
 
 def machine() -> dict[str, str]:
-    """Return what a reader must know to place a figure: processor, cores, threads, versions, date."""
+    """Return what a figure depends on: processor, cores, threads, versions, date."""
     versions = []
     for package in ("numpy", "torch", "jax", "autograd", "cupy"):
         try:

@@ -1,4 +1,4 @@
-"""How to time: functions that take turns, work in fresh processes, and how much memory a process has needed."""
+"""Measuring: functions timed in turns, work in fresh processes, and the peak memory of a process."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 from benchmarks.report import RESULTS, contender_environment, machine
 
 ROOT = Path(__file__).parents[1]
-LAP = 50e-6  # seconds; a look at the clock takes a thousandth of it
+LAP = 50e-6  # seconds; reading the clock takes a thousandth of it
 
 
 def add_arguments(parser, rounds: int, seconds: float = 0.0) -> None:
-    """Add what all benchmarks can be told; ``seconds`` only where turns have a length."""
+    """Add the options that all benchmarks have; ``seconds`` only where turns have a length."""
     parser.add_argument("--rounds", type=int, default=rounds, help="rounds of turns; the median counts")
     if seconds:
         parser.add_argument("--seconds", type=float, default=seconds, help="length of one turn")
@@ -42,8 +42,8 @@ def header(args) -> dict[str, str]:
 def medians(functions: dict[str, Callable[[], Any]], rounds: int, seconds: float) -> dict[str, float]:
     """Return the seconds that one call of each function takes.
 
-    The functions take turns of ``seconds``, in an order that is reversed every round, so that what slows the machine for a while
-    slows all of them; what counts is the median over rounds of the median over the calls of a turn.
+    The functions take turns of ``seconds``, in an order that is reversed every round, so that a temporary slowdown of the machine
+    affects all of them.  The result is the median over rounds of the median over the calls of a turn.
     """
     repeats = {name: _repeats(function) for name, function in functions.items()}
     times: dict[str, list[float]] = {name: [] for name in functions}
@@ -75,7 +75,7 @@ def _repeats(function: Callable[[], Any]) -> int:
 
 
 class Outcome(NamedTuple):
-    """What came of a child process: what its function returned, the process's life in seconds, and its peak memory in MB.
+    """The result of a child process: the value of its function, its running time in seconds, and its peak memory in MB.
 
     A process that it has forked in turn adds its own peak, in which the pages that both have are counted a second time.
     """
@@ -110,7 +110,7 @@ def peak_memory() -> float:
 
 def _serve(module: str, name: str, args: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints must not be read as the answer
+    os.dup2(2, 1)  # so that nothing a library prints is taken for the result
     value = getattr(importlib.import_module(module), name)(*json.loads(args))
     forked = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6 if sys.platform == "linux" else 0.0
     json.dump({"value": value, "peak": peak_memory() + forked}, answers)

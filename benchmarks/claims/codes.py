@@ -1,4 +1,4 @@
-"""Claims about autoencoders: what each learns, and what its penalty or its noise keeps the code from doing."""
+"""Claims about autoencoders: what each learns, and what its penalty or its noise prevents."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ MOST_COMPONENTS = 8
 def linear(lab: Lab) -> Measured:
     """The code is as wide as there are components before the widest gap in their variances.
 
-    Between two components of nearly the same variance, squared error hardly cares which is kept, and training takes for ever.
+    Between two components of nearly the same variance, it makes hardly a difference to the squared error which one is kept, and
+    training takes very long.
     """
     x = lab.train.x
     variances = np.linalg.eigvalsh(np.cov(x.T, dtype="float64"))[::-1]

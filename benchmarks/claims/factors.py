@@ -24,7 +24,7 @@ COMPARABLE = 0.8
 def disentanglement(lab: Lab, model: Any) -> dict[str, float]:
     """Return MIG and Higgins' score of a model on all sprites.
 
-    A VAE is measured by samples of q(z|x), since the means of a dimension that it does not use would be read like any other.
+    A VAE is measured by samples of q(z|x), since the means of an unused dimension would otherwise count like any other.
     """
     train, test = lab.data(SPRITES)
     x, factors = np.concatenate([train.x, test.x]), np.concatenate([train.factors, test.factors])

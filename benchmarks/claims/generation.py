@@ -1,4 +1,4 @@
-"""Claims about what a trained model makes: from the prior, around an example, and between two."""
+"""Claims about what a trained model generates: from the prior, around an example, and between two."""
 
 from __future__ import annotations
 

@@ -62,6 +62,34 @@ def sparsity_kl(logits, target=0.05):
     return (target * np.log(target / activity) + (1 - target) * np.log((1 - target) / (1 - activity))).sum()
 
 
+def log_mixture(z, mean, log_var, log_weights):
+    densities = -gaussian_nll(z[:, None], mean, log_var) + log_weights  # (n, m)
+    top = densities.max(axis=1, keepdims=True)  # the densities of many features are no floats
+    return top[:, 0] + np.log(np.exp(densities - top).sum(axis=1))
+
+
+def mmd(x, y, scale):
+    def kernel(a, b):
+        return np.exp(-((a[:, None] - b) ** 2).sum(axis=-1) / (2 * scale))
+
+    n, m = len(x), len(y)
+    within = (kernel(x, x).sum() - n) / (n * (n - 1)) + (kernel(y, y).sum() - m) / (m * (m - 1))
+    return within - 2 * kernel(x, y).mean()
+
+
+def covariance(x):
+    centred = x - x.mean(axis=0)
+    return centred.T @ centred / len(x)
+
+
+def planar(z, u, w, b):
+    return z + u * np.tanh((z * w).sum(axis=-1) + b)[..., None]
+
+
+def planar_log_det(z, u, w, b):
+    return np.log(np.abs(1 + (1 - np.tanh((z * w).sum(axis=-1) + b) ** 2) * (u * w).sum(axis=-1)))
+
+
 REFERENCES = {
     "dense": dense,
     "identity": lambda x: x,
@@ -92,6 +120,11 @@ REFERENCES = {
     "kl_normal": kl_normal,
     "bernoulli_nll": bernoulli_nll,
     "gaussian_nll": gaussian_nll,
+    "log_mixture": log_mixture,
+    "mmd": mmd,
+    "covariance": covariance,
+    "planar": planar,
+    "planar_log_det": planar_log_det,
     "absolute": lambda x: np.where(x > 0, x, -x),
     "sparsity_kl": sparsity_kl,
 }

@@ -1,8 +1,8 @@
-"""One training step by parts: where the time goes, beside the least it could be.
+"""One training step by parts: where the time goes, beside the minimum possible.
 
-The trainer's own step is timed twice: as it is, and with a stopwatch put around what it calls.  Whatever nobody else claims is
-bookkeeping.  Beside it stand the matrix products of the step alone, which nothing on this BLAS can undercut, and what the tape
-costs: its nodes, times the price of one.  Page faults tell of memory that is given back to the system and asked for again.  Both
+The trainer's own step is timed twice: as it is, and with a stopwatch around each function that it calls.  The rest is bookkeeping.
+For comparison there are the matrix products of the step alone, which are a lower bound with this BLAS, and the cost of the tape:
+its number of nodes, times the cost of one.  Page faults show memory that is returned to the system and requested again.  Both
 steps must first reproduce the losses of a float64 reference.
 """
 

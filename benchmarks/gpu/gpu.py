@@ -1,6 +1,6 @@
 """The GPU beside the CPU: every op, whole steps, the batch from which on the GPU is faster, what moving and launching cost, peers.
 
-Without a usable GPU the CPU's half is measured, and what was left out is said with the reason.
+Without a usable GPU, only the CPU's part is measured, and the output says what was left out and why.
 
 Device times are from CUDA events.  Single ops are timed one call at a time, with a write of 256 MB before each, which empties the
 L2 cache and gives the host the time to queue the call.  Steps are timed by the hundred, on data that stay on the device, and

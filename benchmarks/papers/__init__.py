@@ -1,1 +1,1 @@
-"""Published figures repeated."""
+"""Published experiments, repeated."""

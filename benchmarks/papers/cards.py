@@ -1,4 +1,4 @@
-"""The published experiments that are repeated, each a readable record of what is done and of what counts as the same."""
+"""The published experiments that are repeated, each a readable record of what is done and of what counts as a reproduction."""
 
 from __future__ import annotations
 

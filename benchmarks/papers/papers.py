@@ -1,7 +1,7 @@
 """Published figures reproduced, each as a protocol card.
 
-Cards take from minutes to days, so each run keeps its place in a file (``runs/papers``) and goes on from there the next time;
-``--minutes`` says how long this sitting may last.  What has been reached is kept in ``results/papers.csv``, a row for each stage.
+Cards take from minutes to days, so each run saves its state in a file (``runs/papers``) and continues from there the next time;
+``--minutes`` limits the length of this sitting.  What has been reached is recorded in ``results/papers.csv``, a row for each stage.
 """
 
 from __future__ import annotations

@@ -68,6 +68,7 @@ def is_complaint(result: tuple[int, str, str], *words: str) -> bool:
 # train ----------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_train_writes_a_run_and_ends_with_one_json_line(cli, tmp_path):
     code, out, err = cli("train", *TINY, "--name", "first", "--json")
     assert code == 0
@@ -400,6 +401,7 @@ def test_gradcheck_passes_and_says_how_many_and_how_small_an_error_would_show(cl
     assert worst["float64"] < 1e-5
 
 
+@pytest.mark.slow
 def test_gradcheck_has_a_line_for_each_op_and_model_and_with_all_one_for_each_gradient(cli):
     code, out, _ = cli("gradcheck")
     assert code == 0

@@ -29,6 +29,7 @@ def cli(capsys, monkeypatch, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_class_that_was_left_out_is_strange_and_one_that_was_not_is_warned_of(cli):
     assert cli("train", *TINY, "--exclude-class", 0, "--name", "it", "--quiet")[0] == 0
     config = json.loads(Path("runs/it/config.json").read_text())
@@ -53,6 +54,7 @@ def test_a_class_that_was_left_out_is_strange_and_one_that_was_not_is_warned_of(
     assert "--strange-class: expected a class of digits" in err
 
 
+@pytest.mark.slow
 def test_few_labels_are_for_models_that_can_do_with_them(cli):
     settings = [*TINY, "--model", "SemiSupervisedVAE", "--batch-size", 500]
     assert cli("train", *settings, "--labels", 50, "--name", "few", "--quiet")[0] == 0
@@ -69,6 +71,7 @@ def conditional(cli):
     return mv.load("runs/it/model.safetensors")
 
 
+@pytest.mark.slow
 def test_samples_of_the_labels_that_are_asked_for(cli, conditional):
     assert cli("sample", "it", "--label", 3, 8, "-n", 6, "--seed", 1, "--out", "x.npy", "--quiet")[0] == 0
     np.testing.assert_array_equal(np.load("x.npy"), conditional.sample(6, seed=1, y=[3, 8] * 3))
@@ -76,11 +79,13 @@ def test_samples_of_the_labels_that_are_asked_for(cli, conditional):
     assert "--label: expected a class of digits" in cli("sample", "it", "--label", 12)[2]
 
 
+@pytest.mark.slow
 def test_labels_are_refused_where_nothing_goes_by_them(cli):
     assert cli("train", *TINY, "--name", "plain", "--quiet")[0] == 0
     assert "--label: expected a model that is told classes, got VAE" in cli("sample", "plain", "--label", 3)[2]
 
 
+@pytest.mark.slow
 def test_a_path_of_a_conditional_model_ends_at_the_end_example(cli, conditional):
     test = mv.datasets.load("digits")[1]
     i, j = 4, 9
