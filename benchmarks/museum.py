@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 from benchmarks.report import RESULTS, Table, machine, say
+from minivae.checks import installing
 
 TESTS = str(Path(__file__).parents[1] / "tests")
 
@@ -37,7 +38,7 @@ def add_arguments(parser):
 def run(args):
     for name in ("pytest", "hypothesis", "mpmath", "scipy"):
         if not importlib.util.find_spec(name):
-            raise SystemExit(f"museum: the tests need {name}, which is not installed (pip install 'minivae[test]')")
+            raise SystemExit(f"museum: the tests need {name}, which is not installed ({installing('test')})")
     if TESTS not in sys.path:
         sys.path.insert(0, TESTS)
     from museum.exhibits import BUGS

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.checks import DeviceError, check_choice, reject
+from minivae.checks import DeviceError, check_choice, installing, reject
 
 Array = Any  # numpy.ndarray or cupy.ndarray: the two share the interface used here, but no base class
 
@@ -37,7 +37,7 @@ def probe_cuda() -> tuple[bool, str]:
     try:
         import cupy
     except ImportError:
-        return False, "CuPy is not installed (pip install 'minivae[cuda12]' or 'minivae[cuda13]')"
+        return False, f"CuPy is not installed ({installing('cuda12')}, or cuda13)"
     try:
         if not cupy.is_available():
             return False, "CuPy finds no CUDA device or driver"

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import sys
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -75,6 +77,14 @@ def reject(argument: str, expected: str, got: Any, mend: str = "", error: type[M
 def one_line(text: str) -> str:
     """Return a text from elsewhere with everything escaped that would break the line or control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def installing(extra: str) -> str:
+    """Return the command that installs an extra of this package: from its checkout, since no package index has it."""
+    root = Path(__file__).parents[1]
+    if (root / "setup.cfg").is_file():
+        return f"pip install -e {shlex.quote(f'{root}[{extra}]')}"
+    return f"pip install -e '.[{extra}]' in the checkout of minivae"
 
 
 def check_choice(argument: str, value: Any, choices: Collection[str]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shlex
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -130,3 +132,12 @@ def test_values_outside_the_unit_interval(wrong):
 def test_eight_bit_pixels_are_in_the_unit_interval():
     check_values("x", np.array([[0, 255]], np.uint8), unit_interval=True)
     assert "255" in complaint(InputError, check_values, "x", np.array([[0, 255]], np.int64), unit_interval=True)
+
+
+def test_hints_to_install_name_the_checkout_that_runs(monkeypatch):
+    root = Path(checks.__file__).parents[1]
+    assert checks.installing("mpi") == f"pip install -e {shlex.quote(f'{root}[mpi]')}"
+    monkeypatch.setattr(checks, "__file__", "/usr/lib/python3/site-packages/minivae/checks.py")
+    assert checks.installing("mpi") == "pip install -e '.[mpi]' in the checkout of minivae"
+    for path in [*root.glob("minivae/**/*.py"), *root.glob("benchmarks/**/*.py")]:
+        assert "pip install 'minivae[" not in path.read_text(encoding="utf-8"), path

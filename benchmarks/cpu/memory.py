@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks import timing
 from benchmarks.cpu.scripts import FILE, SCRIPTS, loss_bounds
 from benchmarks.report import COLOURS, Table, contender_environment, say
+from minivae.checks import installing
 from minivae.datasets.mnist import FOLDER_VARIABLE
 
 EPOCHS = 5
@@ -49,7 +50,7 @@ def run(args):
 def _compare(args, path: str, rounds: int) -> None:
     present = [name for name, (_, package) in SCRIPTS.items() if importlib.util.find_spec(package)]
     for name in (name for name in SCRIPTS if name not in present):
-        say(f"{name}: absent, it is not installed (pip install 'minivae[bench]')")
+        say(f"{name}: absent, it is not installed ({installing('bench')})")
     low, high = loss_bounds(path)
     outcomes = in_turns({name: lambda name=name: timing.in_child(SCRIPTS[name][0], path, args.epochs) for name in present}, rounds)
     columns = ("script", "s", "start", "read", "train", "peak MB", "loss", "time: minivae / it", "memory: minivae / it")

@@ -20,6 +20,7 @@ from benchmarks import timing
 from benchmarks.cpu.contenders import CONTENDERS
 from benchmarks.cpu.workloads import CHECK_STEPS, WORKLOADS, reference_losses
 from benchmarks.report import COLOURS, Table, contender_environment, say
+from minivae.checks import installing
 
 TOLERANCE = 2e-5  # relative, on losses of a few hundred nats: float32 sums of 784 pixels, and four steps that compound
 BATCHES = 16
@@ -35,7 +36,7 @@ def add_arguments(parser):
 def run(args):
     present = [name for name in args.only if importlib.util.find_spec(CONTENDERS[name].package)]
     for name in (name for name in args.only if name not in present):
-        say(f"{name}: absent, {CONTENDERS[name].package} is not installed (pip install 'minivae[bench]')")
+        say(f"{name}: absent, {CONTENDERS[name].package} is not installed ({installing('bench')})")
     columns = ("work", "contender", "ms", "least", "most", *(f"{ours} / it" for ours in OURS))
     table = Table("peers", columns, timing.header(args), args.results)
     for work in args.work:

@@ -104,7 +104,9 @@ def _strips(labelled: Iterable[tuple[str, Any]], test: Dataset, columns: Iterabl
 
 def _reconstructions(model: Any, test: Dataset) -> Iterator[Markup]:
     shown = test.subset(choose(test, 12))
-    yield _note("Test examples, and the decodings of their posterior means.")
+    low, high = limits(test.x)
+    scale = f" In all pictures of this page black is {number(low)} and white {number(high)}." if (low, high) != (0.0, 1.0) else ""
+    yield _note("Test examples, and the decodings of their posterior means." + scale)
     yield _strips((("input", shown.x), ("output", model.reconstruct(shown.x, y=shown.y))), test)
 
 

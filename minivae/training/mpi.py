@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minivae.backend import Array
-from minivae.checks import DeviceError, MinivaeError, reject
+from minivae.checks import DeviceError, MinivaeError, installing, reject
 from minivae.training.interruption import Latch
 from minivae.training.peers import Peers, check_is_a_mean_over_examples
 
@@ -40,7 +40,7 @@ class MPIPeers(Peers):
         try:
             from mpi4py import MPI
         except (ImportError, RuntimeError) as error:
-            mend = "install an MPI, and pip install 'minivae[mpi]'"
+            mend = f"install an MPI, and {installing('mpi')}"
             reject("--distributed", "mpi4py and an MPI", str(error).partition("\n")[0], mend, DeviceError)
         self._comm, self._in_place, self._max = MPI.COMM_WORLD, MPI.IN_PLACE, MPI.MAX
         super().__init__(self._comm.rank, self._comm.size)

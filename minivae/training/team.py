@@ -35,7 +35,7 @@ import numpy as np
 
 from minivae import checks
 from minivae.backend import Array
-from minivae.checks import DeviceError, MinivaeError, reject
+from minivae.checks import DeviceError, MinivaeError, installing, reject
 from minivae.training.interruption import SIGNALS
 from minivae.training.peers import Peers, check_is_a_mean_over_examples
 
@@ -228,7 +228,7 @@ def _few_blas_threads(processes: int) -> Any:
     try:
         from threadpoolctl import threadpool_info, threadpool_limits
     except ImportError:
-        reject("processes", "threadpoolctl, for more than 1", "none", "pip install 'minivae[processes]'", DeviceError)
+        reject("processes", "threadpoolctl, for more than 1", "none", installing("processes"), DeviceError)
     threads = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     most = min([*threads, len(os.sched_getaffinity(0))])
     return threadpool_limits(max(1, most // processes), user_api="blas")

@@ -22,6 +22,7 @@ from benchmarks.cpu import memory, ops, peers, scaling, scripts, step
 from benchmarks.cpu.references import REFERENCES
 from benchmarks.cpu.workloads import Workload
 from minivae import VAE
+from minivae.checks import installing
 from minivae.ops import ALL_OPS
 
 TINY = Workload("tiny", 31, (17,), 3, 13, "tanh")
@@ -139,7 +140,7 @@ def test_memory_runs_whole_scripts_and_reports_who_is_absent(benchmark, images, 
     assert is_picture(folder / "memory.png")
     printed = capsys.readouterr().out
     for peer in ("torch", "jax"):
-        assert f"{peer}: absent, it is not installed (pip install 'minivae[bench]')" in printed
+        assert f"{peer}: absent, it is not installed ({installing('bench')})" in printed
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def test_best_epoch_is_put_back_at_the_end_and_not_before(tmp_path):
 
 
 def test_the_card_in_torch_is_trained_and_scored(capsys):
-    pytest.importorskip("torch", reason="PyTorch is not installed (pip install 'minivae[bench]')")
+    pytest.importorskip("torch", reason="PyTorch is not installed (pip install -e '.[bench]')")
     card = dataclasses.replace(CARD["pythae-vae"], stages=((30, 1e-2), (10, 1e-3)))
     papers_torch.run(card, *parts(card, TRAIN, TEST))
     lines = " ".join(capsys.readouterr().out.split()).replace("epoch ", "\nepoch ").splitlines()

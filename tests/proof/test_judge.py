@@ -22,7 +22,7 @@ from minivae.ops.examples import EXAMPLES
 from minivae.optim import SGD, Adam
 
 if not os.environ.get("MINIVAE_JUDGE"):
-    pytest.importorskip("torch", reason="PyTorch is not installed (pip install 'minivae[bench]'): nobody judges us today")
+    pytest.importorskip("torch", reason="PyTorch is not installed (pip install -e '.[bench]'): nobody judges us today")
 
 import torch
 from support.in_torch import LOSSES, OPS, Case

@@ -21,7 +21,7 @@ from minivae.training.peers import Share
 
 pytestmark = pytest.mark.slow  # processes under mpiexec
 
-pytest.importorskip("mpi4py", reason="mpi4py is not installed (pip install 'minivae[mpi]')")
+pytest.importorskip("mpi4py", reason="mpi4py is not installed (pip install -e '.[mpi]')")
 needs_mpi = pytest.mark.skipif(shutil.which("mpiexec") is None, reason="mpiexec is not installed")
 
 ENVIRONMENT = os.environ | {

@@ -19,7 +19,7 @@ from minivae.training.keeper import Keeper
 from minivae.training.team import Team
 from minivae.training.trainer import CHECK_EVERY
 
-pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (pip install 'minivae[processes]')")
+pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (pip install -e '.[processes]')")
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux alone")
 
 ROWS = np.random.default_rng(0).random((123, 7))

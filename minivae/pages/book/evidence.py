@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from minivae.checks import installing
 from minivae.proof import verify
 from minivae.proof.verify import Row
 from minivae.study import guide, museum, source
@@ -46,7 +47,7 @@ class Evidence:
 def gather() -> Evidence:
     """Run every gradient check, and beside them the tests that the guided path gives as the proof of an equation."""
     missing = [name for name in ("pytest", "hypothesis", "scipy", "mpmath") if not importlib.util.find_spec(name)]
-    why = f"the tests need {', '.join(missing)} (pip install 'minivae[test]')" if missing else ""
+    why = f"the tests need {', '.join(missing)} ({installing('test')})" if missing else ""
     if not source.TESTS.is_dir():
         why = "the package was installed without its tests"
     nodes = sorted({node for step in guide.reading_order() for node in proving_tests(step.tag, step.command)})
