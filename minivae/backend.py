@@ -113,7 +113,7 @@ def as_array(value: Any, argument: str = "array") -> Array:
 
     Raises ``InputError`` for what cannot be converted, and for arrays with masked entries, which have no value.
     """
-    if type(value) is np.ndarray or is_of_device(type(value)):
+    if (type(value) is np.ndarray and value.dtype != object) or is_of_device(type(value)):
         return value
     if hasattr(value, "toarray"):  # a sparse matrix
         value = value.toarray()

@@ -205,7 +205,8 @@ def check_values(argument: str, rows: Any, unit_interval: bool = False, first_ro
             reject(argument, "finite numbers", where, "remove or impute missing values (NaN) and infinite ones (inf)")
     if unit_interval and rows.dtype != np.uint8:  # a uint8 is read as a pixel value over 255: always in [0, 1]
         low, high = float(rows.min()), float(rows.max())
-        if low < 0 or high > 1:
+        slack = 4 * float(np.finfo(rows.dtype).eps) if rows.dtype.kind == "f" else 0.0  # a scaler's 1.0000000000000002 is its 1
+        if low < -slack or high > 1 + slack:
             mend = "scale the data (divide 8-bit pixels by 255) or choose likelihood='gaussian'"
             reject(argument, "values in [0, 1] for a Bernoulli likelihood", f"values from {low:g} to {high:g}", mend)
 

@@ -27,6 +27,7 @@ from minivae.command.overview import compare, runs
 from minivae.command.parser import build_parser, completion_script
 from minivae.command.reading import book, exercise
 from minivae.command.uses import evaluate, interpolate, reconstruct, sample, transform, traverse
+from minivae.datasets.labels import classes_in
 from minivae.pages.explore import explorer
 from minivae.pages.report import report as report_page
 from minivae.proof import verify
@@ -113,7 +114,7 @@ def explore(args: argparse.Namespace, terminal: Terminal) -> None:
 
 def data(args: argparse.Namespace, terminal: Terminal) -> None:
     train, test = datasets.load(args.name, args.data_dir)
-    classes = None if train.y is None else len(np.unique(train.y))
+    classes = None if train.y is None else len(classes_in(train.y))
     low, high = float(train.values.min()), float(train.values.max())
     record = {
         "name": train.name,

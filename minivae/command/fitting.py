@@ -25,7 +25,7 @@ from minivae.pictures.curves import curves
 from minivae.runs.draft import Draft
 from minivae.runs.run import CHECKPOINT, CONFIG, HISTORY, MODEL, RUN_STATE, as_json, begun, history_csv
 from minivae.runs.scores import score
-from minivae.runs.selection import choose, some_classes
+from minivae.runs.selection import choose, labelled, some_classes
 from minivae.runs.source import Source
 from minivae.runs.tables import describe, figure_rows
 from minivae.training import checkpoint
@@ -106,7 +106,8 @@ def asked_for(args: argparse.Namespace) -> tuple[Any, Source]:
         able = ", ".join(other for other, kind in MODELS.items() if hasattr(kind, "predict"))
         reject("--labels", f"a model that learns from few labels ({able})", name, "choose another --model or leave it out")
     seed = check_int("seed", model.seed, 0)
-    return model, Source(args.data or "digits", args.data_dir, tuple(args.exclude_class), args.labels, seed)
+    shape = args.image_shape and tuple(args.image_shape)
+    return model, Source(args.data or "digits", args.data_dir, tuple(args.exclude_class), args.labels, seed, shape)
 
 
 def resumed(args: argparse.Namespace) -> tuple[Path, Any, Source]:
@@ -122,6 +123,7 @@ def resumed(args: argparse.Namespace) -> tuple[Path, Any, Source]:
     given = given_settings(args, name, MODELS)
     model.epochs, model.processes = given.pop("epochs", model.epochs), given.pop("processes", model.processes)
     others = {"model": args.model, "data": args.data, "data_dir": args.data_dir, "name": args.name, "labels": args.labels}
+    others["image_shape"] = args.image_shape
     for field, value in (given | others | {"exclude_class": args.exclude_class or None}).items():
         if value is not None:
             reject(option(field), "nothing beside --resume, which keeps the settings of the run", repr(value), "leave it out")
@@ -196,21 +198,22 @@ def draw_all(model: Any, test: Dataset, floor: float | None, folder: Path) -> No
     """Write the pictures of a run."""
     plots.save(curves(model.history_, floor), folder / "curves.png")
     shown = test.subset(choose(test, 12))
-    pairs = (shown.x, model.decode(model.transform(shown.x, shown.y), shown.y))
+    pairs = (shown.x, model.reconstruct(shown.x, y=shown.y))
     title, labels = "Test examples and the decodings of their posterior means", ("original", "reconstruction")
     plots.save(plots.cells(pairs, test.image_shape, title, labels), folder / "reconstructions.png")
     generative = "train_elbo" in model.history_  # the codes of a plain autoencoder do not follow the prior
     if generative:
-        y = some_classes(test, 64)
+        y = some_classes(model, 64)
         samples, title = model.sample(64, y=y), "Prior samples: E[x|z] for z ~ N(0, I)"
         plots.save(plots.gallery(samples, test.image_shape, title, column_labels=columns_of(model, y)), folder / "samples.png")
     if model.latent_dim == 2:
-        means = plots.latent_map(model.transform(test.values, test.y), test.y, f"the {len(test)} test examples")
+        known = labelled(test)
+        means = plots.latent_map(model.transform(known.values, known.y), known.y, f"the {len(known)} test examples")
         plots.save(means, folder / "latent_map.png")
     if model.latent_dim == 2 and generative:
-        y = None if test.y is None else test.y.min()
-        note = f", class {y}" if model.condition_width() else ""
-        decoded = model.decode(plots.prior_grid(GRID).astype(model.dtype), y)
+        y = some_classes(model, 1)
+        note = "" if y is None else f", class {y[0]}"
+        decoded = model.decode(plots.prior_grid(GRID).astype(model.dtype), None if y is None else y[0])
         plots.save(plots.manifold(decoded, test.image_shape, note), folder / "manifold.png")
 
 

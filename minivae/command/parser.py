@@ -70,6 +70,8 @@ def build_parser() -> Parser:
     text = f"{', '.join(datasets.NAMES)}, or the path of a .npy or .npz file (default: digits)"
     new.add_argument("--data", metavar="NAME_OR_PATH", help=text)
     new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files, or dSprites' one")
+    text = "of examples that are stored as plain rows, so that they are drawn as images"
+    new.add_argument("--image-shape", nargs=2, type=whole, metavar=("HEIGHT", "WIDTH"), help=text)
     text = "classes to leave out of training, so that they can serve as anomalies later (see anomaly)"
     new.add_argument("--exclude-class", nargs="+", default=(), metavar="K", help=text)
     text = "how many training examples keep their label, evenly over the classes, for semi-supervised models (default: all)"

@@ -12,10 +12,11 @@ from minivae.checks import check_int, reject
 from minivae.command.console import Terminal
 from minivae.command.delivery import deliver, how_many, opened
 from minivae.command.fitting import columns_of
+from minivae.datasets.labels import has_label
 from minivae.evaluation.latent import neighbour_accuracy, principal_plane
 from minivae.pictures import plots
 from minivae.runs.scores import certify, score
-from minivae.runs.selection import choose, code_of, some_classes, spread
+from minivae.runs.selection import choose, code_of, labelled, some_classes, spread
 from minivae.runs.source import of_class
 from minivae.runs.tables import figure_rows
 
@@ -41,7 +42,7 @@ def evaluate(args: argparse.Namespace, terminal: Terminal) -> None:
 def sample(args: argparse.Namespace, terminal: Terminal) -> None:
     run, model, test = opened(args, "sample")
     n = how_many(args, model.n_features_in_)
-    y = some_classes(test, n)
+    y = some_classes(model, n)
     if args.label:
         if test.y is None or not model.condition_width():
             reject("--label", "a model that is told classes", type(model).__name__, "leave it out")
@@ -97,8 +98,10 @@ def transform(args: argparse.Namespace, terminal: Terminal) -> None:
     code = code_of(model, test.values, test.y)
 
     def draw() -> Figure:
-        shown = spread(len(test), PLANE_POINTS)
-        mean, x, y = code.mean[shown], test.subset(shown).x, None if test.y is None else test.y[shown]
+        known = labelled(test).y is not None
+        usable = np.flatnonzero(has_label(test.y)) if known else np.arange(len(test))
+        shown = usable[spread(len(usable), PLANE_POINTS)]
+        mean, x, y = code.mean[shown], test.subset(shown).x, test.y[shown] if known and test.y is not None else None
         panels = []
         for name, rows in (("μ(x)", mean), ("the pixels" if test.image_shape else "the features", x)):  # (G.6)
             as_it_is = rows is mean and model.latent_dim == 2

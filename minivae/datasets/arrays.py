@@ -1,8 +1,8 @@
 """Your own data: the .npy and .npz files that ``numpy.save`` and ``numpy.savez`` write.
 
-A .npy of shape (n, d) is mapped and never read completely, so it may be larger than memory.  A .npz holds ``x`` (n, d) and, if
-you like, the classes ``y`` (n,) and a test set of your own, ``x_test`` and ``y_test``; it is read into memory.  Pickled
-objects are never loaded, since loading one can run any code.
+Examples are rows (n, d) or images (n, height, width), also with a channel.  A .npy is mapped and never read completely, so it may
+be larger than memory.  A .npz holds ``x`` and, if you like, the classes ``y`` (n,), -1 where there is none, and a test set of your
+own, ``x_test`` and ``y_test``; it is read into memory.  Pickled objects are never loaded, since loading one can run any code.
 """
 
 from __future__ import annotations
@@ -101,6 +101,9 @@ def _map_npy(path: str) -> np.ndarray:
 
 def _dataset(path: str | os.PathLike[str], arrays: dict[str, Any], x: str, y: str) -> Dataset:
     values, labels = arrays[x], None
+    image_shape = image_shape_of(values.shape)
+    if values.ndim > 2 and values.size:
+        values = values.reshape(len(values), -1)
     check_matrix(f"{path}: {x}", values)
     if y in arrays:
         labels = np.asarray(arrays[y])
@@ -108,4 +111,10 @@ def _dataset(path: str | os.PathLike[str], arrays: dict[str, Any], x: str, y: st
             expected, got = f"one whole number per example, shape ({len(values)},)", f"{labels.dtype} of shape {labels.shape}"
             reject(f"{path}: {y}", expected, got, "save the classes as integers")
         labels = labels.astype(np.int64)
-    return Dataset(values, labels, None, Path(path).stem)
+    return Dataset(values, labels, image_shape, Path(path).stem)
+
+
+def image_shape_of(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return (height, width) of grey images (n, height, width), with an axis of length 1 for the channel or without; else None."""
+    sizes = [length for length in shape[1:] if length != 1] if len(shape) == 4 else list(shape[1:])
+    return (sizes[0], sizes[1]) if len(shape) > 2 and len(sizes) == 2 else None

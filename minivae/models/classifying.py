@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minivae.autodiff import Tensor
-from minivae.backend import Array, array_module, to_numpy
-from minivae.checks import check_matrix, reject
+from minivae.backend import Array, array_module, as_array, to_numpy
+from minivae.checks import reject
 from minivae.models.conditions import classes_of, one_hot
 from minivae.models.generative import Generative
 
@@ -44,8 +44,7 @@ class Classifier(Generative):
     def score(self, x: Any, y: Any = None) -> float:
         """Return the accuracy: the share of correct predictions among the rows with a label."""
         self._require_fit()
-        check_matrix("x", x, self.n_features_in_)
-        truth = one_hot(y, self.classes_, len(x), partial=True)
+        truth = one_hot(y, self.classes_, len(as_array(x, "x")), partial=True)
         labelled = truth.any(axis=1)
         if not labelled.any():
             reject("y", "a label for at least one row", "none")

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from minivae.backend import to_numpy
 from minivae.checks import check_matrix, check_values, reject
+from minivae.datasets.labels import UNLABELLED
 
-UNLABELLED = -1
 Label = int | str
+TWO_CLASSES = f"{UNLABELLED} means that there is no label: number two classes 0 and 1"
 
 
 def classes_of(y: Any, partial: bool = False) -> np.ndarray:
-    """Return the different labels in ``y``, in order; with ``partial``, ``UNLABELLED`` is not one of them."""
-    labels = set(as_labels(y)) - ({UNLABELLED} if partial else set())
+    """Return the different labels in ``y``, in order; with ``partial`` some rows may have none, but there must be two classes."""
+    given = as_labels(y)
+    labels = set(given) - {UNLABELLED}
+    if len(labels) < len(set(given)) and not partial:
+        row = given.index(UNLABELLED)
+        mend = f"leave such rows out, or choose a model that learns from few labels; {TWO_CLASSES}"
+        reject("y", "a label for each row", f"{UNLABELLED} at row {row}", mend)
     if len({type(label) for label in labels}) != 1:
         kinds = " and ".join(sorted({type(label).__name__ for label in labels})) or "no label"
         reject("y", "class labels of one kind, whole numbers or strings", kinds)
+    if partial and len(labels) < 2:
+        reject("y", "at least two classes", f"only {labels.pop()!r}", TWO_CLASSES)
     return np.array(sorted(labels))
 
 
@@ -35,7 +42,7 @@ def one_hot(y: Any, classes: np.ndarray, n: int, argument: str = "y", partial: b
     unknown = [label for label in labels if label not in columns and not (partial and label == UNLABELLED)]
     if unknown:
         known = ", ".join(map(repr, columns)) + (f", or {UNLABELLED} where there is none" if partial else "")
-        reject(argument, f"labels among {known}", repr(unknown[0]))
+        reject(argument, f"labels among {known}", repr(unknown[0]), "" if unknown[0] != UNLABELLED else "leave such rows out")
     rows = np.zeros((n, len(columns)))
     for row, label in zip(rows, labels, strict=True):
         if label in columns:
@@ -43,10 +50,12 @@ def one_hot(y: Any, classes: np.ndarray, n: int, argument: str = "y", partial: b
     return rows
 
 
-def as_labels(y: Any, n: int = 1, argument: str = "y") -> Sequence[Label]:
+def as_labels(y: Any, n: int = 1, argument: str = "y") -> list[Label]:
     """Return class labels as Python's own ints or strings; one label alone ``n`` times."""
     if y is None:
         reject(argument, "a class label for each row", "none", "pass the labels that go with the data")
+    if hasattr(y, "__array__") and not hasattr(y, "tolist"):  # a column of a file, say
+        y = np.asarray(y)
     y = y.tolist() if hasattr(y, "tolist") else y
     if isinstance(y, (int, str)):
         return [y] * n
@@ -55,7 +64,7 @@ def as_labels(y: Any, n: int = 1, argument: str = "y") -> Sequence[Label]:
     if strange:
         mend = "use .astype(int) for labels, or y.reshape(-1, 1) for a condition of one number"
         reject(argument, "class labels, whole numbers or strings", repr(strange[0])[:40], mend)
-    return labels
+    return [UNLABELLED if label == str(UNLABELLED) else label for label in labels]
 
 
 def as_vectors(y: Any, width: int | None, n: int, argument: str = "y") -> np.ndarray:

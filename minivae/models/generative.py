@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from minivae.autodiff import Tensor, no_grad
-from minivae.backend import Array, array_module, standard_normal, to_device, to_numpy
+from minivae.backend import Array, array_module, as_array, standard_normal, to_device, to_numpy
 from minivae.checks import NonFiniteError, check_choice, check_int, check_real, reject
 from minivae.evaluation.estimators import ImportanceEstimate, importance_weighted
 from minivae.evaluation.latent import interpolate, traverse
@@ -51,7 +51,9 @@ class Generative(Model):
 
     def decode(self, z: Any, y: Any = None) -> Array:
         """Return the expected features E[x|z] (n, d) of latent vectors (n, latent_dim)."""
-        return self._map(self._expected, z, y, "z", self.latent_dim)
+        z = as_array(z, "z")
+        whole = z.dtype.kind in "biu"  # numbers like any other: only data have 8-bit pixels
+        return self._map(self._expected, z.astype(self.dtype) if whole else z, y, "z", self.latent_dim)
 
     def _expected(self, z: Array, condition: Array | None) -> Array:
         return self.likelihood_.mean(self.xp_, self.decoder(z, condition).data)
@@ -70,6 +72,10 @@ class Generative(Model):
     def fit_transform(self, x: Any, y: Any = None, **fit_params: Any) -> Array:
         """Return ``fit(x, y).transform(x, y)``."""
         return self.fit(x, y, **fit_params).transform(x, y)
+
+    def fill_labels(self, x: Any, y: Any) -> Any:
+        """Return ``y`` with a label for every row of ``x``, for models that can tell one; all others return ``y`` as it is."""
+        return y
 
     # Generating ---------------------------------------------------------------------------------------------------------------
 
@@ -100,6 +106,7 @@ class Generative(Model):
         The ``temperature`` τ scales the noise: 0 decodes the posterior mean, 1 decodes a sample of the posterior.
         """
         temperature = check_real("temperature", temperature, 0)
+        y = self.fill_labels(x, y)
         mean, log_var = self.encode(x, y)
         if temperature == 0:
             return self.decode(mean, y)
@@ -116,8 +123,8 @@ class Generative(Model):
         goes in a straight line from one to the other, so that the path ends at what ``b`` is rebuilt as.
         """
         self._require_fit()
-        y_end = y if y_end is None else y_end
-        start, end = self._code_of_one(a, y), self._code_of_one(b, y_end)
+        y, y_end = self.fill_labels(_one(a), y), self.fill_labels(_one(b), y if y_end is None else y_end)
+        start, end = self.encode(_one(a), y)[0][0], self.encode(_one(b), y_end)[0][0]
         z = interpolate(array_module(start, end), start, end, n, path)
         conditions = [self.encode_condition(one, 1) for one in (y, y_end)]
         if conditions[0] is None:
@@ -129,13 +136,9 @@ class Generative(Model):
     def traverse(self, x: Any, dim: int, n: int = 9, span: float = 3.0, y: Any = None) -> Array:
         """Return ``n`` decodings (n, d) of example ``x`` (d,) while latent ``dim`` runs from −span to span (G.4)."""
         check_real("span", span)
-        z = self._code_of_one(x, y)
+        y = self.fill_labels(_one(x), y)
+        z = self.encode(_one(x), y)[0][0]
         return self.decode(traverse(array_module(z), z, dim, n, span), y)
-
-    def _code_of_one(self, x: Any, y: Any) -> Array:
-        """Return the posterior mean (latent_dim,) of one example (d,), which may have an image's shape."""
-        array = x if hasattr(x, "reshape") else np.asarray(x)
-        return self.encode(array.reshape(1, -1), y)[0][0]
 
     # Scoring ------------------------------------------------------------------------------------------------------------------
 
@@ -246,3 +249,8 @@ class Generative(Model):
         self._require_fit()
         seed = self.seed if seed is None else check_int("seed", seed, 0)
         return noise_source(self.noise, self.xp_, seed, stream, *path)
+
+
+def _one(x: Any) -> Array:
+    """Return one example, which may have the shape of an image, as a row (1, d)."""
+    return as_array(x, "x").reshape(1, -1)

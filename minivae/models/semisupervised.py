@@ -6,19 +6,21 @@ Both take y with -1 for an example without label.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
 from minivae.autodiff import Tensor
-from minivae.backend import Array, array_module, standard_normal, to_device
+from minivae.backend import Array, array_module, as_array, standard_normal, to_device, to_numpy
 from minivae.checks import check_real, reject
+from minivae.datasets.labels import UNLABELLED, has_label
 from minivae.evaluation.classifier import cross_entropy, fit_classifier, log_softmax
 from minivae.evaluation.estimators import ImportanceEstimate
 from minivae.models.classifying import Classifier
 from minivae.models.conditional import ConditionalVAE
-from minivae.models.conditions import one_hot
+from minivae.models.conditions import as_labels, one_hot
 from minivae.models.objectives import semi_supervised_loss, warm_up
 from minivae.models.settings import check_widths
 from minivae.models.vae import VAE
@@ -71,6 +73,7 @@ class VAEClassifier(Classifier, VAE):
     def fit(self: M1, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> M1:
         """Train from scratch as ``Model.fit`` says, with y (n,) class labels, or -1 where there is none."""
         super().fit(x, y, *args, **kwargs)
+        x = as_array(x, "x")
         labels = one_hot(y, self.classes_, len(x), partial=True)
         labelled = np.flatnonzero(labels.any(axis=1))
         features = self.encode(x[to_device(array_module(x), labelled)])[0]
@@ -186,8 +189,32 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
     def summarize(self, terms: dict[str, float]) -> dict[str, float]:
         return terms | {"elbo": -(terms["reconstruction"] + terms["kl"] + terms["label_kl"])}
 
+    def fill_labels(self, x: Any, y: Any) -> Any:
+        """Return ``y`` with the most probable label in the place of each that is missing; of one row the label alone."""
+        n = len(as_array(x, "x"))
+        labels = as_labels(UNLABELLED if y is None else y, n)
+        if UNLABELLED in labels:
+            guesses = self.predict(x).tolist()
+            labels = [guess if label == UNLABELLED else label for label, guess in zip(labels, guesses, strict=True)]
+        return labels[0] if n == 1 else labels
+
+    def _by_label(self, compute: Callable[[Any, Any], Any], x: Any, y: Any) -> list[Array]:
+        """Return the arrays, (n,) each, of ``compute(rows, labels)`` for rows with a label, ``compute(rows, None)`` for others."""
+        x, labels = as_array(x, "x"), as_labels(y, len(x))
+        known, xp = has_label(labels), array_module(x)
+        places = [np.flatnonzero(known), np.flatnonzero(~known)]
+        parts = [
+            [to_numpy(part) for part in compute(x[to_device(xp, index)], given)]
+            for index, given in zip(places, ([labels[i] for i in places[0]], None), strict=True)
+            if len(index)
+        ]
+        order = np.argsort(np.concatenate(places))
+        return [to_device(xp, np.concatenate(columns)[order]) for columns in zip(*parts, strict=True)]
+
     def elbo(self, x: Any, n_samples: int = 1, seed: int | None = None, y: Any = None) -> Array:
         """Return the bound on log p(x|y) of each row, or without y that on log p(x), −U(x): (n,) in nats."""
+        if y is not None and UNLABELLED in as_labels(y, 1):
+            return self._by_label(lambda x, y: [self.elbo(x, n_samples, seed, y)], x, y)[0]
         if y is not None:
             return super().elbo(x, n_samples, seed, y)
         log_q = self.predict_log_proba(x)
@@ -203,6 +230,9 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
         The estimates for all y share their noise.  Without y, the standard error is therefore the weighted sum of theirs, an upper
         bound, and the effective sample size is the lower bound that corresponds to it.
         """
+        if y is not None and UNLABELLED in as_labels(y, 1):
+            log_p, error, size = self._by_label(lambda x, y: self.importance_estimate(x, n_samples, seed, y)[:3], x, y)
+            return ImportanceEstimate(log_p, error, size, n_samples)
         if y is not None:
             return super().importance_estimate(x, n_samples, seed, y)
         self._require_fit()

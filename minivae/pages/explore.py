@@ -11,6 +11,7 @@ from minivae.autodiff import no_grad
 from minivae.backend import generator, standard_normal, to_numpy
 from minivae.checks import reject
 from minivae.datasets import Dataset
+from minivae.datasets.labels import classes_in
 from minivae.models.likelihoods import Bernoulli, Gaussian, GaussianFixed, GaussianShared
 from minivae.ops import ALL_OPS
 from minivae.pages.charts import grey, limits
@@ -38,7 +39,8 @@ def record_of(run: Run, model: Any, test: Dataset) -> dict[str, Any]:
     code, scale = code_of(model, shown.x, shown.y), limits(test.x)
     whole = code_of(model, test.x, test.y)  # which dimensions are the strongest is asked of all examples, as in the report
     conditional = model.condition_width() > 0
-    classes = model.classes_.tolist() if conditional else [] if shown.y is None else np.unique(shown.y).tolist()
+    y = model.fill_labels(shown.x, shown.y) if conditional else shown.y
+    classes = model.classes_.tolist() if conditional else [] if y is None else classes_in(y).tolist()
     numbers = {label: number for number, label in enumerate(classes)}
     return {
         "title": f"{type(model).__name__} on {test.name}",
@@ -55,7 +57,7 @@ def record_of(run: Run, model: Any, test: Dataset) -> dict[str, Any]:
         "conditional": conditional,
         "examples": {
             "row": spread(len(test), EXAMPLES).tolist(),
-            "label": None if shown.y is None else [numbers.get(label, -1) for label in shown.y.tolist()],
+            "label": None if y is None or not classes else [numbers.get(label, -1) for label in np.asarray(y).tolist()],
             "mean": floats(code.mean),
             "std": floats(np.exp(0.5 * code.log_var)),
             "grey": text(grey(shown.x, scale)),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minivae.datasets import Dataset
+from minivae.datasets.labels import classes_in, has_label
 from minivae.evaluation.aggregate import PARTS
 from minivae.pages.charts import CLASSES, limits, line_chart, number, picture, scatter
 from minivae.pages.markup import Markup, join, page, table, tag
@@ -16,7 +17,7 @@ from minivae.pages.trained import Objective, objective_of
 from minivae.pictures.curves import NAMES
 from minivae.pictures.plots import latent
 from minivae.runs.run import Run
-from minivae.runs.selection import Code, choose, code_of, some_classes, spread
+from minivae.runs.selection import Code, choose, code_of, labelled, some_classes, spread
 from minivae.runs.tables import figure_rows
 from minivae.study import guide
 
@@ -111,7 +112,7 @@ def _reconstructions(model: Any, test: Dataset) -> Iterator[Markup]:
 
 
 def _samples(model: Any, test: Dataset) -> Iterator[Markup]:
-    y = some_classes(test, 36)
+    y = some_classes(model, 36)
     mean, draw = (model.sample(36, model.seed, pixels, y) for pixels in ("mean", "draw"))
     left = tag("div", tag("h3", "mean, E[x|z]"), _gallery(mean, test, "mean of sample"))
     right = tag("div", tag("h3", "draw, x ~ p(x|z)"), _gallery(draw, test, "draw of sample"))
@@ -137,12 +138,13 @@ def _latent_space(model: Any, test: Dataset, code: Code) -> Iterator[Markup]:
         yield dimensions
         return
     plane = code.order[:2]
-    rows = spread(len(test), MAP_POINTS)
+    known = np.arange(len(test)) if labelled(test).y is None else np.flatnonzero(has_label(test.y))
+    rows = known[spread(len(known), MAP_POINTS)]
     labels, keys = None, None
-    if test.y is not None:
-        classes, numbers = np.unique(test.y, return_inverse=True)
+    if (y := labelled(test).y) is not None:
+        classes = classes_in(y)
         if len(classes) <= CLASSES:
-            labels = numbers[rows]
+            labels = np.asarray(np.searchsorted(classes, y[spread(len(known), MAP_POINTS)]))
             keys = (tag("span", tag("i", class_=f"key c{n}"), str(label)) for n, label in enumerate(classes))
     chart = scatter(code.mean[rows][:, plane], labels, (latent(plane[0]), latent(plane[1])), code.reach(plane))
     title = tag("h3", "Posterior means of test examples, in the two strongest dimensions")
@@ -152,7 +154,8 @@ def _latent_space(model: Any, test: Dataset, code: Code) -> Iterator[Markup]:
 
 def _traversals(model: Any, test: Dataset, code: Code) -> Iterator[Markup]:
     i = int(choose(test, 1)[0])
-    y = None if test.y is None else np.repeat(test.y[i], STOPS)
+    y = model.fill_labels(test.x[i : i + 1], None if test.y is None else test.y[i : i + 1])
+    y = None if y is None else np.resize(y, STOPS)
     sweep = np.linspace(-code.reach(), code.reach(), STOPS)
     rows = []
     for dim in code.order[:TRAVERSED]:

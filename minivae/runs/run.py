@@ -89,7 +89,7 @@ class Run:
 
     def everything(self, data_dir: str | None = None) -> tuple[Dataset, Dataset]:
         """Return (train, test) of its data with the classes that it was not trained on, and all labels."""
-        return datasets.load(self.source.source, data_dir or self.source.data_dir)
+        return dataclasses.replace(self.source, exclude_class=(), labels=None, data_dir=data_dir or self.source.data_dir).load()
 
 
 def begun(name: str, runs_dir: str | os.PathLike[str] = "runs") -> Path:

@@ -10,16 +10,19 @@ import numpy as np
 from minivae.backend import generator, to_numpy
 from minivae.checks import check_int
 from minivae.datasets import Dataset
+from minivae.datasets.labels import has_label
 from minivae.evaluation.aggregate import PARTS, decompose
 from minivae.evaluation.disentanglement import higgins_score, mutual_information_gap
 from minivae.evaluation.factor_scores import density_mutual_information_gap, factor_vae_score, sap_score
 from minivae.models.likelihoods import Gaussian, GaussianFixed
 from minivae.models.vae import VAE, Variational
-from minivae.runs.selection import spread
+from minivae.runs.selection import some_classes, spread
 from minivae.training.batches import chunks
 
 AGGREGATED = 10_000  # examples, at most, that the aggregate posterior and the scores of disentanglement are taken from
 DRAWS = 500  # of z, for the parts of the KL
+
+SLACK = 1e-6  # what rounding may add to a grey value of 1, see ``checks.check_values``
 
 
 def score(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 1000) -> dict[str, Any]:
@@ -58,7 +61,9 @@ def score(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 100
     if model.likelihood == "bernoulli" and model.binarize == "none":
         figures["entropy_floor"] = entropy_floor(test.values)
     if hasattr(model, "predict") and test.y is not None:
-        figures["accuracy"] = float((model.predict(test.values) == test.y).mean())
+        labelled = has_label(test.y)
+        if labelled.any():
+            figures |= {"accuracy": model.score(test.values, test.y), "n_labelled": int(labelled.sum())}
     if isinstance(model, Variational):
         figures |= _parts(model, test)
     if test.factors is not None and model.latent_dim > 1:
@@ -72,7 +77,7 @@ def certify(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 1
     ``certificate_verdict`` is "inside" unless the importance-weighted estimate is on average, by more than two standard errors of
     the difference, below the lower or above the upper bound.
     """
-    y = test.subset(spread(len(test), n_examples)).y if model.condition_width() else None
+    y = some_classes(model, n_examples)
     x, bounds = model.certificate(n_examples if y is None else len(y), y=y)
     lower, upper = to_numpy(bounds.lower), to_numpy(bounds.upper)
     estimate = to_numpy(model.importance_estimate(x, n_samples, y=y).log_likelihood)
@@ -124,8 +129,9 @@ def _decoder_spread(model: Any, test: Dataset) -> dict[str, Any]:
         return {"variance": variance, "sigma": math.sqrt(variance), **weight}
     if not isinstance(likelihood, Gaussian):
         return {}
-    z = model.transform(test.values, test.y)
-    std = model._map(lambda z, c: likelihood.std(model.xp_, model.decoder(z, c).data), z, test.y, "z", model.latent_dim)
+    y = model.fill_labels(test.values, test.y)
+    z = model.transform(test.values, y)
+    std = model._map(lambda z, c: likelihood.std(model.xp_, model.decoder(z, c).data), z, y, "z", model.latent_dim)
     return {"sigma_quantiles": np.quantile(std, (0.05, 0.5, 0.95)).tolist()}
 
 
@@ -139,8 +145,9 @@ def entropy_floor(values: np.ndarray) -> float | None:
     total = 0.0
     for part in chunks(len(values)):
         x = np.asarray(values[part], dtype="float64") * scale
-        if not (x.min() >= 0 and x.max() <= 1):
+        if not (x.min() >= -SLACK and x.max() <= 1 + SLACK):
             return None
+        x = x.clip(0, 1)
         with np.errstate(divide="ignore", invalid="ignore"):
             entropy = -x * np.log(x) - (1 - x) * np.log1p(-x)
         total += float(np.nansum(entropy))  # 0 log 0 is 0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minivae.backend import to_numpy
+from minivae.checks import NonFiniteError, reject
 from minivae.datasets import Dataset
+from minivae.datasets.labels import classes_in, has_label
 from minivae.evaluation.estimators import kl_per_dimension
 
 
@@ -19,13 +22,19 @@ def spread(n: int, limit: int) -> np.ndarray:
 
 def choose(test: Dataset, n: int) -> np.ndarray:
     """Return up to ``n`` row numbers to show: one of each class, then others spread evenly."""
-    firsts = [] if test.y is None else np.unique(test.y, return_index=True)[1].tolist()
+    firsts = [] if test.y is None else [int(np.flatnonzero(test.y == label)[0]) for label in classes_in(test.y)]
     return np.array(list(dict.fromkeys([*firsts, *spread(len(test), n).tolist()]))[:n])
 
 
-def some_classes(test: Dataset, n: int) -> np.ndarray | None:
-    """Return ``n`` conditions to generate under, the classes in turn; None where there are no classes."""
-    return None if test.y is None else np.resize(np.unique(test.y), n)
+def labelled(test: Dataset) -> Dataset:
+    """Return the examples that have a label; where none has one, all of them without."""
+    known = np.zeros(1, dtype=bool) if test.y is None else has_label(test.y)
+    return test.subset(known) if known.any() else dataclasses.replace(test, y=None)
+
+
+def some_classes(model: Any, n: int) -> np.ndarray | None:
+    """Return ``n`` conditions to generate under, the classes that the model knows in turn; None if it is not told classes."""
+    return np.resize(model.classes_, n) if model.condition_width() and len(model.classes_) else None
 
 
 class Code(NamedTuple):
@@ -45,6 +54,10 @@ class Code(NamedTuple):
 def code_of(model: Any, x: Any, y: Any) -> Code:
     """Return the code of examples (n, d).  The strength of a dimension is its KL, or its variance if there is no posterior."""
     mean, log_var = map(to_numpy, model.encode(x, y))
+    strange = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(log_var)).all(axis=1))
+    if len(strange):
+        got = f"none of row {strange[0]}" + (f" and {len(strange) - 1} others" if len(strange) > 1 else "")
+        reject("test data", "rows with a finite code", got, "leave such rows out, or scale the data", NonFiniteError)
     if "kl_per_dimension" in model.history_:
         strength, measure = kl_per_dimension(mean, log_var), "KL, nats"
     else:

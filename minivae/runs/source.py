@@ -12,10 +12,17 @@ import numpy as np
 from minivae import datasets
 from minivae.checks import check_int, reject
 from minivae.datasets import Dataset
-from minivae.models.conditions import UNLABELLED
+from minivae.datasets.labels import UNLABELLED, classes_in, has_label
 from minivae.training.schema import Schema, maybe, text, whole
 
-SOURCE: Schema = {"source": text, "data_dir": maybe(text), "exclude_class?": [text], "labels?": whole(1), "seed?": whole(0)}
+SOURCE: Schema = {
+    "source": text,
+    "data_dir": maybe(text),
+    "exclude_class?": [text],
+    "labels?": whole(1),
+    "seed?": whole(0),
+    "image_shape?": maybe([whole(1)]),
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class Source:
     exclude_class : classes whose examples are left out, of the training set and of the test set.
     labels : how many training examples keep their label, as many of each class as possible, or None for all of them.
     seed : of the choice which ones.
+    image_shape : (height, width) of examples that are stored as plain rows, or None.
     """
 
     source: str
@@ -35,10 +43,13 @@ class Source:
     exclude_class: tuple[str, ...] = ()
     labels: int | None = None
     seed: int = 0
+    image_shape: tuple[int, ...] | None = None
 
     def load(self) -> tuple[Dataset, Dataset]:
         """Return (train, test)."""
         train, test = (without(part, self.exclude_class) for part in datasets.load(self.source, self.data_dir))
+        if self.image_shape:
+            train, test = (as_images(part, self.image_shape) for part in (train, test))
         return (train if self.labels is None else few_labels(train, self.labels, self.seed)), test
 
     def record(self) -> dict[str, Any]:
@@ -47,6 +58,8 @@ class Source:
         record: dict[str, Any] = {"source": path, "data_dir": self.data_dir and os.path.abspath(self.data_dir)}
         if self.exclude_class:
             record["exclude_class"] = list(self.exclude_class)
+        if self.image_shape:
+            record["image_shape"] = list(self.image_shape)
         if self.labels is not None:
             record |= {"labels": self.labels, "seed": self.seed}
         return record
@@ -55,14 +68,23 @@ class Source:
     def of(cls, record: dict[str, Any]) -> Source:
         """Return the source that a record of the schema ``SOURCE`` tells of."""
         known = {field.name: record[field.name] for field in dataclasses.fields(cls) if field.name in record}
-        return cls(**known | {"exclude_class": tuple(record.get("exclude_class", ()))})
+        shape = record.get("image_shape")
+        return cls(**known | {"exclude_class": tuple(record.get("exclude_class", ())), "image_shape": shape and tuple(shape)})
+
+
+def as_images(data: Dataset, image_shape: tuple[int, ...]) -> Dataset:
+    """Return the examples as images of a shape (height, width)."""
+    d = data.values.shape[1]
+    if len(image_shape) != 2 or image_shape[0] * image_shape[1] != d:
+        reject("--image-shape", f"a height and a width whose product is the {d} features of {data.name}", image_shape)
+    return dataclasses.replace(data, image_shape=(image_shape[0], image_shape[1]))
 
 
 def of_class(data: Dataset, label: str, argument: str) -> np.ndarray:
     """Return which examples are of a class, (n,) of bool, by the label as it is written; refuse one that no example has."""
-    found = np.zeros(len(data), dtype=bool) if data.y is None else data.y.astype(str) == label
+    found = np.zeros(len(data), dtype=bool) if data.y is None else (data.y.astype(str) == label) & has_label(data.y)
     if not found.any():
-        known = "none" if data.y is None else ", ".join(map(str, np.unique(data.y)[:20]))
+        known = "none" if data.y is None else ", ".join(map(str, classes_in(data.y)[:20]))
         reject(argument, f"a class of {data.name} ({known})", repr(label))
     return found
 
@@ -81,10 +103,11 @@ def few_labels(data: Dataset, n: int, seed: int) -> Dataset:
     """Return the examples with all labels but ``n`` replaced by the mark that there is none."""
     if data.y is None:
         reject("--labels", "data with labels", f"{data.name}, which has none")
-    classes, numbers = np.unique(data.y, return_inverse=True)
-    check_int("--labels", n, len(classes), len(data))
+    labelled, classes = has_label(data.y), classes_in(data.y)
+    numbers = np.where(labelled, np.searchsorted(classes, data.y), -1)
+    check_int("--labels", n, len(classes), int(labelled.sum()))
     mixed = np.random.default_rng(seed).permutation(len(data))
-    rank = np.empty(len(data), dtype=int)  # of each example among those of its class, in the mixed order
+    rank = np.full(len(data), len(data))  # of each example among those of its class, in the mixed order; those without come last
     for k in range(len(classes)):
         rank[mixed[numbers[mixed] == k]] = np.arange((numbers == k).sum())
     kept = mixed[np.argsort(rank[mixed], kind="stable")][:n]  # the first of each class, then the second of each, …

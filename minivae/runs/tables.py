@@ -51,7 +51,7 @@ FIGURES = {
         "{n_certified} examples sampled from the model; the gap is {certificate_gap:.2f} ± {certificate_gap_error:.2f}",
     ),
     "certificate_estimate": ("  estimate", "{certificate_estimate:.2f}", "{n_samples} samples each: {certificate_verdict}"),
-    "accuracy": ("accuracy", "{accuracy:.2%}", "classes of the {n_test} examples"),
+    "accuracy": ("accuracy", "{accuracy:.2%}", "classes of the {n_labelled} examples with a label"),
     "active_units": ("active units", "{active_units} of {latent_dim}", "posterior means that vary"),
     "mig": ("MIG", "{mig:.3f}", "gap between the two dimensions that say most about a factor, at most 1"),
     "mig_density": ("MIG by density", "{mig_density:.3f}", "the same without bins, by the model's own q(z|x)"),

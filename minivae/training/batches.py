@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.backend import Array, to_device, to_numpy
+from minivae.backend import Array, as_array, to_device, to_numpy
 from minivae.checks import NonFiniteError, check_choice, check_matrix, check_values, reject
 from minivae.kernels import library, usable
 from minivae.kernels.row_noise import RowNoise
@@ -31,7 +31,8 @@ class Rows:
 
     Parameters
     ----------
-    x : (n, d) array of real numbers; 8-bit unsigned integers are pixels and stand for value/255.
+    x : (n, d) real numbers or (n, …) images, in whatever holds them (``minivae.backend.as_array``); 8-bit unsigned integers are
+        pixels and stand for value/255.
     xp, dtype : module and dtype of the batches.
     binarize : "none" keeps grey pixels; "fixed" replaces each by one Bernoulli draw, a function of the row and the seed; "dynamic"
         draws anew whenever a row is taken for training (Burda et al. 2015), and for evaluation draws what "fixed" does.
@@ -54,10 +55,11 @@ class Rows:
         n_features: int | None = None,
         argument: str = "x",
     ) -> None:
-        check_matrix(argument, x, n_features)
         check_choice("binarize", binarize, BINARIZE)
         self._argument, self._unit_interval = argument, unit_interval or binarize != "none"
         mapping: Any = getattr(x, "_mmap", None)  # of a file, if x is a view of one
+        x = as_rows(x, argument)
+        check_matrix(argument, x, n_features)
         self._unchecked = mapping is not None and x.nbytes > CHECK_AT_ONCE and binarize != "fixed"
         if self._unchecked and hasattr(mmap, "MADV_RANDOM"):
             mapping.madvise(mmap.MADV_RANDOM)  # otherwise the system also reads the neighbours of each row, which are not needed
@@ -166,6 +168,12 @@ class Rows:
 def chunks(n: int, size: int = CHUNK_ROWS) -> Iterator[slice]:
     """Yield slices of at most ``size`` that cover range(n); the last may be shorter, none is dropped."""
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def as_rows(x: Any, argument: str = "x") -> Array:
+    """Return examples of any shape as rows (n, d): images (n, height, width) and (n, height, width, channels) are flattened."""
+    x = as_array(x, argument)
+    return x.reshape(len(x), -1) if x.ndim > 2 and x.size else x
 
 
 def draw_pixels(xp: ModuleType, grey: Array, seed: int) -> Array:
