@@ -190,6 +190,7 @@ def test_data_says_what_is_in_mnist(cli):
 # Commands on a run ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_evaluate_repeats_the_figures_of_the_training(cli, run):
     code, out, _ = cli("evaluate", "tiny", "--json")
     figures, trained = json.loads(out), json.loads((run / "config.json").read_text())["figures"]

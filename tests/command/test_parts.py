@@ -102,6 +102,7 @@ def test_a_path_of_a_conditional_model_ends_at_the_end_example(cli, conditional)
     np.testing.assert_allclose(half, 1 / (1 + np.exp(-logits)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_as_if_it_had_never_ended(cli):
     assert cli("train", *TINY, "--name", "parts", "--quiet")[0] == 0
     code, _, err = cli("train", "--resume", "parts")
@@ -115,6 +116,7 @@ def test_a_finished_run_goes_on_as_if_it_had_never_ended(cli):
     assert parts.history_["train_loss"] == whole.history_["train_loss"]
 
 
+@pytest.mark.slow
 def test_a_training_ends_with_its_pictures_and_two_commands_that_work(cli):
     _, out, _ = cli("train", *TINY, "--name", "my run")
     assert "pictures in it: curves.png, reconstructions.png, samples.png" in out

@@ -179,6 +179,7 @@ def test_the_data_set_is_copied_to_the_device_once_as_it_is_stored(strict_device
     assert (counts.to_device, counts.to_host, counts.synchronisations) == (0, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mv.MODELS)
 def test_every_model_does_on_a_device_what_it_does_on_the_cpu(name, strict_device, tmp_path):
     x, y = PIXELS / 255.0, np.arange(26) % 3

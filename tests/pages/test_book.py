@@ -22,6 +22,8 @@ from minivae.pages.book import figures, museum
 from minivae.study import experiments, guide, source
 from minivae.study.explain import explain
 
+pytestmark = pytest.mark.slow  # making the book takes most of a minute
+
 TAGS = list(guide.equations())
 PANES = ("equation", "why", "line", "check", "bugs", "numbers")
 LARGEST = 1_000_000  # bytes
