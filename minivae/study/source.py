@@ -126,7 +126,14 @@ def cuda_twins(tag: str) -> list[Listing]:
                     first -= 1
                 found.setdefault((file, first), set()).add(number)
                 blocks[file, first] = tuple((n, text[n - 1]) for n in range(first, max(last, number) + 1))
-    return [Listing(file, "", blocks[file, first], frozenset(lit)) for (file, first), lit in found.items()]
+    return [Listing(file, "", _near(blocks[file, first], lit), frozenset(lit)) for (file, first), lit in found.items()]
+
+
+def _near(lines: tuple[tuple[int, str], ...], lit: set[int], longest: int = 44) -> tuple[tuple[int, str], ...]:
+    """Return all lines of a short block, of a long one its head and what is near the lit ones."""
+    if len(lines) <= longest:
+        return lines
+    return tuple(line for i, line in enumerate(lines) if i < 4 or any(abs(line[0] - number) <= 5 for number in lit))
 
 
 @dataclass(frozen=True)
