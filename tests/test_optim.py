@@ -158,7 +158,9 @@ def test_optimisers_work_in_place_and_leave_gradients_alone(name):
     values, g = np.ones(3), np.array([1.0, -2.0, 0.5])
     before = values
     optimizer = OPTIMIZERS[name](3, np, "float64")
+    assert optimizer.steps == 0
     optimizer.step(values, g)
+    assert optimizer.steps == 1  # what a resumed training counts on
     assert values is before
     np.testing.assert_array_equal(g, [1.0, -2.0, 0.5])
     np.testing.assert_array_equal(np.sign(1 - values), np.sign(g))

@@ -8,6 +8,7 @@ from __future__ import annotations
 SAME_AT_ZERO = "At 0 both sides give the same number: u = 1 there."
 SAME_DTYPE = "All arguments of the op have one dtype."
 SAME_SHAPE = "Both have the same shape: any other is refused."
+ON_THE_HOST = "A number of a device would stay there; on the CPU the cosine is rounded to the dtype of the codes either way."
 BROADCASTS = "Zeros of any trailing axes of x broadcast to the same result; which of them is fastest is another matter."
 
 EQUIVALENTS = {
@@ -34,6 +35,13 @@ EQUIVALENTS = {
     "gaussian_nll_forward: mean → log_var (3)": "The dtype of the slope in log σ², which a number does not have.",
     "bernoulli_nll_forward: terms → x": SAME_DTYPE,
     "bernoulli_nll_backward: logits → u (2)": "u has the shape of the logits.",
+    # In the rooms around the ops:
+    "nn.py: ParameterVector.__init__: self.move(xp.zeros(size, dtype=dtype), xp.zeros(size, dtype=dtype)) → "
+    "self.move(xp.zeros(size, dtype=dtype), xp.zeros(size, dtype=dtype))": "Both arguments are the same zeros.",
+    "nn.py: ParameterVector.move: 1 → 2": "NumPy takes every negative length for −1.",
+    "evaluation/latent.py: interpolate: float(xp.linalg.norm(start)) → xp.linalg.norm(start)": ON_THE_HOST,
+    "evaluation/latent.py: interpolate: float(xp.linalg.norm(end)) → xp.linalg.norm(end)": ON_THE_HOST,
+    "proof/verify.py: _precision_rows: report.units < UNITS → report.units <= UNITS": "No error is exactly four roundings.",
     "mmd_forward: x → y (3)": SAME_DTYPE,
     "_pairs: 1 → 2": "n (n − 1) is 0 or at least 2, and 0 divided by 2 is 0.",
     "covariance_forward: x → centred (5)": SAME_SHAPE,

@@ -232,3 +232,11 @@ def test_pixels_are_gathered_by_a_kernel_where_there_is_one(fused):
     index = fused.asarray([10, 0, 10])
     taken = Rows(to_device(fused, pixels), fused, "float32").take(index, None)
     np.testing.assert_array_equal(to_numpy(taken), pixels[[10, 0, 10]].astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("row", [0, -1])
+def test_fingerprint_sees_the_first_row_and_the_last(row):
+    """A training that goes on must notice that a row was put before its data, or after them."""
+    x = GREY.copy()
+    x[row, 3] += 0.5
+    assert Rows(x, np, "float32").fingerprint() != Rows(GREY, np, "float32").fingerprint()
