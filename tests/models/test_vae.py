@@ -431,10 +431,9 @@ def with_value(value: float, row: int) -> np.ndarray:
 
 DATA = {
     "one example": (X[0], ["shape (7,)", "reshape(1, -1)"]),
-    "images": (X.reshape(53, D, 1), ["shape (53, 7, 1)", "reshape(len(x), -1)"]),
     "no rows": (X[:0], ["(0, 7)", "at least one"]),
     "no features": (X[:, :0], ["(53, 0)", "at least one"]),
-    "list": (X.tolist(), ["list", "NumPy"]),
+    "ragged list": ([[1.0], [2.0, 3.0]], ["list", "NumPy or CuPy"]),
     "text": (X.astype(str), ["<U", "real numbers"]),
     "complex": (X.astype(complex), ["complex"]),
     "missing": (with_value(np.nan, 52), ["nan at row 52, column 2", "impute"]),
