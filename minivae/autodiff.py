@@ -120,7 +120,9 @@ def apply(op: Op, *inputs: Any, **options: Any) -> Tensor:
     """
     arrays = [tensor.data if isinstance(tensor, Tensor) else _constant(tensor, inputs) for tensor in inputs]
     xp = array_module(*arrays)
-    op = op if xp is np else fused(op, xp, arrays, options)
+    if xp is not np:
+        op, inputs = fused(op, xp, inputs, arrays, options)
+        arrays = [tensor.data if isinstance(tensor, Tensor) else tensor for tensor in inputs]
     try:
         returned = op.forward(xp, *arrays, **options)
     except InputError:
@@ -160,6 +162,13 @@ def _constant(value: Any, inputs: tuple[Any, ...]) -> Any:
 
 
 Op.__call__ = apply
+
+
+def has_kernel(op: Op, *inputs: Any, **options: Any) -> bool:
+    """Return whether ``op`` of these inputs would be computed by a twin of its own (``minivae.kernels``)."""
+    arrays = [tensor.data if isinstance(tensor, Tensor) else tensor for tensor in inputs]
+    xp = array_module(*arrays)
+    return xp is not np and fused(op, xp, inputs, arrays, options)[0] is not op
 
 
 def backward(output: Tensor, cotangent: Array | None = None, leaves: Iterable[Tensor] = ()) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from minivae.autodiff import Tensor
+from minivae.autodiff import Tensor, has_kernel
 from minivae.backend import Array, array_module, to_device
 from minivae.checks import check_choice, reject
 from minivae.op import Op
 from minivae.ops import dense, elu, identity, leaky_relu, relu, sigmoid, softplus, tanh
+from minivae.ops.layer import LAYERS
 
 # The choices of the setting ``activation``.  ``ACTIVATIONS["swish"] = swish`` names an op of your own.
 ACTIVATIONS: dict[str, Op] = {op.name: op for op in (relu, leaky_relu, elu, tanh, sigmoid, softplus, identity)}
@@ -68,8 +69,11 @@ class Dense:
     def __init__(self, weight: Parameter, bias: Parameter, transpose: bool = False) -> None:
         self.weight, self.bias, self.transpose = weight, bias, transpose
 
-    def __call__(self, x: Tensor | Array) -> Tensor:
-        return dense(x, self.weight, self.bias, transpose=self.transpose)
+    def __call__(self, x: Tensor | Array, activation: Op = identity) -> Tensor:
+        arguments, layer = (x, self.weight, self.bias), LAYERS.get(activation.name)
+        if layer and has_kernel(layer, *arguments, transpose=self.transpose):  # one launch instead of two
+            return layer(*arguments, transpose=self.transpose)
+        return activation(dense(*arguments, transpose=self.transpose))
 
 
 class MLP:
@@ -94,7 +98,7 @@ class MLP:
 
     def __call__(self, x: Tensor | Array) -> Tensor:
         for layer in self.layers[:-1]:
-            x = self.activation(layer(x))
+            x = layer(x, self.activation)
         return self.layers[-1](x)  # (A.9): without hidden layers, this alone
 
     def mirror(self, other: MLP) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from minivae.checks import MinivaeWarning
 from minivae.runs.run import as_json
 from minivae.runs.tables import TERMS, VERDICT_STYLES
+from minivae.training.at_once import only_watches
 from minivae.training.trainer import Hook, Trainer
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class _Plain:
     def close(self) -> None:
         pass
 
+    @only_watches
     def on_step(self, trainer: Trainer) -> None:
         if not self.started:
             self.first = trainer.step - 1  # not 0 in a training that was resumed
@@ -168,6 +170,7 @@ class _Live(_Plain):
     def close(self) -> None:
         self.display.stop()
 
+    @only_watches
     def on_step(self, trainer: Trainer) -> None:
         super().on_step(trainer)
         if time.perf_counter() - self.shown > REFRESH:

@@ -29,6 +29,7 @@ from minivae.runs.selection import choose, labelled, some_classes
 from minivae.runs.source import Source
 from minivae.runs.tables import describe, figure_rows
 from minivae.training import checkpoint
+from minivae.training.at_once import only_watches
 from minivae.training.checkpoint import write_whole
 from minivae.training.interruption import Interruption, Latch
 from minivae.training.keeper import Keeper, interval
@@ -177,7 +178,7 @@ def chained(*owners: Any) -> dict[str, Hook]:
             for hook in filter(None, hooks):
                 hook(trainer)
 
-        return call
+        return only_watches(call) if all(getattr(hook, "only_watches", False) for hook in filter(None, hooks)) else call
 
     return {name: one(name) for name in ("on_start", "on_step", "on_epoch")}
 

@@ -1,12 +1,15 @@
-"""CUDA kernels: ``kernels.cu`` holds the memory-bound ops, this file loads it, ``twins`` calls it with the signatures of the ops.
+"""CUDA kernels: ``kernels.cu`` holds the memory-bound ops, ``dense.cu`` the layers, ``whole.cu`` training in one launch.
+
+This file loads the first two, ``twins`` calls them with the signatures of the ops, ``whole`` calls the third.
 
 ``autodiff.apply`` asks ``fused`` for the twin of an op.  A twin computes the same equations from the same arguments and saves what
 its own backward reads, so the tape sees no difference.  It covers dense float32 arrays on a device.  Everything else, and
 everything under MINIVAE_FUSED=0, uses the op itself, which runs on any array module.
 
-Three environment variables, each with a safe default:
+Four environment variables, each with a safe default:
     MINIVAE_FUSED=0         plain CuPy instead of these kernels
     MINIVAE_GRAPH=0         no replay of captured steps (``graph``)
+    MINIVAE_WHOLE=0         no training in one launch (``whole``)
     MINIVAE_MATMUL=tf32     or bf16: less exact factors for faster matrix products (``cublas``); fp32 unless set
 """
 
@@ -25,19 +28,27 @@ import numpy as np
 from minivae.backend import Array
 from minivae.op import Op
 
-SOURCE = Path(__file__).with_name("kernels.cu")
 BLOCK = 128  # threads in a block
+WIDE_BLOCK = 512  # where the threads of a block work on one tile or one sum together
 GRID = 2048  # blocks at most: several for each of a GPU's multiprocessors, and then the loop over what is left
+MOST_STRIPS = 4096  # of 32 columns each, in a matrix whose columns are summed
+SMALL = 2**26  # products of so many terms at most are made by ``dense.cu``, larger ones by cuBLAS
 log = logging.getLogger("minivae")
+
+
+def source(*names: str) -> str:
+    """Return the CUDA C of files in this folder, one after the other."""
+    return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
 
 
 class Library:
     """The kernels, compiled for the device of one array module."""
 
     def __init__(self, xp: ModuleType) -> None:
-        self._module = xp.RawModule(code=SOURCE.read_text(encoding="utf-8"))
+        self._module = xp.RawModule(code=source("kernels.cu", "dense.cu"))
         self._kernels: dict[str, Any] = {}
-        self["adam"]  # compiles the file now, so that what is wrong with it shows now
+        self["adam"]  # compiles the files now, so that what is wrong with them shows now
+        self.tickets = xp.zeros(MOST_STRIPS, dtype="uint32")  # of blocks that count who is last; between two launches all are 0
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._kernels:
@@ -46,15 +57,24 @@ class Library:
 
     def elementwise(self, name: str, size: int, *args: Any) -> None:
         """Launch a kernel that covers ``size`` numbers; Python ints become C ints, and scalars of other types come as NumPy's."""
-        self._launch(name, -(-size // BLOCK), args)
+        launch(self[name], min(-(-size // BLOCK), GRID), BLOCK, args)
+
+    def by_fours(self, name: str, size: int, *args: Any) -> None:
+        """Launch a kernel of which a thread takes four neighbours of ``size`` numbers at a time."""
+        self.elementwise(name, -(-size // 4), *args)
 
     def by_rows(self, name: str, rows: int, *args: Any) -> None:
         """Launch a kernel of which a block takes a row at a time."""
-        self._launch(name, rows, args)
+        launch(self[name], min(rows, GRID), BLOCK, args)
 
-    def _launch(self, name: str, blocks: int, args: Sequence[Any]) -> None:
-        # CuPy passes a Python int as 64 bits and checks nothing.
-        self[name]((min(blocks, GRID),), (BLOCK,), tuple(np.int32(arg) if type(arg) is int else arg for arg in args))
+    def by_blocks(self, name: str, blocks: int, *args: Any) -> None:
+        """Launch a kernel with so many large blocks."""
+        launch(self[name], blocks, WIDE_BLOCK, args)
+
+
+def launch(kernel: Any, blocks: int, threads: int, args: Sequence[Any]) -> None:
+    """Launch a kernel; CuPy passes a Python int as 64 bits and checks nothing."""
+    kernel((blocks,), (threads,), tuple(np.int32(arg) if type(arg) is int else arg for arg in args))
 
 
 @functools.cache
@@ -78,11 +98,19 @@ def _compiles(xp: ModuleType) -> bool:
     return True
 
 
-def fused(op: Op, xp: ModuleType, arrays: Sequence[Array], options: Mapping[str, Any]) -> Op:
-    """Return the twin of ``op`` if it has one that covers these arguments, else ``op``."""
+def fused(
+    op: Op, xp: ModuleType, inputs: tuple[Any, ...], arrays: Sequence[Array], options: Mapping[str, Any]
+) -> tuple[Op, tuple[Any, ...]]:
+    """Return the twin of ``op`` if it has one that covers these arguments, else ``op``; and the inputs that it takes.
+
+    ``arrays`` are the data of ``inputs``.  A twin may take another tensor than the op: the matrix whose halves the op was given.
+    """
     if not usable(xp):
-        return op
-    from minivae.kernels.twins import TWINS  # only where there is a device
+        return op, inputs
+    from minivae.kernels.twins import TWINS, TWINS_OF_HEADS, heads_of  # only where there is a device
 
     twin = TWINS.get(op.name)
-    return twin.op if twin and twin.covers(xp, *arrays, **options) else op
+    if twin is None or not twin.covers(xp, *arrays, **options):
+        return op, inputs
+    heads = heads_of(inputs) if op.name in TWINS_OF_HEADS else None
+    return (twin.op, inputs) if heads is None else (TWINS_OF_HEADS[op.name], (heads, *inputs[2:]))

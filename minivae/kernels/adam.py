@@ -53,10 +53,18 @@ class FusedAdam:
 
     def step(self, values: Array, gradients: Array) -> None:
         """Update ``values`` in place."""
-        self._steps += 1
-        settings = (np.float64(self.beta1), np.float64(self.beta2), np.float64(self.eps), values.size)
-        arrays = (values, gradients, self.sums, self.square_sums, self._steps, self._rate)
-        self._kernels.elementwise("adam", values.size, *arrays, *settings)
+        arrays = (values, gradients, self.sums, self.square_sums, self._steps, self._kernels.tickets, self._rate)
+        self._kernels.by_fours("adam", values.size, *arrays, *self.betas_and_eps, values.size)
+
+    @property
+    def betas_and_eps(self) -> tuple[np.float64, ...]:
+        """The settings that do not change, as kernels take them."""
+        return np.float64(self.beta1), np.float64(self.beta2), np.float64(self.eps)
+
+    @property
+    def place(self) -> tuple[Array, Array]:
+        """The number of steps and the learning rate, on the device."""
+        return self._steps, self._rate
 
     def state(self) -> dict[str, Array]:
         """Return the arrays that a later run needs to go on as this one would."""

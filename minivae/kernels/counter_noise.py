@@ -48,6 +48,11 @@ class CounterGenerator:
         self._path, self._stream = 0 if epoch is None else epoch + 1, STREAMS.index(stream)
         self.draw = xp.zeros((), dtype="uint64")
 
+    @property
+    def position(self) -> tuple[Any, ...]:
+        """Path, stream and seed as kernels take them: all of the position that does not change."""
+        return np.uint32(self._path), np.uint32(self._stream), np.uint64(self._seed)
+
     def standard_normal(self, shape: tuple[int, ...], dtype: Any = "float64") -> Array:
         """Draw from N(0, 1)."""
         return self._next("counter_normal", box_muller, shape, dtype)
@@ -60,13 +65,12 @@ class CounterGenerator:
         xp, size = self._xp, math.prod(shape)
         if np.dtype(dtype) == np.float32 and usable(xp):
             out = xp.empty(shape, dtype="float32")
-            position = (self.draw, np.uint32(self._path), np.uint32(self._stream), np.uint64(self._seed))
-            library(xp).elementwise(kernel, -(-size // 4), out, *position, size)
+            library(xp).by_fours(kernel, size, out, self.draw, library(xp).tickets, *self.position, size)
         else:
             groups = xp.arange(-(-size // 4), dtype="uint64")
             words = philox((groups, self.draw, self._path, self._stream), (self._seed & WORD, self._seed >> 32))
             out = xp.stack(transform(xp, words), axis=-1).reshape(-1)[:size].reshape(shape).astype(dtype)
-        self.draw += 1
+            self.draw += 1
         return out
 
 

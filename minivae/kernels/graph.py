@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from minivae.backend import Array
+from minivae.kernels import library
 
 WARM_UP = 3  # eager steps before the first capture: they compile the kernels, choose cuBLAS's algorithms and fill the pool
 log = logging.getLogger("minivae")
@@ -67,12 +68,11 @@ class Replay:
             yield step
             return
         xp, pool, stream, graph, first = self._xp, self._pool, _stream(self._xp), None, True
-        window = xp.arange(size)
+        place, rows = xp.zeros((), dtype="int64"), xp.empty(size, dtype="int64")
 
         def next_step() -> None:
-            nonlocal window
-            step(order[window])
-            window += size
+            library(xp).by_rows("next_rows", 1, order, place, rows, size)
+            step(rows)
 
         def make(index: Array) -> None:
             nonlocal graph, first

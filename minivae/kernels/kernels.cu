@@ -4,13 +4,16 @@
 // where they are derived.  A kernel reads its arrays once and writes its results once: the GPU has arithmetic to spare, not bandwidth.
 //
 // Arrays are dense and row-major; where rows may be further apart, a `stride` in floats says how far.  Two shapes of launch:
-//   elementwise: any grid covers n numbers;
+//   elementwise: any grid covers n numbers, four neighbours a thread, in 16 bytes at a time where the arrays begin at such a place;
 //   by rows:     a block takes a row and adds it up in a fixed order in float64: the same numbers give the same sum, bit for bit.
 //
-// Compiled by NVRTC (CuPy) or nvcc, and as C++ by the tests, which run every kernel on the CPU.
+// Compiled by NVRTC (CuPy) or nvcc, and as C++ by the tests, which run every kernel on the CPU.  CuPy compiles everything with
+// -ftz=true, its own functions too: a float32 below 1.2e-38 counts as 0.
 
 #define KERNEL extern "C" __global__ void
 #define FOR_EACH(i, n) for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < (n); i += gridDim.x * blockDim.x)
+#define FOR_EACH_FOUR(i, n) for (int i = 4 * (blockIdx.x * blockDim.x + threadIdx.x); i < (n); i += 4 * gridDim.x * blockDim.x)
+#define EACH_OF_FOUR(j) for (int j = 0; j < 4; ++j)
 #define FOR_EACH_ROW(i, n) for (int i = blockIdx.x; i < (n); i += gridDim.x)
 #define FOR_EACH_COLUMN(j, d) for (int j = threadIdx.x; j < (d); j += blockDim.x)
 
@@ -30,43 +33,81 @@ __device__ double block_sum(double value) {
     return total;
 }
 
-// ---- Batches: Rows.take -------------------------------------------------------------------------------------------------------
+// Four neighbours of an array, or those of them that there are.
+struct Four {
+    float v[4];
+    __device__ float& operator[](int j) { return v[j]; }
+};
+
+__device__ bool is_wide(const void* at) { return (u64)at % 16 == 0; }
+
+__device__ Four load_four(const float* from, int i, int n) {
+    Four four = {{0, 0, 0, 0}};
+    if (i + 3 < n && is_wide(from + i)) {
+        float4 wide = *(const float4*)(from + i);
+        return {{wide.x, wide.y, wide.z, wide.w}};
+    }
+    EACH_OF_FOUR(j) if (i + j < n) four[j] = from[i + j];
+    return four;
+}
+
+__device__ void store_four(float* to, int i, int n, Four four) {
+    if (i + 3 < n && is_wide(to + i)) *(float4*)(to + i) = {four[0], four[1], four[2], four[3]};
+    else EACH_OF_FOUR(j) if (i + j < n) to[i + j] = four[j];
+}
+
+// Whether this block is the last to come here, told to all its threads; `done` counts the others and ends as it began, at 0.
+// What every block wrote before is then to be seen by the last one.
+__device__ bool is_last_block(u32* done) {
+    __shared__ bool last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        last = atomicAdd(done, 1) == gridDim.x - 1;
+        if (last) *done = 0;
+    }
+    __syncthreads();
+    __threadfence();
+    return last;
+}
+
+// ---- Batches: which rows are next, Rows.take -----------------------------------------------------------------------------------
+
+// The next n of an order, and the place moved on.  One block.
+KERNEL next_rows(const long long* order, long long* place, long long* index, int n) {
+    long long first = *place;
+    for (int i = threadIdx.x; i < n; i += blockDim.x) index[i] = order[first + i];
+    __syncthreads();
+    if (threadIdx.x == 0) *place = first + n;
+}
 
 // Rows of 8-bit pixels by their numbers, as value / 255.
 KERNEL gather(const unsigned char* pixels, const long long* index, float* out, int n, int d) {
-    FOR_EACH(i, n * d) out[i] = pixels[index[i / d] * d + i % d] / 255.0f;
-}
-
-// ---- dense: what is not a matrix product --------------------------------------------------------------------------------------
-
-// y_ij += b_j
-KERNEL add_bias(float* y, const float* bias, int n, int m) {
-    FOR_EACH(i, n * m) y[i] += bias[i % m];
-}
-
-// db_j = sum_i g_ij.  A block of 32 columns and several rows at a time: neighbouring threads read neighbouring columns.
-KERNEL column_sum(const float* g, float* out, int n, int m) {
-    __shared__ double partial[32][33];  // a column more than needed, so that no two rows start in the same memory bank
-    int lane = threadIdx.x % 32, slot = threadIdx.x / 32, slots = blockDim.x / 32, j = blockIdx.x * 32 + lane;
-    double sum = 0;
-    if (j < m)
-        for (int i = slot; i < n; i += slots) sum += g[i * m + j];
-    partial[slot][lane] = sum;
-    __syncthreads();
-    if (slot == 0 && j < m) {
-        for (int other = 1; other < slots; ++other) sum += partial[other][lane];
-        out[j] = (float)sum;
+    FOR_EACH_FOUR(i, n * d) {
+        Four four;
+        EACH_OF_FOUR(j) four[j] = i + j < n * d ? pixels[index[(i + j) / d] * d + (i + j) % d] / 255.0f : 0.0f;
+        store_four(out, i, n * d, four);
     }
 }
 
 // ---- Activations: a value from x, and a slope from what the forward saved --------------------------------------------------------
 
 #define ACTIVATION(name, VALUE, SAVED, SLOPE)                                                                    \
+    __device__ float name##_value(float x) { return VALUE; }                                                     \
+    __device__ float name##_slope(float SAVED) { return SLOPE; }                                                 \
     KERNEL name##_forward(const float* in, float* out, int n) {                                                  \
-        FOR_EACH(i, n) { float x = in[i]; out[i] = VALUE; }                                                      \
+        FOR_EACH_FOUR(i, n) {                                                                                    \
+            Four x = load_four(in, i, n), y;                                                                     \
+            EACH_OF_FOUR(j) y[j] = name##_value(x[j]);                                                           \
+            store_four(out, i, n, y);                                                                            \
+        }                                                                                                        \
     }                                                                                                            \
     KERNEL name##_backward(const float* saved, const float* g, float* dx, int n) {                               \
-        FOR_EACH(i, n) { float SAVED = saved[i]; dx[i] = g[i] * (SLOPE); }                                       \
+        FOR_EACH_FOUR(i, n) {                                                                                    \
+            Four kept = load_four(saved, i, n), from = load_four(g, i, n), to;                                   \
+            EACH_OF_FOUR(j) to[j] = from[j] * name##_slope(kept[j]);                                             \
+            store_four(dx, i, n, to);                                                                            \
+        }                                                                                                        \
     }
 
 __device__ float logistic(float x) {  // max(u, [x > 0]) / (1 + u) with u = e^-|x|
@@ -86,16 +127,22 @@ ACTIVATION(softplus, (x < 0 ? 0.0f : x) + log1pf(expf(-fabsf(x))), x, logistic(x
 
 // ---- bernoulli_nll (L.1) -----------------------------------------------------------------------------------------------------
 
-// nll_i = sum_j ([l > 0] - x) l + log(1 + u),  slope_ij = sigmoid(l) - x:  value and gradient from one u = e^-|l|, in one pass.
+// One pixel's ([l > 0] - x) l + log(1 + u), and its slope sigmoid(l) - x: value and gradient from one u = e^-|l|.
+__device__ float bernoulli(float pixel, float l, float& slope) {
+    float u = expf(-fabsf(l)), side = l > 0 ? 1.0f : 0.0f;
+    slope = (l > 0 ? 1.0f : u) / (1 + u) - pixel;
+    return (side - pixel) * l + log1pf(u);                               // (L.1)
+}
+
+// nll_i, the sum over the pixels of a row, and slope_ij, in one pass.
 // Row i of the logits is scored against row i % x_rows of x, so several samples can share one x.
 KERNEL bernoulli_nll(const float* x, const float* logits, float* nll, float* slope, int n, int x_rows, int d) {
     FOR_EACH_ROW(i, n) {
         double sum = 0;
-        FOR_EACH_COLUMN(j, d) {
-            float pixel = x[i % x_rows * d + j], l = logits[i * d + j];
-            float u = expf(-fabsf(l)), side = l > 0 ? 1.0f : 0.0f;
-            sum += (side - pixel) * l + log1pf(u);                        // (L.1)
-            slope[i * d + j] = (l > 0 ? 1.0f : u) / (1 + u) - pixel;
+        for (int j = 4 * threadIdx.x; j < d; j += 4 * blockDim.x) {
+            Four pixel = load_four(x + i % x_rows * d, j, d), l = load_four(logits + i * d, j, d), to;
+            EACH_OF_FOUR(c) if (j + c < d) sum += bernoulli(pixel[c], l[c], to[c]);
+            store_four(slope + i * d, j, d, to);
         }
         sum = block_sum(sum);
         if (threadIdx.x == 0) nll[i] = (float)sum;
@@ -104,7 +151,11 @@ KERNEL bernoulli_nll(const float* x, const float* logits, float* nll, float* slo
 
 // dl_ij = g_i slope_ij
 KERNEL scale_rows(const float* g, int g_stride, const float* slope, float* out, int n, int d) {
-    FOR_EACH(i, n * d) out[i] = g[i / d * g_stride] * slope[i];
+    FOR_EACH_FOUR(i, n * d) {
+        Four four = load_four(slope, i, n * d);
+        EACH_OF_FOUR(j) four[j] *= g[min((i + j) / d, n - 1) * g_stride];
+        store_four(out, i, n * d, four);
+    }
 }
 
 // ---- reparameterize (R.1, R.2) -----------------------------------------------------------------------------------------------
@@ -115,6 +166,15 @@ KERNEL reparameterize(const float* mean, int mean_stride, const float* log_var, 
     FOR_EACH(i, n * k) {
         scaled_noise[i] = expf(0.5f * log_var[i / k * log_var_stride + i % k]) * noise[i];
         z[i] = mean[i / k * mean_stride + i % k] + scaled_noise[i];      // (R.1)
+    }
+}
+
+// The same for mean and log_var in one matrix, as the encoder puts them out: its gradient [g | g sigma noise / 2]
+KERNEL reparameterize_backward_heads(const float* g, const float* scaled_noise, float* d_heads, int n, int k) {
+    FOR_EACH(i, n * k) {
+        float* row = d_heads + i / k * 2 * k;
+        row[i % k] = g[i];
+        row[k + i % k] = 0.5f * g[i] * scaled_noise[i];                  // (R.2)
     }
 }
 
@@ -145,12 +205,34 @@ KERNEL kl_standard_normal(const float* mean, int mean_stride, const float* log_v
 
 // dmean = g mean,  dlog_var = g (e^log_var - 1) / 2
 KERNEL kl_standard_normal_backward(const float* g, int g_stride, const float* mean, int mean_stride, const float* log_var,
-                                   int log_var_stride, float* d_mean, float* d_log_var, int n, int k) {
+                                   int log_var_stride, float* d_mean, float* d_log_var, int out_stride, int n, int k) {
     FOR_EACH(i, n * k) {
         float g_row = g[i / k * g_stride];
-        d_mean[i] = g_row * mean[i / k * mean_stride + i % k];
-        d_log_var[i] = 0.5f * g_row * expm1f(log_var[i / k * log_var_stride + i % k]);  // (K.2)
+        int to = i / k * out_stride + i % k;
+        d_mean[to] = g_row * mean[i / k * mean_stride + i % k];
+        d_log_var[to] = 0.5f * g_row * expm1f(log_var[i / k * log_var_stride + i % k]);  // (K.2)
     }
+}
+
+// ---- Terms: their mean, and their sums over an epoch ---------------------------------------------------------------------------
+
+// The mean of n numbers.  One block.
+KERNEL mean(const float* x, float* out, int n) {
+    double sum = 0;
+    FOR_EACH_COLUMN(i, n) sum += x[i];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) *out = (float)(sum / n);
+}
+
+// totals_t += examples * mean of term t, for up to four terms of so many numbers each.  A block a term.
+KERNEL add_terms(const float* a, int n_a, const float* b, int n_b, const float* c, int n_c, const float* d, int n_d, double* totals,
+                 double examples) {
+    int t = blockIdx.x, n = t == 0 ? n_a : t == 1 ? n_b : t == 2 ? n_c : n_d;
+    const float* term = t == 0 ? a : t == 1 ? b : t == 2 ? c : d;
+    double sum = 0;
+    FOR_EACH_COLUMN(i, n) sum += term[i];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) totals[t] += sum / n * examples;
 }
 
 // ---- Noise that is a function of its position: CounterGenerator (N.1 to N.3) -----------------------------------------------------
@@ -169,47 +251,77 @@ __device__ void philox(u32 word[4], u64 seed) {
     }
 }
 
-// Numbers 4i to 4i + 3 come from the counter (i, draw, path, stream).
-KERNEL counter_uniform(float* out, const u64* draw, u32 path, u32 stream, u64 seed, int n) {
+// Numbers 4i to 4i + 3 come from the counter (i, draw, path, stream).  The last block to finish raises the draw.
+KERNEL counter_uniform(float* out, u64* draw, u32* done, u32 path, u32 stream, u64 seed, int n) {
+    u32 now = (u32)*draw;
     FOR_EACH(i, (n + 3) / 4) {
-        u32 word[4] = {(u32)i, (u32)*draw, path, stream};
+        u32 word[4] = {(u32)i, now, path, stream};
         philox(word, seed);
-        for (int j = 0; j < 4 && 4 * i + j < n; ++j) out[4 * i + j] = (word[j] >> 8) * 0x1p-24f;  // (N.2)
+        Four four;
+        EACH_OF_FOUR(j) four[j] = (word[j] >> 8) * 0x1p-24f;             // (N.2)
+        store_four(out, 4 * i, n, four);
     }
+    if (is_last_block(done) && threadIdx.x == 0) ++*draw;
 }
 
-// In float64, so that rounding to float32 gives what NumPy's logarithm, sine and cosine round to.
-KERNEL counter_normal(float* out, const u64* draw, u32 path, u32 stream, u64 seed, int n) {
-    FOR_EACH(i, (n + 3) / 4) {
-        u32 word[4] = {(u32)i, (u32)*draw, path, stream};
-        philox(word, seed);
-        for (int j = 0; j < 4; j += 2) {
-            double radius = sqrt(-2 * log((word[j] + 0.5) * 0x1p-32));
-            double angle = 6.283185307179586 * ((word[j + 1] + 0.5) * 0x1p-32);
-            if (4 * i + j < n) out[4 * i + j] = (float)(radius * cos(angle));          // (N.3)
-            if (4 * i + j + 1 < n) out[4 * i + j + 1] = (float)(radius * sin(angle));
-        }
+// Four normal numbers.  In float64, so that rounding to float32 gives what NumPy's logarithm, sine and cosine round to.
+__device__ Four four_normals(u32 i, u32 draw, u32 path, u32 stream, u64 seed) {
+    u32 word[4] = {i, draw, path, stream};
+    philox(word, seed);
+    Four four;
+    for (int j = 0; j < 4; j += 2) {
+        double radius = sqrt(-2 * log((word[j] + 0.5) * 0x1p-32));
+        double angle = 6.283185307179586 * ((word[j + 1] + 0.5) * 0x1p-32);
+        four[j] = (float)(radius * cos(angle));                          // (N.3)
+        four[j + 1] = (float)(radius * sin(angle));
     }
+    return four;
+}
+
+KERNEL counter_normal(float* out, u64* draw, u32* done, u32 path, u32 stream, u64 seed, int n) {
+    u32 now = (u32)*draw;
+    FOR_EACH(i, (n + 3) / 4) store_four(out, 4 * i, n, four_normals(i, now, path, stream, seed));
+    if (is_last_block(done) && threadIdx.x == 0) ++*draw;
 }
 
 // ---- Adam over the flat vector -----------------------------------------------------------------------------------------------
 
-// With the sums M = m / (1 - beta1) and V = v / (1 - beta2), as in optim.py.  The number of the step and the learning rate are read
-// from the device, so that a captured step does not repeat those of its capture.
-KERNEL adam(float* values, const float* gradients, float* sums, float* square_sums, const long long* step,
-            const double* learning_rate, double beta1, double beta2, double eps, int n) {
-    __shared__ float rate, shift;
-    if (threadIdx.x == 0) {
-        double to_unbiased_root = sqrt((1 - beta2) / (1 - pow(beta2, (double)*step)));
-        rate = (float)(*learning_rate * (1 - beta1) / (1 - pow(beta1, (double)*step)) / to_unbiased_root);
+// With the sums M = m / (1 - beta1) and V = v / (1 - beta2), as in optim.py.
+struct Adam {
+    float keep1, keep2, rate, shift;
+
+    // The powers are beta1^t and beta2^t, t the number of the step.
+    __device__ Adam(double power1, double power2, double learning_rate, double beta1, double beta2, double eps) {
+        double to_unbiased_root = sqrt((1 - beta2) / (1 - power2));
+        keep1 = (float)beta1;
+        keep2 = (float)beta2;
+        rate = (float)(learning_rate * (1 - beta1) / (1 - power1) / to_unbiased_root);
         shift = (float)(eps / to_unbiased_root);
     }
-    __syncthreads();
-    float keep1 = (float)beta1, keep2 = (float)beta2;
-    FOR_EACH(i, n) {
-        float g = gradients[i];
-        sums[i] = keep1 * sums[i] + g;
-        square_sums[i] = keep2 * square_sums[i] + g * g;
-        values[i] -= rate * (sums[i] / (sqrtf(square_sums[i]) + shift));
+
+    // The step of numbers i to i + 3 of n.
+    __device__ void update(float* values, float* sums, float* square_sums, int i, int n, Four g) const {
+        Four value = load_four(values, i, n), sum = load_four(sums, i, n), square_sum = load_four(square_sums, i, n);
+        EACH_OF_FOUR(j) {
+            sum[j] = keep1 * sum[j] + g[j];
+            square_sum[j] = keep2 * square_sum[j] + g[j] * g[j];
+            value[j] -= rate * (sum[j] / (sqrtf(square_sum[j]) + shift));
+        }
+        store_four(values, i, n, value);
+        store_four(sums, i, n, sum);
+        store_four(square_sums, i, n, square_sum);
     }
+};
+
+// The number of the step and the learning rate are read from the device, so that a captured step does not repeat those of its
+// capture; the last block to finish raises the number.
+KERNEL adam(float* values, const float* gradients, float* sums, float* square_sums, long long* step, u32* done,
+            const double* learning_rate, double beta1, double beta2, double eps, int n) {
+    __shared__ float shared[sizeof(Adam) / 4];
+    double t = (double)(*step + 1);
+    if (threadIdx.x == 0) *(Adam*)shared = Adam(pow(beta1, t), pow(beta2, t), *learning_rate, beta1, beta2, eps);
+    __syncthreads();
+    Adam rule = *(Adam*)shared;
+    FOR_EACH_FOUR(i, n) rule.update(values, sums, square_sums, i, n, load_four(gradients, i, n));
+    if (is_last_block(done) && threadIdx.x == 0) ++*step;
 }

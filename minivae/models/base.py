@@ -62,6 +62,10 @@ class Model(Manners):
         """Return the scalar that training minimises, from the terms and the number of epochs done so far (a fraction)."""
         raise NotImplementedError
 
+    def whole_obstacle(self) -> str:
+        """Return why many steps of this model cannot be made in a launch (``kernels.whole``); "" where they can."""
+        return f"{type(self).__name__} is not the VAE whose loss it knows"
+
     def summarize(self, terms: dict[str, float]) -> dict[str, float]:
         """Return the figures to report, from the terms averaged over examples."""
         return terms
@@ -113,6 +117,7 @@ class Model(Manners):
         y : labels or condition of a conditional model; others ignore it.
         x_test, y_test : rows on which the loss is monitored; they are never trained on.
         on_step, on_epoch : called with the ``Trainer`` after each step and epoch; on_start : called before the first step.
+            On a GPU a hook marked with ``training.at_once.only_watches`` is called after each launch of several steps.
 
         Raises
         ------

@@ -13,6 +13,7 @@ from minivae.evaluation.aggregate import decompose
 from minivae.evaluation.annealing import Certificate, bidirectional
 from minivae.evaluation.estimators import kl_per_dimension
 from minivae.kernels.counter_noise import noise_source
+from minivae.kernels.whole import obstacle
 from minivae.models.generative import Generative
 from minivae.models.objectives import capacity_loss, free_bits_kl, negative_elbo, warm_up
 from minivae.ops import kl_standard_normal, mean, reparameterize
@@ -154,3 +155,11 @@ class VAE(Variational):
         if self.capacity:
             return capacity_loss(reconstruction, kl, self.beta, share * self.capacity)
         return negative_elbo(reconstruction, terms.get("free_bits_kl", kl), share * self.beta)  # (M.5)
+
+    def whole_obstacle(self) -> str:
+        if type(self) is not VAE:  # whose terms or loss may be others
+            return super().whole_obstacle()
+        for name, known in {"likelihood": "bernoulli", "free_bits": 0, "capacity": 0, "n_samples": 1}.items():
+            if getattr(self, name) != known:
+                return f"{name}={getattr(self, name)!r}, where it knows {known!r}"
+        return obstacle((self.n_features_in_, *self.hidden_dims, self.latent_dim), self.activation, self.batch_size)

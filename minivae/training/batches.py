@@ -110,7 +110,7 @@ class Rows:
         if isinstance(index, slice) or self.dtype != np.float32 or not usable(xp):
             return xp.divide(self.values[index], 255, dtype=self.dtype)
         rows = xp.empty((len(index), self.n_features), dtype=self.dtype)
-        library(xp).elementwise("gather", rows.size, self.values, index, rows, *rows.shape)
+        library(xp).by_fours("gather", rows.size, self.values, index, rows, *rows.shape)
         return rows
 
     def check_finite(self, figures: dict[str, Array]) -> None:

@@ -17,6 +17,7 @@ from minivae.backend import Array, to_numpy
 from minivae.checks import NonFiniteError, reject
 from minivae.kernels.counter_noise import noise_source
 from minivae.training.batches import Rows
+from minivae.training.totals import Totals
 from minivae.training.trainable import Trainable
 
 Finding = tuple[str, str, str]  # what it is, what its numbers are like, and the fix
@@ -31,7 +32,7 @@ class Repeatable(Protocol):
     model: Trainable
     epoch: int
     step: int
-    totals: dict[str, Any]
+    totals: Totals
     peers: Any
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]: ...

@@ -15,6 +15,7 @@ import numpy as np
 from minivae.backend import generator_state, to_numpy
 from minivae.checks import DataFileError, check_path, is_there, reject
 from minivae.training import checkpoint
+from minivae.training.at_once import only_watches
 from minivae.training.interruption import Interruption, Latch
 from minivae.training.schema import STATE, compare
 
@@ -64,6 +65,7 @@ class Keeper:
             self.saved_step = trainer.step
         self._saved_at = time.monotonic()
 
+    @only_watches
     def on_step(self, trainer: Trainer) -> None:
         """Save the state if it is time to, and end the training if a signal has come; to be called after every step."""
         signum = self.latch.signum

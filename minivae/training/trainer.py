@@ -18,13 +18,14 @@ import numpy as np
 from minivae.autodiff import Tensor, backward
 from minivae.backend import Array, generator, generator_state, restore_generator, to_device
 from minivae.checks import NonFiniteError, reject
-from minivae.kernels.adam import FusedAdam
 from minivae.kernels.counter_noise import noise_source
 from minivae.kernels.graph import Replay
 from minivae.optim import clip_by_norm, make_optimizer
+from minivae.training.at_once import AtOnce, at_once, replay_obstacle
 from minivae.training.batches import Rows
 from minivae.training.diagnosis import Snapshot, check_evaluation, diagnose, is_finite
 from minivae.training.health import Pace
+from minivae.training.totals import Totals
 from minivae.training.trainable import Trainable
 
 if TYPE_CHECKING:
@@ -61,9 +62,11 @@ class Trainer:
         self._order: Any = None  # the rows that are still to come in this epoch; None between two epochs
         self._noise: Any = None
         self._watched = False
-        self.totals: dict[str, Any] = {}
+        self.totals = Totals(self._xp)
+        self._one = self._xp.ones((), dtype=vector.values.dtype)  # the loss's slope in itself, made once
         self._seen, self._seconds = 0, 0.0
-        self._replay, self._pace = Replay(self._xp, self._obstacle()), Pace()
+        self._replay, self._pace = Replay(self._xp, replay_obstacle(model, self.optimizer)), Pace()
+        self._at_once: tuple[Hook | None, AtOnce | None] | None = None
 
     @property
     def running(self) -> dict[str, float]:
@@ -134,7 +137,7 @@ class Trainer:
             self._begin_epoch()
             self._order = self._order[within["seen"] :]
             restore_generator(self._noise, within.get("noise", arrays.get("noise")))
-            self.totals = {name: self._xp.asarray(total, dtype="float64")[()] for name, total in within["totals"].items()}
+            self.totals = Totals(self._xp, within["totals"])
             self._seen, self._seconds = within["seen"], within["seconds"]
 
     def _begin_epoch(self) -> None:
@@ -142,7 +145,7 @@ class Trainer:
         rows = generator(np, self.model.seed, "order", self.epoch).permutation(len(self.train))
         self._order = to_device(self._xp, rows)
         self._noise = self.noise_of(self.epoch)
-        self.totals, self._seen, self._seconds = {}, 0, 0.0
+        self.totals, self._seen, self._seconds = Totals(self._xp), 0, 0.0
 
     def noise_of(self, epoch: int) -> Any:
         """Return the generator of an epoch's noise, at its beginning."""
@@ -152,7 +155,10 @@ class Trainer:
         """Make the remaining steps of this epoch; with ``watch``, check that all numbers stay finite."""
         if self._order is None:
             self._begin_epoch()
-        size, began = self.model.batch_size, time.perf_counter() - self._seconds
+        if self._at_once is None or self._at_once[0] is not on_step:
+            self._at_once = on_step, at_once(self, on_step)
+        whole = self._at_once[1]
+        size, began = self.model.batch_size * (CHECK_EVERY if whole else 1), time.perf_counter() - self._seconds
         pace = self._pace if self._xp is np and self.peers is None else None
         good = Snapshot(self) if watch else None
         self._watched = watch and self._xp is np  # on a device, a look at every step would be a wait
@@ -161,7 +167,7 @@ class Trainer:
                 index, self._order = self._order[:size], self._order[size:]
                 before = time.perf_counter()
                 try:
-                    make_step(index)
+                    whole.make(index, self._noise) if whole else make_step(index)
                 except NonFiniteError:
                     if good:
                         diagnose(self, good, self.step + 1)
@@ -170,7 +176,7 @@ class Trainer:
                 self._seconds = after - began
                 if pace and len(index) == size:
                     pace.note(after - before)
-                if good and self.step % CHECK_EVERY == 0:
+                if good and (whole or self.step % CHECK_EVERY == 0):
                     if not is_finite(self):
                         diagnose(self, good, self.step)
                     good.take(self)
@@ -195,14 +201,14 @@ class Trainer:
 
             def make_step(index: Array) -> None:
                 update_or_replay(index)
-                self._count(len(index))
+                self.count(len(index))
 
             yield make_step
 
     def train_step(self, x: Any, noise: Any, condition: Any = None) -> Array:
         """Make one step on a batch (n, d), with noise from the generator ``noise``; return the loss, which stays on the device."""
         loss = self._update(x, noise, condition)
-        self._count(len(x))
+        self.count(len(x))
         return loss
 
     def next_step(self) -> Iterator[tuple[str, Any]]:
@@ -232,38 +238,26 @@ class Trainer:
         terms, loss = self._objective(x, noise, condition)
         if self._watched and not self.peers and not math.isfinite(loss.data):
             reject("training", "a finite loss", loss.data, error=NonFiniteError)  # before all parameters have it
-        cotangent = self._xp.full((), self.peers.weight, dtype=loss.dtype) if self.peers else None
+        cotangent = self._xp.full((), self.peers.weight, dtype=loss.dtype) if self.peers else self._one
         backward(loss, cotangent, vector.parameters.values())
-        sums = {name: value.data.mean(dtype="float64") * len(x) for name, value in (*terms.items(), ("loss", loss))}
+        values = {name: value.data for name, value in (*terms.items(), ("loss", loss))}
         if self.peers:
-            sums = self.peers.average(vector.gradients, sums)
+            sums = {name: value.mean(dtype="float64") * len(x) for name, value in values.items()}
+            self.totals.add(self.peers.average(vector.gradients, sums), 1)
+        else:
+            self.totals.add(values, len(x))
         if model.clip_norm is not None:
             clip_by_norm(self._xp, vector.gradients, model.clip_norm)
         if self.peers:
             self.peers.update(self.optimizer, vector.values, vector.gradients)
         else:
             self.optimizer.step(vector.values, vector.gradients)
-        for name, total in sums.items():
-            if name in self.totals:
-                self.totals[name] += total  # in place on a device, where a replayed step adds to it
-            else:
-                self.totals[name] = total
         return loss.data
 
-    def _count(self, n: int) -> None:
-        self.step += 1
-        self._seen += n
-
-    def _obstacle(self) -> str:
-        """Return what changes on the host from step to step, so that the device cannot replay a step alone; "" if nothing does."""
-        model = self.model
-        if model.noise != "counter":
-            return f"noise={model.noise!r} is not a function of what is on the device; noise='counter' is"
-        if not isinstance(self.optimizer, FusedAdam):
-            return f"optimizer={model.optimizer!r} in {model.dtype} without its kernel counts steps on the host"
-        if getattr(model, "warm_up_epochs", 0):
-            return "warm_up_epochs changes the loss from step to step"
-        return ""
+    def count(self, examples: int, steps: int = 1) -> None:
+        """Take note of steps that were made."""
+        self.step += steps
+        self._seen += examples
 
     def _record(self) -> None:
         row: dict[str, Any] = {"epoch": self.epoch}

@@ -12,7 +12,7 @@ from support.device import needs_compiler
 
 import minivae as mv
 from minivae.backend import to_numpy
-from minivae.kernels import SOURCE
+from minivae.kernels import source
 from minivae.kernels.counter_noise import CounterGenerator, noise_source, philox
 
 # The known answers that Random123, the authors' own library, is tested with: counter, key, output.
@@ -40,7 +40,7 @@ def test_philox_gives_the_published_answers(counter, key, output, xp):
 def test_philox_in_cuda_c_gives_the_published_answers(counter, key, output):
     needs_compiler()
     raw = "KERNEL raw_philox(u32* words, u64 seed) { if (threadIdx.x == 0) philox(words, seed); }"
-    kernel = cuda_on_cpu.compile_kernels(SOURCE.read_text(encoding="utf-8") + raw)["raw_philox"]
+    kernel = cuda_on_cpu.compile_kernels(source("kernels.cu") + raw)["raw_philox"]
     result, (low, high) = np.array(words(counter), np.uint32), words(key)
     kernel(1, 32, result, np.uint64(low | high << 32))
     assert result.tolist() == words(output)

@@ -17,6 +17,12 @@ SMALL = {"latent_dim": 2, "hidden_dims": (5,), "batch_size": 4, "epochs": 2, "de
 PIXELS = np.random.default_rng(0).integers(0, 256, (26, 13)).astype(np.uint8)  # six full batches and a smaller one
 
 
+@pytest.fixture(autouse=True)
+def step_by_step(monkeypatch):
+    """Not many steps in a launch, which would leave nothing to replay."""
+    monkeypatch.setenv("MINIVAE_WHOLE", "0")
+
+
 @pytest.fixture
 def reasons(caplog):
     """Return a function that gives the reasons logged so far for running eagerly."""
@@ -25,10 +31,27 @@ def reasons(caplog):
 
 
 def count_graphs(monkeypatch) -> list[int]:
+    """Return a list that gets, for each graph that the stand-in launches, the number of kernels in it."""
     launched = []
     launch = strict_cupy._Graph.launch
-    monkeypatch.setattr(strict_cupy._Graph, "launch", lambda self, stream: (launched.append(1), launch(self, stream)))
+    monkeypatch.setattr(
+        strict_cupy._Graph, "launch", lambda self, stream: (launched.append(len(self._kernels)), launch(self, stream))
+    )
     return launched
+
+
+@pytest.mark.parametrize(
+    ("settings", "launches"),
+    [({}, 25), ({"hidden_dims": (5, 3)}, 31), ({"activation": "tanh", "beta": 4.0}, 27)],
+    ids=["one hidden layer", "two", "β"],
+)
+def test_a_replayed_step_is_a_few_launches(settings, launches, fused, monkeypatch):
+    """As many for any size: rows 1, batch 1, noise 1, forward 4 products, 5 more; backward 4 products, 6 more; Adam 1, sums 1, and so on."""
+    if fused is not strict_cupy:
+        pytest.skip("the stand-in counts")
+    launched = count_graphs(monkeypatch)
+    state_after(**settings)
+    assert set(launched) == {launches}
 
 
 def state_after(x=PIXELS, model=mv.VAE, **settings):

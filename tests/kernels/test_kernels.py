@@ -22,10 +22,11 @@ from minivae import kernels, ops
 from minivae.autodiff import Tensor, backward
 from minivae.backend import to_device, to_numpy
 from minivae.checks import InputError
-from minivae.kernels import SOURCE, cublas
+from minivae.kernels import cublas, source
 from minivae.kernels.adam import FusedAdam
 from minivae.kernels.twins import TWINS
 from minivae.ops.examples import EXAMPLES, Example, normal, unit
+from minivae.ops.layer import LAYERS
 from minivae.optim import Adam
 from minivae.proof.precision import UNITS, compare_precision
 from minivae.training.batches import Rows
@@ -39,8 +40,8 @@ def fused(fused, monkeypatch):
     return fused
 
 
-TEXT = SOURCE.read_text(encoding="utf-8")
-NAMES = re.findall(r"KERNEL (\w+)\(", TEXT)
+TEXT = source("kernels.cu", "dense.cu", "whole.cu")
+NAMES = re.findall(r"KERNEL (?:__launch_bounds__\(.*?\) )?(\w+)\(", TEXT)
 
 
 # ---- Compiled for sm_90 ---------------------------------------------------------------------------------------------------------
@@ -50,8 +51,9 @@ def test_nvcc_compiles_the_kernels_without_spilling_registers(tmp_path):
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         pytest.skip("nvcc is not installed")
+    (tmp_path / "kernels.cu").write_text(TEXT, encoding="utf-8")
     command = [nvcc, "-cubin", "-arch=sm_90", "-Xptxas", "-v", "-Werror", "all-warnings", "-o", str(tmp_path / "kernels.cubin")]
-    report = subprocess.run([*command, str(SOURCE)], capture_output=True, text=True, check=True).stderr
+    report = subprocess.run([*command, str(tmp_path / "kernels.cu")], capture_output=True, text=True, check=True).stderr
     spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", report)
     assert len(spills) >= len(NAMES)
     assert set(spills) == {("0", "0")}, report
@@ -104,7 +106,7 @@ def without(text: str, following: str) -> tuple[str, int]:
     return pattern.sub("\n", text), text[: pattern.search(text).start()].count("\n") + 2
 
 
-@pytest.mark.parametrize("following", ["    double total", "    return total", "    float keep1"])
+@pytest.mark.parametrize("following", ["    double total", "    return total", "    Adam rule = *(Adam*)shared"])
 def test_a_missing_barrier_is_found(following):
     mutant, line = without(TEXT, following)
     done = sanitized("thread", mutant)
@@ -115,13 +117,13 @@ def test_a_missing_barrier_is_found(following):
 
 
 def test_an_index_out_of_bounds_is_found():
-    mutant = TEXT.replace("4 * i + j < n; ++j) out", "4 * i + j <= n; ++j) out")
+    mutant = TEXT.replace("if (threadIdx.x == 0) *out = (float)(sum / n);", "if (threadIdx.x == 0) out[1] = (float)(sum / n);")
     assert mutant != TEXT
     done = sanitized("address", mutant)
     assert done.returncode != 0
     assert "heap-buffer-overflow" in done.stderr
     assert "WRITE of size 4" in done.stderr
-    assert "counter_uniform" in done.stderr
+    assert "mean" in done.stderr
 
 
 def test_the_sanitizers_see_every_kernel():
@@ -175,7 +177,8 @@ def test_activations_at_extreme_points(name, fused):
     with np.errstate(all="ignore"):
         expected = gradients(np, op, [x], np.ones(x.shape, np.float32))
     for actual, wanted in zip(gradients(fused, op, [x], np.ones(x.shape, np.float32)), expected, strict=True):
-        np.testing.assert_allclose(actual, wanted, rtol=4e-7, atol=1e-44)
+        # CuPy compiles with -ftz=true, and so does the stand-in: what is no normal float32 is 0.
+        np.testing.assert_allclose(actual, wanted, rtol=4e-7, atol=np.finfo(np.float32).tiny)
 
 
 def test_bernoulli_keeps_its_precision_far_out(fused):
@@ -234,8 +237,9 @@ def test_apply_takes_the_twin_of_what_it_covers_and_else_the_op(fused, monkeypat
 
 
 def test_twins_have_the_names_and_arguments_of_their_ops():
+    known = ops.ALL_OPS | {op.name: op for op in LAYERS.values()}
     for name, twin in TWINS.items():
-        op = ops.ALL_OPS[name]
+        op = known[name]
         assert (twin.op.name, twin.op.args, twin.op.writes_into) == (op.name, op.args, op.writes_into)
 
 

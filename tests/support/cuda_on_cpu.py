@@ -63,7 +63,7 @@ def parse(source: str) -> list[Kernel]:
     command = [COMPILER, "-E", "-P", "-x", "c++", "-"]
     text = subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
     kernels = []
-    for name, parameters in re.findall(r'extern "C" __global__ void (\w+)\(([^)]*)\)', text):
+    for name, parameters in re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(.*?, \d+\) )?(\w+)\(([^)]*)\)', text):
         types = [re.sub(r"\bconst\b", "", parameter).rpartition(" ")[0].strip() for parameter in parameters.split(",")]
         kernels.append(Kernel(name, tuple((kind.rstrip("* "), kind.endswith("*")) for kind in types)))
     return kernels
@@ -86,7 +86,7 @@ def build(source: str, flags: tuple[str, ...] = OPTIMISED) -> Path:
             call = f"launch_on_cpu(grid, block, [=] {{ {kernel.name}({passed}); }});"
             lines.append(f'extern "C" void launch_{kernel.name}(unsigned grid, unsigned block, {declared}) {{ {call} }}')
         (folder / "main.cpp").write_text("\n".join(lines))
-        command = [COMPILER, "-std=c++20", "-Wall", "-Werror", "-g", "-fPIC", "-shared", "-pthread", *flags]
+        command = [COMPILER, "-std=c++20", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-g", "-fPIC", "-shared", "-pthread", *flags]
         subprocess.run([*command, "main.cpp", "-o", "kernels.so"], cwd=folder, check=True)
     return library
 

@@ -46,6 +46,7 @@ def install(monkeypatch, with_kernels: bool, threads: int = 32) -> None:
     needs_compiler()
     monkeypatch.delenv("MINIVAE_FUSED", raising=False)
     monkeypatch.setattr(kernels, "BLOCK", threads)
+    monkeypatch.setattr(kernels, "WIDE_BLOCK", threads)
     monkeypatch.setattr(cublas, "load_library", strict_cupy.FakeCublas)
 
 

@@ -360,7 +360,7 @@ random = SimpleNamespace(Generator=_Generator, Philox4x3210=np.random.default_rn
 class RawModule:
     """Kernels in CUDA C, compiled for the CPU.  Their arguments are checked against the source, which CuPy does not do."""
 
-    def __init__(self, code: str, options: tuple[str, ...] = ()) -> None:
+    def __init__(self, code: str, options: tuple[str, ...] = (), enable_cooperative_groups: bool = False) -> None:
         self._kernels = cuda_on_cpu.compile_kernels(code)
 
     def get_function(self, name: str) -> Callable[..., None]:
@@ -476,7 +476,7 @@ cuda = SimpleNamespace(
     get_current_stream=lambda: cuda.current,
     MemoryPool=lambda: SimpleNamespace(malloc=None),
     using_allocator=lambda allocator: contextlib.nullcontext(),
-    runtime=SimpleNamespace(getDeviceProperties=lambda index: {"name": b"strict stand-in"}),
+    runtime=SimpleNamespace(getDeviceProperties=lambda index: {"name": b"strict stand-in", "multiProcessorCount": 1}),
 )
 
 

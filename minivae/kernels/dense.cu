@@ -1,0 +1,275 @@
+// The dense layer in CUDA C, float32: what surrounds cuBLAS's products where they are large, and whole products where they are so
+// small that cuBLAS would be mostly beginning and end.  Compiled together with kernels.cu, which comes first.
+
+// ---- Activations that come with a layer: those whose slope is told by their result ------------------------------------------------
+
+enum { IDENTITY, RELU, TANH };
+
+__device__ float activate(int kind, float x) { return kind == RELU ? relu_value(x) : kind == TANH ? tanh_value(x) : x; }
+__device__ float slope_of(int kind, float out) { return kind == RELU ? relu_slope(out) : kind == TANH ? tanh_slope(out) : 1.0f; }
+
+// ---- Beside a large product: one pass each ----------------------------------------------------------------------------------
+
+// y_ij += b_j
+KERNEL add_bias(float* y, const float* bias, int n, int m) {
+    FOR_EACH_FOUR(i, n * m) {
+        Four four = load_four(y, i, n * m);
+        EACH_OF_FOUR(j) four[j] += bias[(i + j) % m];
+        store_four(y, i, n * m, four);
+    }
+}
+
+// Sums over the rows of a block's 32 columns.  The rows lie in `chunks` chunks, one for each block above another; a thread takes
+// every slots-th row of its chunk, four on the way at a time, the threads of a column are joined in order, and the last block to
+// finish these columns joins the chunks in order.  `partial` has a number for every chunk and column, `done` one for every 32.
+template <typename Term>
+__device__ void sum_columns(Term term, float* out, double* partial, u32* done, int n, int m, int chunks) {
+    __shared__ double shared[32][33];  // a column more than needed, so that no two rows start in the same memory bank
+    __shared__ bool last;
+    int lane = threadIdx.x % 32, slot = threadIdx.x / 32, slots = blockDim.x / 32;
+    int across = (m + 31) / 32, strip = blockIdx.x % across, chunk = blockIdx.x / across, j = strip * 32 + lane;
+    int rows = (n + chunks - 1) / chunks, stop = min(n, (chunk + 1) * rows);
+    double sum = 0;
+    if (j < m)
+#pragma unroll 4
+        for (int i = chunk * rows + slot; i < stop; i += slots) sum += term(i, j);
+    shared[slot][lane] = sum;
+    __syncthreads();
+    if (slot == 0 && j < m) {
+        for (int other = 1; other < slots; ++other) sum += shared[other][lane];
+        partial[chunk * m + j] = sum;
+    }
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        last = atomicAdd(done + strip, 1) == (u32)chunks - 1;
+        if (last) done[strip] = 0;
+    }
+    __syncthreads();
+    __threadfence();
+    if (last && slot == 0 && j < m) {
+        sum = 0;
+        for (int other = 0; other < chunks; ++other) sum += partial[other * m + j];
+        out[j] = (float)sum;
+    }
+}
+
+// db_j = sum_i g_ij
+KERNEL column_sum(const float* g, float* out, double* partial, u32* done, int n, int m, int chunks) {
+    sum_columns([=](int i, int j) { return g[(size_t)i * m + j]; }, out, partial, done, n, m, chunks);
+}
+
+// y_ij = activation(y_ij + b_j)
+KERNEL bias_activation(float* y, const float* bias, int n, int m, int kind) {
+    FOR_EACH_FOUR(i, n * m) {
+        Four four = load_four(y, i, n * m);
+        EACH_OF_FOUR(j) four[j] = activate(kind, four[j] + bias[(i + j) % m]);
+        store_four(y, i, n * m, four);
+    }
+}
+
+// dx_ij = g_ij slope(out_ij)  and  db_j = sum_i dx_ij,  from one pass
+KERNEL activation_backward_sum(const float* out, const float* g, float* dx, float* db, double* partial, u32* done, int n, int m,
+                               int chunks, int kind) {
+    auto term = [=](int i, int j) {
+        size_t at = (size_t)i * m + j;
+        return dx[at] = g[at] * slope_of(kind, out[at]);
+    };
+    sum_columns(term, db, partial, done, n, m, chunks);
+}
+
+// The matrix turned round: out_ji = x_ij.  A block takes 32 x 32 numbers through shared memory, so that both sides go along rows.
+KERNEL transpose(const float* x, float* out, int n, int m) {
+    __shared__ float tile[32][33];
+    int across = (m + 31) / 32, top = blockIdx.x / across * 32, left = blockIdx.x % across * 32;
+    int lane = threadIdx.x % 32, slot = threadIdx.x / 32, slots = blockDim.x / 32;
+    for (int r = slot; r < 32; r += slots)
+        if (top + r < n && left + lane < m) tile[r][lane] = x[(size_t)(top + r) * m + left + lane];
+    __syncthreads();
+    for (int r = slot; r < 32; r += slots)
+        if (left + r < m && top + lane < n) out[(size_t)(left + r) * n + top + lane] = tile[lane][r];
+}
+
+// ---- Small products -----------------------------------------------------------------------------------------------------------
+
+// A tile of a result has 16 x 32 numbers: four of the tensor cores' 16 x 8.  `split` warps share out the terms of its sums, sixteen at
+// a time, and their shares are joined in the order of the warps: the same numbers give the same sums, bit for bit.
+#define TILE_ROWS 16
+#define TILE_COLUMNS 32
+#define TERMS 16
+#define PITCH 36         // floats from row to row of a tile in shared memory: rows begin in different banks, at multiples of 16 bytes
+#define WARPS 16         // of a block, at most
+#define THREADS (32 * WARPS)
+#define STAGE (WARPS * TILE_ROWS * PITCH)
+
+// Tensor cores multiply numbers of 11 significant bits and add in float32.  A float32 is the sum of two such numbers but for its last
+// bit, so three products, high high + high low + low high, are one of float32 (Markidis et al. 2018; "3xTF32").
+struct Halves {
+    u32 high, low;
+};
+
+#ifdef __CUDACC__
+__device__ u32 to_tf32(float x) {
+    u32 rounded;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+    return rounded;
+}
+
+// sum += a b, by a warp: lane 4 g + t has of a (16 x 8) rows g and g + 8 in columns t and t + 4, of b (8 x 8) rows t and t + 4 in
+// column g, and of the sum (16 x 8) rows g and g + 8 in columns 2 t and 2 t + 1.
+__device__ void multiply(float sum[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+__device__ float from_bits(u32 bits) { return __uint_as_float(bits); }
+#endif
+
+__device__ Halves halves(float x) {
+    u32 high = to_tf32(x);
+    return {high, to_tf32(x - from_bits(high))};
+}
+
+// A matrix as a product reads it.
+struct Matrix {
+    const float* at;
+    int rows, columns;
+    bool ones;  // a further column of ones: what a bias is multiplied by
+};
+
+__device__ Four load_wide(const float* from) {
+    float4 wide = *(const float4*)from;
+    return {{wide.x, wide.y, wide.z, wide.w}};
+}
+
+__device__ void store_wide(float* to, Four four) { *(float4*)to = {four[0], four[1], four[2], four[3]}; }
+
+// What a lane reads of a factor: terms `term` to `term` + 3 for COUNT neighbouring lines of the result, which are rows of it for a and
+// columns for b.  ACROSS: the terms of a line lie a row apart, and neighbouring lines side by side; else the other way round.  Beyond
+// the edges it reads what lies at the edge.  WIDE: whatever lies side by side is read in one access.
+template <int COUNT, bool ACROSS, bool WIDE>
+__device__ void load_terms(const Matrix& from, int line, int term, int terms, Four* result) {
+    EACH_OF_FOUR(c) {
+        if (ACROSS) {
+            const float* row = from.at + (size_t)min(term + c, terms - 1) * from.columns;
+            if (WIDE && COUNT == 4) {
+                Four four = load_wide(row + min(line, from.columns - 4));
+                EACH_OF_FOUR(l) result[l % COUNT][c] = four[l];
+            } else if (WIDE) {
+                float2 two = *(const float2*)(row + min(line, from.columns - 2));
+                result[0][c] = two.x;
+                result[1][c] = two.y;
+            } else {
+#pragma unroll
+                for (int l = 0; l < COUNT; ++l) result[l][c] = row[min(line + l, from.columns - 1)];
+            }
+        } else if (c < COUNT) {
+            const float* row = from.at + (size_t)min(line + c, from.rows - 1) * from.columns;
+            if (WIDE) result[c] = load_wide(row + min(term, terms - 4));
+            else EACH_OF_FOUR(l) result[c][l] = row[min(term + l, terms - 1)];
+        }
+    }
+}
+
+// The share of a warp in a tile of a b (A_T: of a' b, B_T: of a b'), left in `area`, the warp's own TILE_ROWS x PITCH floats.  What is
+// beyond the edges is nonsense, and the tile drops it.  The tensor cores' rows g and g + 8 are rows 2 g and 2 g + 1 of the tile, their
+// column c of the j-th part is column 4 c + j, and their terms t and t + 4 are neighbours: so a lane reads what lies side by side.
+template <bool A_T, bool B_T, bool WIDE>
+__device__ void add_share(const Matrix& a, const Matrix& b, int row, int column, int terms, int share, int split, float* area) {
+    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    float sum[4][4] = {};
+#pragma unroll 2
+    for (int first = TERMS * share; first < terms; first += TERMS * split) {
+        int term = first + 4 * t;
+        Four left[2], right[4];
+        load_terms<2, A_T, WIDE>(a, row + 2 * g, term, terms, left);
+        load_terms<4, !B_T, WIDE>(b, column + 4 * g, term, terms, right);
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+            bool one = A_T && a.ones && row + 2 * g + h == a.columns;
+            EACH_OF_FOUR(c) left[h][c] = term + c < terms ? (one ? 1.0f : left[h][c]) : 0.0f;
+        }
+#pragma unroll
+        for (int c = 0; c < 4; c += 2) {
+            Halves a0 = halves(left[0][c]), a1 = halves(left[1][c]), a2 = halves(left[0][c + 1]), a3 = halves(left[1][c + 1]);
+            EACH_OF_FOUR(j) {
+                Halves b0 = halves(right[j][c]), b1 = halves(right[j][c + 1]);
+                multiply(sum[j], a0.low, a1.low, a2.low, a3.low, b0.high, b1.high);
+                multiply(sum[j], a0.high, a1.high, a2.high, a3.high, b0.low, b1.low);
+                multiply(sum[j], a0.high, a1.high, a2.high, a3.high, b0.high, b1.high);
+            }
+        }
+    }
+#pragma unroll
+    for (int at = 0; at < 4; ++at)  // row 2 g + at / 2, columns 4 (2 t + at % 2) to + 3
+        store_wide(area + (2 * g + at / 2) * PITCH + 8 * t + 4 * (at % 2), {{sum[0][at], sum[1][at], sum[2][at], sum[3][at]}});
+}
+
+// Tell `finish(i, j, sums)` the numbers j to j + 3 of row i of the n x m product of a b (A_T: of a' b, B_T: of a b'), for every row and
+// every fourth j; what is beyond m is to be dropped.  Tiles are dealt to the blocks in turn, beginning with block `turn`; returned is
+// whose turn is next, so that several products at a time keep all blocks busy.
+template <bool A_T, bool B_T, typename Finish>
+__device__ int product(const Matrix& a, const Matrix& b, int n, int m, int terms, int split, float* stage, int turn, Finish finish) {
+    int warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    split = min(split, warps);
+    int groups = warps / split, group = warp / split, threads = 32 * split, thread = threadIdx.x - group * threads;
+    int across = (m + TILE_COLUMNS - 1) / TILE_COLUMNS, tiles = (n + TILE_ROWS - 1) / TILE_ROWS * across;
+    bool wide = a.columns % 4 == 0 && is_wide(a.at) && b.columns % 4 == 0 && is_wide(b.at);
+    int first = (blockIdx.x + gridDim.x - turn) % gridDim.x * groups;
+    for (; first < tiles; first += gridDim.x * groups) {
+        int tile = first + group, row = tile / across * TILE_ROWS, column = tile % across * TILE_COLUMNS;
+        bool mine = group < groups && tile < tiles;
+        float* areas = stage + group * split * TILE_ROWS * PITCH;
+        if (mine) {
+            float* area = areas + warp % split * TILE_ROWS * PITCH;
+            if (wide) add_share<A_T, B_T, true>(a, b, row, column, terms, warp % split, split, area);
+            else add_share<A_T, B_T, false>(a, b, row, column, terms, warp % split, split, area);
+        }
+        __syncthreads();  // all shares are there
+        if (mine)
+            for (int at = thread; at < TILE_ROWS * TILE_COLUMNS / 4; at += threads) {
+                int i = at / (TILE_COLUMNS / 4), j = at % (TILE_COLUMNS / 4) * 4;
+                if (row + i >= n || column + j >= m) continue;
+                Four total = load_wide(areas + i * PITCH + j);
+                for (int share = 1; share < split; ++share) {
+                    Four part = load_wide(areas + (share * TILE_ROWS + i) * PITCH + j);
+                    EACH_OF_FOUR(c) total[c] += part[c];
+                }
+                finish(row + i, column + j, total);
+            }
+        __syncthreads();  // the next tile's shares must not come before this one's are read
+    }
+    return (turn + (tiles + groups - 1) / groups) % gridDim.x;
+}
+
+#define ALL WARPS        // warps to a tile: all of a block, where tiles are few
+#define SOME 2           // where there are tiles enough
+
+// y = activation(x W + b)
+KERNEL __launch_bounds__(THREADS, 1) layer(const float* x, const float* weight, const float* bias, float* y, int n, int m, int d,
+                                           int kind) {
+    __shared__ float4 stage[STAGE / 4];
+    Matrix a = {x, n, d}, b = {weight, d, m};
+    product<false, false>(a, b, n, m, d, ALL, (float*)stage, 0, [=](int i, int j, Four sums) {
+        Four offset = load_four(bias, j, m);
+        EACH_OF_FOUR(c) sums[c] = activate(kind, sums[c] + offset[c]);
+        store_four(y + i * m, j, m, sums);
+    });
+}
+
+// From g, the gradient of x W + b:  dx = g W',  dW = x' g,  db = 1' g,  where the row of ones comes last, as the bias does in `learned`.
+// dx only where it is asked for.  All in one launch, since none of them needs another.
+KERNEL __launch_bounds__(THREADS, 1) layer_backward(const float* x, const float* weight, const float* g, float* dx, float* d_weight,
+                                                    float* d_bias, int n, int m, int d, int wants_dx) {
+    __shared__ float4 stage[STAGE / 4];
+    Matrix slope = {g, n, m}, w = {weight, d, m}, with_ones = {x, n, d, true};
+    int turn = 0;
+    if (wants_dx)
+        turn = product<false, true>(slope, w, n, d, m, ALL, (float*)stage, 0, [=](int i, int j, Four sums) {
+            store_four(dx + i * d, j, d, sums);
+        });
+    product<true, false>(with_ones, slope, d + 1, m, n, SOME, (float*)stage, turn, [=](int i, int j, Four sums) {
+        store_four(i < d ? d_weight + i * m : d_bias, j, m, sums);
+    });
+}

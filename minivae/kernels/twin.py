@@ -1,0 +1,50 @@
+"""What a twin is, and how it looks at its arguments.
+
+``covers`` says for which arguments a twin stands in.  What it refuses (another dtype, broadcasting, shapes that do not fit) is left
+to the op, which can do it or can say what is wrong.  Kernels ignore strides, so a cotangent is made dense first; only where rows
+may lie apart (a slice of the encoder's two heads, a mean's gradient repeated with stride 0) does a kernel take the stride instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minivae.backend import Array
+from minivae.op import Op
+
+LARGEST = 2**30  # numbers in an array: indices are 32-bit
+
+
+@dataclass(frozen=True)
+class Twin:
+    """An op made of kernels, and ``covers(xp, *arrays, **options)``: whether it is for these arguments."""
+
+    op: Op
+    covers: Callable[..., bool]
+
+
+def is_float(array: Any) -> bool:
+    return getattr(array, "dtype", None) == np.float32 and 0 < array.size < LARGEST
+
+
+def is_dense(array: Any) -> bool:
+    return is_float(array) and array.flags.c_contiguous
+
+
+def has_rows(array: Any) -> bool:
+    """Tell whether ``array`` is a matrix whose rows have no gaps; between them there may be some."""
+    return is_float(array) and array.ndim == 2 and array.strides[1] == array.itemsize
+
+
+def row_stride(array: Array) -> int:
+    """Return how many floats lie between the starts of two rows: 0 where one row is repeated."""
+    return array.strides[0] // array.itemsize
+
+
+def dense_like(xp, g, like):
+    """Return the cotangent as the kernels read it: without gaps, in the dtype of the arguments."""
+    return xp.ascontiguousarray(g, dtype=like.dtype)
