@@ -151,7 +151,7 @@ def measure_device_ops(names: list[str], quick: bool) -> dict:
     for name in names:
         call = Call(FIRST_EXAMPLES[name], QUICK_SIZES if quick else SIZES)
         arrays, g = [to_device(xp, array) for array in call.arrays], to_device(xp, call.g)
-        twin = fused(call.op, xp, arrays, call.options)
+        twin, _ = fused(call.op, xp, arrays, arrays, call.options)
         passes = [_passes(xp, op, arrays, g, call, flush) for op in dict.fromkeys((call.op, twin))]
         for part in ("forward", "backward"):
             plain, *kernel = (seconds[part] for seconds in passes)
@@ -196,7 +196,7 @@ def measure_costs(quick: bool) -> list[tuple[str, float, int]]:
             rows.append((f"{what}, {direction}", _host_seconds(xp, function, 20), host.nbytes))
     small = xp.zeros(32, dtype="float32")
     rows.append(("launch of a ufunc", _host_seconds(xp, lambda: xp.add(small, 1, out=small), 1000), 0))
-    relu = fused(ops.relu, xp, [small], {})
+    relu, _ = fused(ops.relu, xp, (small,), [small], {})
     rows.append(("launch of a kernel, with its output", _host_seconds(xp, lambda: relu.forward(xp, small), 1000), 0))
     workload = Workload("small", 16, (16,), 2, 16, "relu")  # nothing to compute: what remains is launching
     for name in FORMS:

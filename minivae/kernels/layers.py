@@ -31,7 +31,7 @@ def _layer(name: str, kind: int) -> Op:
     def backward(xp, saved, g, needs, into=(None, None, None)):
         x, weight, transpose, y, small = saved
         g, (n, m), d = dense_like(xp, g, x), y.shape, x.shape[1]
-        needs, into = (*needs, False)[:3], (*into, None)[:3]
+        count, needs, into = len(needs), (*needs, False)[:3], (*into, None)[:3]
         small = small and needs[1] and needs[2]
         dx = xp.empty((n, d), dtype=g.dtype) if needs[0] and small else None
         dw = xp.empty(weight.shape, dtype=g.dtype) if needs[1] and into[1] is None else into[1]
@@ -56,7 +56,7 @@ def _layer(name: str, kind: int) -> Op:
         product = cublas.cublas(xp).matmul
         dx = product(g, weight if transpose else weight.T) if needs[0] else None
         dw = product(*((g.T, x) if transpose else (x.T, g)), out=dw) if needs[1] else None
-        return dx, dw, db if needs[2] else None
+        return (dx, dw, db if needs[2] else None)[:count]
 
     return Op(name, forward, backward, ("x", "weight", "bias"), writes_into=True)
 

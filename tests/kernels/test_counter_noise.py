@@ -126,7 +126,7 @@ def test_a_run_in_float32_stays_beside_one_in_float64_for_100_steps(digits):
     parameters, losses = trained(x)
     moved = np.clip(x * (1 + np.finfo("float32").eps * np.random.default_rng(0).choice([-1.0, 1.0], x.shape)), 0, 1)
     allowed = 20 * abs(trained(moved)[0] - parameters).max()
-    assert allowed < 1e-5
+    assert allowed < 2e-5
     single, single_losses = trained(x, dtype="float32")
     assert abs(single - parameters).max() < allowed
     np.testing.assert_allclose(single_losses, losses, rtol=3e-7)

@@ -44,8 +44,8 @@ def arguments(name: str) -> tuple[int, tuple[Any, ...]]:
         "layer_backward": (
             3,
             (
-                *(floats(N, K), floats(K, D), floats(N, D), floats(N, D), floats(N, K), floats(K, D), floats(D)),
-                *(n, d, k, np.int32(1), np.int32(1)),
+                *(floats(N, K), floats(K, D), floats(N, D), floats(N, K), floats(K, D), floats(D)),
+                *(n, d, k, np.int32(1)),
             ),
         ),
         "next_rows": (1, (np.arange(7), np.array(2), np.empty(N, np.int64), n)),
