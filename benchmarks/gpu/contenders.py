@@ -22,8 +22,11 @@ FORMS = {
     "minivae, replayed": {},
     "minivae, replayed, TF32": {"MINIVAE_MATMUL": "tf32"},
     "minivae, replayed, bf16": {"MINIVAE_MATMUL": "bf16"},
+    "minivae, one launch": {},
 }
+ONE_LAUNCH = "minivae, one launch"
 WARM_UP, TIMED, ROUNDS = 50, 200, 7
+ROUND = 0.5  # seconds at most that a round of steps takes: where steps are long, it has fewer
 TOLERANCE = {"": 5e-5, "TF32": 5e-3, "bf16": 2e-2}  # relative, of losses; TF32 keeps 10 bits of a factor, bf16 7
 
 
@@ -37,7 +40,8 @@ def time_steps(name: str, workload: dict, reference: list[float], quick: bool) -
     """Return the seconds of a step by events (NaN without them) and by the wall clock, after holding the losses to a reference."""
     os.environ.update(FORMS.get(name, {}))  # this process is for this one contender
     size = Workload(**workload | {"hidden": tuple(workload["hidden"])})
-    contender = DeviceMinivae(size) if name in FORMS else PEERS[name][1](size)
+    made = DeviceMinivae if name in FORMS else PEERS[name][1]
+    contender = (OneLaunch if name == ONE_LAUNCH else made)(size)
     worst = max(abs(got - want) / abs(want) for got, want in zip(contender.check(), reference))
     precision = name.rpartition(", ")[2]
     if not worst < TOLERANCE.get(precision, TOLERANCE[""]):
@@ -45,6 +49,11 @@ def time_steps(name: str, workload: dict, reference: list[float], quick: bool) -
     warm_up, timed, rounds = (2, 4, 1) if quick else (WARM_UP, TIMED, ROUNDS)
     contender.run(warm_up)
     contender.wait()
+    if not quick:  # the first steps also compile; these tell how long one takes
+        started, few = time.perf_counter(), max(1, warm_up // 10)
+        contender.run(few)
+        contender.wait()
+        timed = max(4, min(timed, int(ROUND * few / (time.perf_counter() - started))))
     events, walls = [], []
     for _ in range(rounds):
         started, begin = time.perf_counter(), contender.mark()
@@ -111,6 +120,22 @@ class DeviceMinivae:
 
     def close(self) -> None:
         self.step.close()  # leaves the stream of the replayed steps
+
+
+class OneLaunch(DeviceMinivae):
+    """The same, with many steps in a launch (``minivae.kernels.whole``)."""
+
+    def __init__(self, workload: Workload) -> None:
+        super().__init__(workload)
+        from minivae.training.at_once import at_once
+
+        self.whole = at_once(self.trainer, None)
+        if self.whole is None:
+            raise SystemExit(f"one launch is not for {workload}: {self.model.whole_obstacle()}")
+
+    def run(self, n: int) -> None:
+        rows = self.to_device(self.xp, np.arange(n * self.workload.batch) % (4 * self.workload.batch))
+        self.whole.make(rows, self.noise)
 
 
 def dispatch_cost(contender: DeviceMinivae) -> float:

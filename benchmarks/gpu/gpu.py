@@ -23,9 +23,9 @@ from benchmarks import timing
 from benchmarks.cpu.contenders import Minivae
 from benchmarks.cpu.ops import FIRST_EXAMPLES, QUICK_SIZES, Call, bytes_moved
 from benchmarks.cpu.workloads import WORKLOADS, Workload, reference_losses
-from benchmarks.gpu.contenders import FORMS, LARGE, DeviceMinivae, dispatch_cost, time_batches, time_steps
+from benchmarks.gpu.contenders import FORMS, LARGE, ONE_LAUNCH, DeviceMinivae, dispatch_cost, time_batches, time_steps
 from benchmarks.gpu.peers import PEERS
-from benchmarks.report import Table, say
+from benchmarks.report import COLOURS, Table, say
 from minivae import ops
 from minivae.backend import probe_cuda, resolve_device, to_device
 from minivae.kernels import fused
@@ -39,7 +39,9 @@ WORKS = WORKLOADS | {"L": LARGE}
 
 
 def add_arguments(parser):
-    parser.add_argument("--only", nargs="+", choices=ops.ALL_OPS, default=list(ops.ALL_OPS), metavar="OP", help="some of the ops")
+    contenders = [*FORMS, *PEERS]
+    parser.add_argument("--only", nargs="+", choices=contenders, default=contenders, metavar="WHO", help="some of the contenders")
+    parser.add_argument("--ops", nargs="*", choices=ops.ALL_OPS, default=list(ops.ALL_OPS), metavar="OP", help="some of the ops")
     parser.add_argument("--work", nargs="+", choices=WORKS, default=STEPS, help="sizes of the step")
     timing.add_arguments(parser, rounds=3, seconds=0.05)
 
@@ -47,7 +49,8 @@ def add_arguments(parser):
 def run(args):
     available, reason = probe_cuda()
     header = timing.header(args) | {"device": reason if available else "none"}
-    run_ops(args, header, available)
+    if args.ops:
+        run_ops(args, header, available)
     run_steps(args, header, available)
     run_batches(args, header, available)
     if available:
@@ -59,8 +62,8 @@ def run(args):
 def run_ops(args, header, available):
     columns = ("op", "pass", "CPU, µs", "plain, µs", "kernel, µs", "GB/s", "share", "CPU / GPU")
     table = Table("gpu_ops", columns, header, args.results)
-    cpu = timing.in_child(measure_cpu_ops, args.only, *timing.effort(args), args.quick).value
-    gpu = timing.in_child(measure_device_ops, args.only, args.quick).value if available else {"times": {}}
+    cpu = timing.in_child(measure_cpu_ops, args.ops, *timing.effort(args), args.quick).value
+    gpu = timing.in_child(measure_device_ops, args.ops, args.quick).value if available else {"times": {}}
     for key, (seconds, moved, flops) in cpu.items():
         plain, kernel = gpu["times"].get(key, (math.nan, math.nan))
         best = min(time for time in (plain, kernel, math.inf) if not math.isnan(time))
@@ -78,7 +81,10 @@ def run_steps(args, header, available):
             (seconds,) = timing.in_child(measure_cpu_steps, workload, [WORKS[work].batch], *timing.effort(args)).value
             table.add(work, "minivae on the CPU", "", seconds * 1e6)
         reference = reference_losses(WORKS[work]) if available else []
-        for name in (*FORMS, *PEERS) if available else ():
+        for name in args.only if available else ():
+            if name == ONE_LAUNCH and work == "L":
+                say(f"{name}: not for L, whose products are large")
+                continue
             package = PEERS[name][0] if name in PEERS else "cupy"
             if importlib.util.find_spec(package) is None:
                 say(f"{name}: absent, {package} is not installed")
@@ -86,6 +92,39 @@ def run_steps(args, header, available):
             events, wall = timing.in_child(time_steps, name, workload, reference, args.quick).value
             table.add(work, name, shown(events * 1e6), wall * 1e6)
     table.finish()
+    ladder(args, header, table.rows)
+
+
+def ladder(args, header, rows):
+    """Print, for each size, the forms of minivae one after the other: each beside the one before it and beside the best peer."""
+    rungs = ("minivae on the CPU", "minivae, plain CuPy", "minivae, kernels", "minivae, replayed", ONE_LAUNCH)
+    table = Table("gpu_ladder", ("work", "form", "µs a step", "times the one before", "times the best peer"), header, args.results)
+    for work in dict.fromkeys(row[0] for row in rows):
+        times = {name: wall for at, name, _, wall in rows if at == work}
+        peers = [times[name] for name in times if name in PEERS and "TF32" not in name]
+        before = math.nan
+        for name in filter(times.get, rungs):
+            best = times[name] / min(peers) if peers else math.nan
+            table.add(work, name, times[name], shown(times[name] / before), shown(best))
+            before = times[name]
+    table.finish()
+    if table.rows:
+        table.plot(_bars(rows))
+
+
+def _bars(rows):
+    from matplotlib.figure import Figure
+
+    works = list(dict.fromkeys(row[0] for row in rows))
+    figure = Figure(figsize=(8, 0.3 * len(rows) + 1.5 * len(works)), layout="constrained")
+    for axes, work in zip(figure.subplots(len(works), 1, squeeze=False)[:, 0], works):
+        times = sorted(((wall, name) for at, name, _, wall in rows if at == work), reverse=True)
+        colours = [COLOURS[0] if name.startswith("minivae") else COLOURS[3] for _, name in times]
+        bars = axes.barh([name for _, name in times], [wall for wall, _ in times], color=colours)
+        axes.bar_label(bars, fmt="%.4g", padding=3)
+        axes.set(title=f"{work}: µs a step by the wall clock", xscale="log")
+        axes.margins(x=0.15)
+    return figure
 
 
 def run_batches(args, header, available):
@@ -156,7 +195,7 @@ def measure_device_ops(names: list[str], quick: bool) -> dict:
         for part in ("forward", "backward"):
             plain, *kernel = (seconds[part] for seconds in passes)
             times[f"{name} {part}"] = plain, kernel[0] if kernel else math.nan
-    copied = device_seconds(xp, lambda: xp.add(source, 0, out=target), flush) / (2 * copy)
+    copied = device_seconds(xp, lambda: xp.copyto(target, source), flush) / (2 * copy)
     return {"times": times, "copy": copied, "gemm": device_seconds(xp, lambda: square @ square, flush) / (2 * size**3)}
 
 
@@ -199,7 +238,7 @@ def measure_costs(quick: bool) -> list[tuple[str, float, int]]:
     relu, _ = fused(ops.relu, xp, (small,), [small], {})
     rows.append(("launch of a kernel, with its output", _host_seconds(xp, lambda: relu.forward(xp, small), 1000), 0))
     workload = Workload("small", 16, (16,), 2, 16, "relu")  # nothing to compute: what remains is launching
-    for name in FORMS:
+    for name in filter(ONE_LAUNCH.__ne__, FORMS):
         with mock.patch.dict(os.environ, FORMS[name]):
             rows.append((f"step of next to nothing, {name}", dispatch_cost(DeviceMinivae(workload)), 0))
     return rows

@@ -24,7 +24,7 @@ def test_without_a_gpu_the_cpu_half_is_measured_and_the_rest_is_named(tmp_path, 
         pytest.skip("there is a GPU")
     parser = argparse.ArgumentParser()
     gpu.add_arguments(parser)
-    gpu.run(parser.parse_args(["--quick", "--results", str(tmp_path), "--only", "relu", "dense"]))
+    gpu.run(parser.parse_args(["--quick", "--results", str(tmp_path), "--ops", "relu", "dense"]))
     for name, measured in (("gpu_ops", "CPU, µs"), ("gpu_steps", "µs a step, wall"), ("gpu_batch", "CPU, µs a step")):
         lines = (line for line in (tmp_path / f"{name}.csv").read_text().splitlines() if not line.startswith("#"))
         rows = list(csv.DictReader(lines))

@@ -285,6 +285,10 @@ def ascontiguousarray(value: ndarray, dtype: Any = None) -> ndarray:
     return value if value.flags.c_contiguous else value.copy()
 
 
+def copyto(target: ndarray, source: ndarray) -> None:
+    run(lambda: np.copyto(_unwrap(target), _unwrap(source)))
+
+
 def where(condition: ndarray, *choices: Any) -> Any:
     if not choices:
         synchronise("where with one argument")
