@@ -206,15 +206,21 @@ __device__ void add_share(const Matrix& a, const Matrix& b, int row, int column,
         store_wide(area + (2 * g + at / 2) * PITCH + 8 * t + 4 * (at % 2), {{sum[0][at], sum[1][at], sum[2][at], sum[3][at]}});
 }
 
+// Warps to a tile: the fewer tiles, the more, so that some thousand warps have work.
+__device__ int warps_for(int tiles) {
+    int split = 2;
+    while (split < WARPS && tiles * split < 1024) split *= 2;
+    return split;
+}
+
 // Tell `finish(i, j, sums)` the numbers j to j + 3 of row i of the n x m product of a b (A_T: of a' b, B_T: of a b'), for every row and
 // every fourth j; what is beyond m is to be dropped.  Tiles are dealt to the blocks in turn, beginning with block `turn`; returned is
 // whose turn is next, so that several products at a time keep all blocks busy.
 template <bool A_T, bool B_T, typename Finish>
-__device__ int product(const Matrix& a, const Matrix& b, int n, int m, int terms, int split, float* stage, int turn, Finish finish) {
-    int warp = threadIdx.x / 32, warps = blockDim.x / 32;
-    split = min(split, warps);
-    int groups = warps / split, group = warp / split, threads = 32 * split, thread = threadIdx.x - group * threads;
+__device__ int product(const Matrix& a, const Matrix& b, int n, int m, int terms, float* stage, int turn, Finish finish) {
     int across = (m + TILE_COLUMNS - 1) / TILE_COLUMNS, tiles = (n + TILE_ROWS - 1) / TILE_ROWS * across;
+    int warp = threadIdx.x / 32, warps = blockDim.x / 32, split = min(warps_for(tiles), warps);
+    int groups = warps / split, group = warp / split, threads = 32 * split, thread = threadIdx.x - group * threads;
     bool wide = a.columns % 4 == 0 && is_wide(a.at) && b.columns % 4 == 0 && is_wide(b.at);
     int first = (blockIdx.x + gridDim.x - turn) % gridDim.x * groups;
     for (; first < tiles; first += gridDim.x * groups) {
@@ -243,15 +249,12 @@ __device__ int product(const Matrix& a, const Matrix& b, int n, int m, int terms
     return (turn + (tiles + groups - 1) / groups) % gridDim.x;
 }
 
-#define ALL WARPS        // warps to a tile: all of a block, where tiles are few
-#define SOME 2           // where there are tiles enough
-
 // y = activation(x W + b)
 KERNEL __launch_bounds__(THREADS, 1) layer(const float* x, const float* weight, const float* bias, float* y, int n, int m, int d,
                                            int kind) {
     __shared__ float4 stage[STAGE / 4];
     Matrix a = {x, n, d}, b = {weight, d, m};
-    product<false, false>(a, b, n, m, d, ALL, (float*)stage, 0, [=](int i, int j, Four sums) {
+    product<false, false>(a, b, n, m, d, (float*)stage, 0, [=](int i, int j, Four sums) {
         Four offset = load_four(bias, j, m);
         EACH_OF_FOUR(c) sums[c] = activate(kind, sums[c] + offset[c]);
         store_four(y + i * m, j, m, sums);
@@ -266,10 +269,10 @@ KERNEL __launch_bounds__(THREADS, 1) layer_backward(const float* x, const float*
     Matrix slope = {g, n, m}, w = {weight, d, m}, with_ones = {x, n, d, true};
     int turn = 0;
     if (wants_dx)
-        turn = product<false, true>(slope, w, n, d, m, ALL, (float*)stage, 0, [=](int i, int j, Four sums) {
+        turn = product<false, true>(slope, w, n, d, m, (float*)stage, 0, [=](int i, int j, Four sums) {
             store_four(dx + i * d, j, d, sums);
         });
-    product<true, false>(with_ones, slope, d + 1, m, n, SOME, (float*)stage, turn, [=](int i, int j, Four sums) {
+    product<true, false>(with_ones, slope, d + 1, m, n, (float*)stage, turn, [=](int i, int j, Four sums) {
         store_four(i < d ? d_weight + i * m : d_bias, j, m, sums);
     });
 }

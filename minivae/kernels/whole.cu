@@ -106,7 +106,7 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
             Layer layer = layers[l];
             Matrix in = {l ? layer.in : now, n, layer.d}, w = {values + layer.weight, layer.d, layer.m};
             float *bias = values + layer.bias, *out = l == code ? heads : l == last ? d_logits : layers[l + 1].in;
-            product<false, false>(in, w, n, layer.m, layer.d, ALL, stage, 0, [&](int i, int j, Four y) {
+            product<false, false>(in, w, n, layer.m, layer.d, stage, 0, [&](int i, int j, Four y) {
                 Four offset = load_four(bias, j, layer.m), pixel = load_four(now + i * d, j, l == last ? d : 0);
                 EACH_OF_FOUR(c) {
                     y[c] += offset[c];
@@ -141,7 +141,7 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
         auto learn = [&](int l, int turn) {
             Layer layer = layers[l];
             Matrix in = {l ? layer.in : now, n, layer.d, true};
-            return product<true, false>(in, gradient(l), layer.d + 1, layer.m, n, SOME, stage, turn, [&](int i, int j, Four g) {
+            return product<true, false>(in, gradient(l), layer.d + 1, layer.m, n, stage, turn, [&](int i, int j, Four g) {
                 int row = layer.weight + i * layer.m;  // that of the ones comes last, as the bias does
                 rule.update(values + row, sums + row, square_sums + row, j, layer.m, g);
             });
@@ -149,7 +149,7 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
         for (int l = last; l > 0; --l) {
             Layer layer = layers[l];
             Matrix w = {values + layer.weight, layer.d, layer.m};
-            int turn = product<false, true>(gradient(l), w, n, layer.d, layer.m, ALL, stage, 0, [&](int i, int j, Four dx) {
+            int turn = product<false, true>(gradient(l), w, n, layer.d, layer.m, stage, 0, [&](int i, int j, Four dx) {
                 if (l != code + 1) {
                     Four in = load_four(layer.in + i * layer.d, j, layer.d);
                     EACH_OF_FOUR(c) dx[c] *= slope_of(kind, in[c]);

@@ -232,7 +232,7 @@ class ndarray:
     min, max, argmin, argmax = _method("min"), _method("max"), _method("argmin"), _method("argmax")
     any, all, cumsum, prod = _method("any"), _method("all"), _method("cumsum"), _method("prod")
     repeat, take, clip, ravel, dot = _method("repeat"), _method("take"), _method("clip"), _method("ravel"), _method("dot")
-    squeeze, transpose, view = _view("squeeze"), _view("transpose"), _view("view")
+    squeeze, transpose, view, swapaxes = _view("squeeze"), _view("transpose"), _view("view"), _view("swapaxes")
 
     def __neg__(self) -> ndarray:
         return launch(lambda: -self._array)
