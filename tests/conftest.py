@@ -9,7 +9,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: test process
 import numpy as np
 import pytest
 from support.browser import browser  # noqa: F401 - a fixture
-from support.device import device, fused, strict_device, xp  # noqa: F401 - fixtures
+from support.device import auto_device, device, fused, strict_device, xp  # noqa: F401 - fixtures
 from support.hints import pytest_runtest_makereport  # noqa: F401 - a hook
 
 import minivae as mv

@@ -10,6 +10,7 @@ from benchmarks.claims.lab import Lab, principal_axes
 from benchmarks.claims.pictures import SHOWN, curve, images, panels, points
 from benchmarks.claims.record import Claim, Measured, below
 from benchmarks.report import COLOURS
+from minivae.backend import to_device, to_numpy
 from minivae.models import Autoencoder, ContractiveAutoencoder, DenoisingAutoencoder, SparseAutoencoder
 from minivae.models.autoencoder import CORRUPTIONS
 from minivae.models.contractive import squared_jacobian_norm
@@ -38,7 +39,7 @@ def linear(lab: Lab) -> Measured:
     k = 2 + int((variances[1:MOST_COMPONENTS] / variances[2 : MOST_COMPONENTS + 1]).argmax())
     settings = {"latent_dim": k, "hidden_dims": (), "likelihood": "gaussian_fixed"}
     model = lab.fit(Autoencoder, **settings, epochs=lab.effort.linear_steps, batch_size=len(x), learning_rate=1e-2)
-    spanned = np.linalg.qr(model.decoder_.layers[0].weight.data.T.astype("float64"))[0].T
+    spanned = np.linalg.qr(to_numpy(model.decoder_.layers[0].weight.data).T.astype("float64"))[0].T
     random = np.linalg.qr(lab.rng().standard_normal(spanned.shape).T)[0].T
     axes = principal_axes(x, k)
     angles, blind = (np.degrees(np.arccos(np.minimum(np.linalg.svd(axes @ basis.T)[1], 1))) for basis in (spanned, random))
@@ -106,7 +107,7 @@ def contraction(lab: Lab) -> Measured:
         model = lab.fit(ContractiveAutoencoder, contraction=strength, tied=True)
         layers = model.encoder_.layers
         activations = [model.encoder_.activation] * (len(layers) - 1) + [ACTIVATIONS[model.code_activation]]
-        norm = float(squared_jacobian_norm(layers, activations, x).data.mean())
+        norm = float(squared_jacobian_norm(layers, activations, to_device(model.xp_, x)).data.mean())
         figures[f"‖∂h/∂x‖², λ = {strength:g}"] = norm
         figures[f"‖∂h/∂x‖² / var h, λ = {strength:g}"] = norm / float(model.transform(x).var(axis=0).sum())
         figures[f"reconstruction, λ = {strength:g}"] = -float(model.score_samples(x).mean())

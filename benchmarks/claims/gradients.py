@@ -10,6 +10,7 @@ from benchmarks.claims.lab import Lab
 from benchmarks.claims.pictures import panels, points
 from benchmarks.claims.record import Claim, Measured, above
 from minivae.autodiff import Tensor, backward
+from minivae.backend import to_device, to_numpy
 from minivae.models import VAE
 from minivae.ops import sum_
 
@@ -29,11 +30,11 @@ def estimates(model: VAE, x: np.ndarray, noise: np.ndarray) -> dict[str, tuple[n
     """
     mean, log_var = model.encode(x)
     std = np.exp(0.5 * log_var)
-    z = Tensor(mean + std * noise, requires_grad=True)  # (R.1)
-    f = model.likelihood_.nll(x, model.decoder(z, None))
+    z = Tensor(to_device(model.xp_, mean + std * noise), requires_grad=True)  # (R.1)
+    f = model.likelihood_.nll(to_device(model.xp_, x), model.decoder(z, None))
     backward(sum_(f))
-    slope = z.grad
-    value = f.data[..., None]
+    slope = to_numpy(z.grad)
+    value = to_numpy(f.data)[..., None]
     others = (value.sum(axis=0) - value) / (len(value) - 1)
     return {
         "reparameterised": (slope, 0.5 * std * noise * slope),

@@ -32,7 +32,7 @@ BLOCK = 128  # threads in a block
 WIDE_BLOCK = 512  # where the threads of a block work on one tile or one sum together
 GRID = 2048  # blocks at most: several for each of a GPU's multiprocessors, and then the loop over what is left
 MOST_STRIPS = 4096  # of 32 columns each, in a matrix whose columns are summed
-SMALL = 2**26  # products of so many terms at most are made by ``dense.cu``, larger ones by cuBLAS
+SMALL = 2**27  # products of so many terms at most are made by ``dense.cu``, larger ones by cuBLAS
 log = logging.getLogger("minivae")
 
 

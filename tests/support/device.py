@@ -8,6 +8,7 @@ cupy     the real one, where there is a device; elsewhere the skip gives the pro
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -53,6 +54,16 @@ def install(monkeypatch, with_kernels: bool, threads: int = 32) -> None:
 def forget_cublas() -> None:
     cublas.cublas.cache_clear()
     cublas.usable.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def auto_device(monkeypatch) -> None:
+    """With MINIVAE_TEST_AUTO=strict the strict stand-in is what ``device="auto"`` finds, in every test, as a GPU would be.
+
+    So code that mixes the two libraries is found on any machine.
+    """
+    if os.environ.get("MINIVAE_TEST_AUTO") == "strict":
+        install(monkeypatch, with_kernels=False)
 
 
 @pytest.fixture(params=["numpy", "strict", "cupy"])
