@@ -22,7 +22,7 @@ from minivae.datasets import Dataset
 from minivae.models import MODELS
 from minivae.pictures import plots
 from minivae.pictures.curves import curves
-from minivae.runs.draft import Draft
+from minivae.runs.draft import Draft, clear_leftovers
 from minivae.runs.run import CHECKPOINT, CONFIG, HISTORY, MODEL, RUN_STATE, as_json, begun, history_csv
 from minivae.runs.scores import score
 from minivae.runs.selection import choose, labelled, some_classes
@@ -113,6 +113,7 @@ def asked_for(args: argparse.Namespace) -> tuple[Any, Source]:
 
 def resumed(args: argparse.Namespace) -> tuple[Path, Any, Source]:
     """Return folder, model and data of a training to be resumed; only ``--epochs`` and ``--processes`` may differ."""
+    clear_leftovers(Path(args.runs_dir))
     path = begun(args.resume, args.runs_dir)
     file = path / CHECKPOINT
     with checkpoint.reading(file, "the state of a training") as kept:

@@ -11,6 +11,7 @@ WEB = Path(__file__).parent / "web"
 VOID = ("img", "meta", "input")
 # A page may only run the scripts and show the pictures that it contains: it sends no request.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+POLICY += "; form-action 'none'; base-uri 'none'"  # which the default does not cover
 
 
 class Markup(str):

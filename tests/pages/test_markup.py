@@ -45,7 +45,8 @@ def test_page_carries_its_styles_and_scripts_and_allows_no_request():
     text = page("a < b", tag("p", "body"), ("page.css",), ("decoder.js",))
     assert text.startswith("<!doctype html>")
     assert "<title>a &lt; b</title>" in text
-    assert "default-src 'none'" in html.unescape(text)
+    for rule in ("default-src 'none'", "form-action 'none'", "base-uri 'none'"):
+        assert rule in html.unescape(text)
     assert "makeDecoder" in text
     assert "--accent" in text
 
