@@ -97,6 +97,7 @@ def reading(path: Any, what: str = "a readable safetensors file", mend: str = "t
     path = check_path("path", path)
     check_regular(path)
     try:
+        open(path, "rb").close()  # whose error says why; the library calls whatever it cannot open a file that is not there
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
