@@ -10,6 +10,7 @@ from typing import Any
 from minivae.autodiff import Tensor
 from minivae.backend import Array, standard_normal
 from minivae.checks import check_int, check_real, reject
+from minivae.evaluation.aggregate import PARTS
 from minivae.models.vae import VAE
 from minivae.ops import kl_standard_normal, mean, planar, planar_log_det, reparameterize, softplus, square, sum_
 
@@ -101,6 +102,10 @@ class FlowVAE(VAE):
         there, log_det = planar_flow(z, steps)
         bend = 0.5 * (sum_(square(there), axis=-1) - sum_(square(z), axis=-1)) - log_det  # (F.3)
         return self.likelihood_.nll(x, self.decoder(there, condition)), bend
+
+    def code_statistics(self, mean: Array, log_var: Array) -> dict[str, Any]:
+        """Return what to report of the Gaussians before the flow; the parts of the KL (T.1) are not theirs, and are left out."""
+        return {name: value for name, value in super().code_statistics(mean, log_var).items() if name not in PARTS}
 
     def encode(self, x: Any, y: Any = None) -> tuple[Array, Array]:
         """Return where the flow takes the mean of q_0(z|x), and the log-variance of q_0, each (n, latent_dim)."""

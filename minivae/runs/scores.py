@@ -15,7 +15,6 @@ from minivae.evaluation.aggregate import PARTS, decompose
 from minivae.evaluation.disentanglement import higgins_score, mutual_information_gap
 from minivae.evaluation.factor_scores import density_mutual_information_gap, factor_vae_score, sap_score
 from minivae.models.likelihoods import Gaussian, GaussianFixed
-from minivae.models.vae import VAE, Variational
 from minivae.runs.selection import some_classes, spread
 from minivae.training.batches import chunks
 
@@ -64,7 +63,7 @@ def score(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 100
         labelled = has_label(test.y)
         if labelled.any():
             figures |= {"accuracy": model.score(test.values, test.y), "n_labelled": int(labelled.sum())}
-    if isinstance(model, Variational):
+    if PARTS[0] in model.history_:
         figures |= _parts(model, test)
     if test.factors is not None and model.latent_dim > 1:
         figures |= _disentanglement(model, test)
@@ -113,7 +112,7 @@ def _disentanglement(model: Any, test: Dataset) -> dict[str, float]:
     nominal = [column for column, name in enumerate(part.factor_names) if name == "shape"]
     scores = {"factor_vae": factor_vae_score(mean, part.factors, seed=model.seed), "sap": sap_score(mean, part.factors, nominal)}
     codes = mean
-    if isinstance(model, Variational):
+    if PARTS[0] in model.history_:  # q(z|x) is Gaussian
         codes = mean + np.exp(0.5 * log_var) * generator(np, model.seed, "evaluate").standard_normal(mean.shape)  # (R.1)
         scores["mig_density"] = density_mutual_information_gap(mean, log_var, part.factors, seed=model.seed)
     scores |= {"mig": mutual_information_gap(codes, part.factors), "higgins": higgins_score(codes, part.factors, seed=model.seed)}
