@@ -15,6 +15,7 @@ from minivae.evaluation.aggregate import PARTS, decompose
 from minivae.evaluation.disentanglement import higgins_score, mutual_information_gap
 from minivae.evaluation.factor_scores import density_mutual_information_gap, factor_vae_score, sap_score
 from minivae.models.likelihoods import Gaussian, GaussianFixed
+from minivae.models.vae import VAE
 from minivae.runs.selection import some_classes, spread
 from minivae.training.batches import chunks
 
