@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minivae.autodiff import Tensor
-from minivae.backend import Array, array_module, as_array, to_numpy
+from minivae.backend import Array, array_module, to_numpy
 from minivae.checks import reject
 from minivae.models.conditions import classes_of, one_hot
 from minivae.models.generative import Generative
@@ -43,12 +43,12 @@ class Classifier(Generative):
 
     def score(self, x: Any, y: Any = None) -> float:
         """Return the accuracy: the share of correct predictions among the rows with a label."""
-        self._require_fit()
-        truth = one_hot(y, self.classes_, len(as_array(x, "x")), partial=True)
+        predicted = self.predict(x)
+        truth = one_hot(y, self.classes_, len(predicted), partial=True)
         labelled = truth.any(axis=1)
         if not labelled.any():
             reject("y", "a label for at least one row", "none")
-        return float((self.predict(x) == self.classes_[truth.argmax(axis=1)])[labelled].mean())
+        return float((predicted == self.classes_[truth.argmax(axis=1)])[labelled].mean())
 
     def learn_condition(self, y: Any) -> None:
         self.classes_ = classes_of(y, partial=True)

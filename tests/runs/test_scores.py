@@ -59,6 +59,7 @@ class Scored:
 
     latent_dim, likelihood, binarize, n_features_in_ = 3, "bernoulli", "dynamic", 1
     likelihood_ = None
+    history_ = ()  # nothing that training recorded, and so no parts of the KL
 
     def __init__(self, log_p: np.ndarray, error: np.ndarray) -> None:
         self.log_p, self.error = log_p, error
