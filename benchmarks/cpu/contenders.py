@@ -77,7 +77,7 @@ class MinivaeTwo(Minivae):
 
     def _step(self):
         own, rng = self.trainer.peers.share(self.rows, self)  # here the second process waits for the first to have chosen
-        before = self.trainer.totals.get("loss", 0.0)
+        before = float(self.trainer.totals.get("loss", 0.0))  # a number: the total itself grows in its place
         self.trainer.train_step(self.batches[self.chosen[0]][own[0] : own[-1] + 1], rng)
         return (self.trainer.totals["loss"] - before) / len(self.rows)  # of the batch; what train_step returns is of this share
 
