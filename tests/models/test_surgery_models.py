@@ -150,6 +150,7 @@ def test_blocks_cover_every_row_once_and_hold_no_more_than_they_may(monkeypatch)
         (60, (7, 2, 3), 5, 2),
         (10**6, (3, 2), 4, 3),
         (6, (9, 2), 1, 3),
+        (6, (9, 1), 1, 6),
     ):
         monkeypatch.setattr(mixture, "BLOCK", limit)
         parts = [list(range(shape[0]))[part] for part in mixture._blocks(shape, m)]
@@ -158,7 +159,7 @@ def test_blocks_cover_every_row_once_and_hold_no_more_than_they_may(monkeypatch)
 
 
 def test_ops_of_batches_work_in_float64_and_round_once():
-    arrays = [3 * RNG.standard_normal(shape).astype("float32") for shape in ((11, 3), (5, 3), (5, 3), (11, 5))]
+    arrays = [3 * RNG.standard_normal(shape).astype("float32") for shape in ((200, 3), (5, 3), (5, 3), (200, 5))]
     for op, inputs in ((log_mixture, arrays), (mmd, arrays[:2]), (covariance, arrays[:1])):
         twice = [op(*(array.astype(dtype) for array in inputs)).data for dtype in ("float32", "float64")]
         np.testing.assert_array_equal(twice[0], twice[1].astype("float32"))
@@ -173,15 +174,18 @@ def test_covariance_of_codes_far_from_the_origin():
 def test_mixture_does_not_depend_on_the_blocks(block, monkeypatch):
     arrays = [RNG.standard_normal(shape) for shape in ((11, 3), (5, 3), (5, 3), (11, 5))]
 
-    def everything():
-        leaves = [Tensor(array, requires_grad=True) for array in arrays]
+    def everything(shift):
+        """With the points in another order, so that memory which was not written to holds no right answer from before."""
+        z, mean, log_var, weights = arrays
+        leaves = [Tensor(array, requires_grad=True) for array in (np.roll(z, shift, 0), mean, log_var, np.roll(weights, shift, 0))]
         out = log_mixture(*leaves)
-        out.backward(np.arange(1.0, 12.0))
-        return [out.data, *(leaf.grad for leaf in leaves)]
+        out.backward(np.roll(np.arange(1.0, 12.0), shift))
+        by_point = [np.roll(array, -shift, 0) for array in (out.data, leaves[0].grad, leaves[3].grad)]
+        return [*by_point, leaves[1].grad, leaves[2].grad]
 
-    whole = everything()
-    monkeypatch.setattr("minivae.ops.mixture.BLOCK", block)
-    for ours, expected in zip(everything(), whole, strict=True):
+    whole = everything(0)
+    monkeypatch.setattr(mixture, "BLOCK", block)
+    for ours, expected in zip(everything(4), whole, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-13)
 
 
