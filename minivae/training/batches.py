@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.backend import Array, as_array, to_device, to_numpy
+from minivae.backend import Array, array_module, as_array, to_device, to_numpy
 from minivae.checks import NonFiniteError, check_choice, check_matrix, check_values, reject
 from minivae.kernels import library, usable
 from minivae.kernels.row_noise import RowNoise
@@ -157,8 +157,10 @@ class Rows:
         """
         some = np.linspace(0, len(self) - 1, min(len(self), SPREAD_ROWS)).astype(int) if self._unchecked else None
         n = len(self) if some is None else len(some)
-        total = sum(self._stored(part if some is None else some[part]).sum(axis=0, dtype="float64") for part in chunks(n))
-        return to_numpy(total) / n * (1 / 255 if self.values.dtype == np.uint8 else 1)
+        parts = (self._stored(part if some is None else some[part]) for part in chunks(n))
+        if self.values.dtype == np.uint8:  # as ``take`` makes numbers of them, so that bytes and the same floats train alike
+            parts = (array_module(part).divide(part, 255, dtype=self.dtype) for part in parts)
+        return to_numpy(sum(part.sum(axis=0, dtype="float64") for part in parts)) / n
 
     def chunks(self) -> Iterator[slice]:
         """Yield slices that cover all rows in order."""
