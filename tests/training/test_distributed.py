@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import minivae as mv
-from minivae.checks import DeviceError
+from minivae.checks import DeviceError, installing
 from minivae.training import checkpoint
 from minivae.training.interruption import Latch
 from minivae.training.peers import Share
@@ -157,5 +158,5 @@ def test_without_mpi4py_the_reason_and_the_mend_are_given(monkeypatch):
     from minivae.training.mpi import MPIPeers
 
     monkeypatch.setitem(sys.modules, "mpi4py", None)
-    with pytest.raises(DeviceError, match=r"minivae\[mpi\]"):
+    with pytest.raises(DeviceError, match=re.escape(installing("mpi"))):
         MPIPeers(Latch())
