@@ -57,7 +57,7 @@ def anomaly(args: argparse.Namespace, terminal: Terminal) -> None:
 def parts(args: argparse.Namespace, run: Run) -> tuple[Dataset, Dataset]:
     """Return the normal and the strange test examples that the command line asks for."""
     if args.strange is None and args.strange_class is None:
-        reject("--strange", "what is strange: other data, or a class by --strange-class", "neither")
+        reject("--strange", "other data to count as anomalies, or a class with --strange-class", "neither")
     excluded = () if args.data else run.source.exclude_class
     test = run.data(args.data, args.data_dir)[1] if not excluded else run.everything(args.data_dir)[1]
     normal = without(test, excluded)
@@ -68,8 +68,8 @@ def parts(args: argparse.Namespace, run: Run) -> tuple[Dataset, Dataset]:
     if args.strange is None and args.strange_class not in excluded:
         normal = without(test, (*excluded, args.strange_class))
         warnings.warn(
-            f"--strange-class: expected a class that {run.path.name} was not trained on, got {args.strange_class}, which to this "
-            f"model is normal; train another with --exclude-class {args.strange_class}",
+            f"--strange-class: expected a class that {run.path.name} was not trained on, got {args.strange_class}, which is normal "
+            f"to this model; train another with --exclude-class {args.strange_class}",
             MinivaeWarning,
             stacklevel=2,
         )
@@ -77,7 +77,7 @@ def parts(args: argparse.Namespace, run: Run) -> tuple[Dataset, Dataset]:
 
 
 def as_csv(scored: dict[str, tuple[Dataset, np.ndarray]]) -> bytes:
-    """Return the scores, a row for each example: what it counts as, its class, its score in nats."""
+    """Return the scores as CSV, with a row for each example: its part, its class, its score in nats."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("part", "class", "score"))

@@ -39,7 +39,7 @@ from minivae.training.interruption import Interruption, interruptible
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    This is the outermost edge.  What is known to go wrong is met where it arises; whatever is left is one line here too.
+    Expected errors are handled where they arise; any other exception that gets this far is reported in one line too.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     prepare_streams()
@@ -53,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         stop = stop if isinstance(stop, Interruption) else Interruption()
         return complain(stop.note or "interrupted", 128 + stop.signum)
-    except BrokenPipeError:  # whoever read the output has heard enough
+    except BrokenPipeError:  # the reader of the output, such as ``head``, has closed the pipe
         close_output()
-        return 128 + 13  # as if by SIGPIPE
+        return 128 + 13  # the exit code of a process ended by SIGPIPE
     except Exception as error:
         if debug:
             raise
@@ -70,33 +70,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; what goes wrong raises."""
+    """Run one command; errors are raised."""
     args = build_parser().parse_args(arguments)
     args.arguments = list(arguments)
     terminal = Terminal(args.quiet, args.json)
-    with interruptible(), terminal.warnings(), np.errstate(all="ignore"):  # what overflows is found and named where it matters
+    with interruptible(), terminal.warnings(), np.errstate(all="ignore"):  # overflow is detected and reported where it matters
         return COMMANDS[args.command](args, terminal) or 0
 
 
 def prepare_streams() -> None:
-    """Make standard output and error such that no letter and no closed stream can stop the work."""
+    """Make sure that neither an unencodable character nor a closed stream stops a command that prints."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started this process
+        if stream is None:  # closed by the process that started this one
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - it lives as long as the process
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def complain(text: str, code: int = 2) -> int:
-    """Print one line on standard error, if there is anybody to read it, and return the exit code."""
+    """Print one line on standard error, if it is open, and return the exit code."""
     with contextlib.suppress(OSError):
         print(f"minivae: {one_line(text)}", file=sys.stderr, flush=True)
     return code
 
 
 def close_output() -> None:
-    """Let nothing more be written where nothing can be: Python would try again, and complain, when the process ends."""
+    """Redirect a broken standard output to nowhere, or Python would try again to flush it, and fail, when the process ends."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 REFRESH = 0.15  # seconds between updates of the live display
 PLAIN_LINES = 10  # seconds between lines, where the output is not a terminal
-PLAIN_WIDTH = 200  # width of a table in a file, whose reader can scroll
+PLAIN_WIDTH = 200  # width of a table that goes to a file or a pipe
 
 
 class Terminal:
     """Where a command prints to.
 
     With ``json``, standard output has one line of JSON and nothing else, and text for people goes to standard error.  ``quiet``
-    leaves that text out.
+    suppresses that text.
     """
 
     def __init__(self, quiet: bool = False, json: bool = False) -> None:
@@ -105,7 +105,7 @@ class Terminal:
 
 
 class _Plain:
-    """The title, and at intervals a line about an epoch."""
+    """Prints the title, and at intervals a line about the current epoch."""
 
     def __init__(self, console: Console, title: str) -> None:
         self.console, self.title, self.started, self.first = console, title, 0.0, 0
@@ -115,7 +115,7 @@ class _Plain:
         self.say(self.title)
 
     def say(self, text: str) -> None:
-        with suppress(OSError):  # nobody can read it; the training goes on all the same
+        with suppress(OSError):  # a closed standard error does not stop the training
             self.console.print(text, markup=False, soft_wrap=True)
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class _Plain:
     @only_watches
     def on_step(self, trainer: Trainer) -> None:
         if not self.started:
-            self.first = trainer.step - 1  # not 0 in a training that was resumed
+            self.first = trainer.step - 1  # not 0 in a resumed training
             self.begin()
 
     def on_epoch(self, trainer: Trainer) -> None:
@@ -143,7 +143,7 @@ class _Plain:
 
 
 class _Live(_Plain):
-    """A bar with speed and remaining time and a line of the terms below it, updated a few times a second."""
+    """Shows a progress bar with speed and remaining time, and the terms below it, updated a few times a second."""
 
     def __init__(self, console: Console, title: str) -> None:
         super().__init__(console, title)

@@ -1,4 +1,4 @@
-"""What the commands on a run share: they open it, and they say where they wrote what they made."""
+"""What all commands on a run share: opening the run, and reporting where the result was written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from minivae.training.checkpoint import write_whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_CELLS, MOST_NUMBERS = 10_000, 2**28  # of a picture, and of an array in a file: 1 GiB
+MOST_CELLS, MOST_NUMBERS = 10_000, 2**28  # most cells of a picture, and most numbers of an array in a file: 1 GiB
 
 
 def opened(args: argparse.Namespace, ability: str = "decode") -> tuple[Run, Any, Dataset]:
@@ -37,13 +37,13 @@ def opened(args: argparse.Namespace, ability: str = "decode") -> tuple[Run, Any,
 
 
 def how_many(args: argparse.Namespace, width: int, low: int = 1) -> int:
-    """Return ``-n`` if so many examples of ``width`` numbers can be drawn, or written as numbers, without taking all memory."""
+    """Return ``-n``; refuse it if so many examples of ``width`` numbers are too many to draw or to write."""
     numbers = args.out is not None and args.out.suffix == ".npy"
     return check_int("-n", args.n, low, max(low, MOST_NUMBERS // width) if numbers else MOST_CELLS)
 
 
 def deliver(args: argparse.Namespace, terminal: Terminal, run: Run, x: Any, draw: Callable[[], Figure]) -> None:
-    """Write a command's result, as a picture or as numbers, and say where."""
+    """Write a command's result, as a picture or as numbers, and print where it is."""
     out = args.out or run.path / f"{args.command}.png"
     if out.suffix == ".npy":
         buffer = io.BytesIO()
@@ -55,7 +55,7 @@ def deliver(args: argparse.Namespace, terminal: Terminal, run: Run, x: Any, draw
 
 
 def deliver_page(args: argparse.Namespace, terminal: Terminal, make: Callable[[Run, Any, Dataset], str]) -> None:
-    """Write a web page of a run, and say where."""
+    """Write a web page of a run, and print where it is."""
     run, model, test = opened(args)
     out = args.out or run.path / f"{args.command}.html"
     write_whole(out, make(run, model, test).encode(errors="backslashreplace"))
@@ -63,6 +63,6 @@ def deliver_page(args: argparse.Namespace, terminal: Terminal, make: Callable[[R
 
 
 def tell_where(terminal: Terminal, run: Run, out: Path, figures: Mapping[str, Any] = MappingProxyType({})) -> None:
-    """Say where something was written, and in the JSON line what ``figures`` it came with."""
+    """Print where something was written; the JSON line also has ``figures``."""
     terminal.line(str(out))
     terminal.result({**figures, "run": str(run.path), "file": str(out)})

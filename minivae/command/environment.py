@@ -1,4 +1,4 @@
-"""What a result was computed with: versions, BLAS, processors, device.  A figure without them cannot be compared."""
+"""What a result was computed with: versions, BLAS, processors, device.  Without them, figures cannot be compared."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def versions() -> dict[str, str]:
 
 
 def source() -> str:
-    """Return the folder whose code runs, and whether edits of a checkout reach it."""
+    """Return the folder of the running code, with a remark if it is an installed copy, which edits of a checkout do not change."""
     folder = Path(__file__).parents[1]
     copied = any(part in ("site-packages", "dist-packages") for part in folder.parts)
-    return f"{folder}" + (" (a copy: edits of a checkout do not reach it; pip install -e . makes them)" if copied else "")
+    return f"{folder}" + (" (an installed copy: edits of a checkout do not change it)" if copied else "")
 
 
 def environment() -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _blas() -> str:
 
 
 def _blas_threads() -> str:
-    """Return the number of threads of a matrix product, as far as the library or the environment tells it."""
+    """Return the number of threads of a matrix product, as far as threadpoolctl or the environment tells."""
     try:
         from threadpoolctl import threadpool_info
     except ImportError:

@@ -1,4 +1,4 @@
-"""The command ``train``: from data and settings, or from an earlier training that stopped, to a run directory."""
+"""The command ``train``: it trains a model, or resumes a training that stopped, and writes a run directory."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: MPIPe
     if peers and peers.rank > 0:
         follower = Follower((path or Path(args.runs_dir, f".{os.getpid()}")) / CHECKPOINT, args.checkpoint_every, latch=peers.stop)
         with latch, warnings.catch_warnings():
-            warnings.simplefilter("ignore", MinivaeWarning)  # the first process says it
+            warnings.simplefilter("ignore", MinivaeWarning)  # the first process prints them
             model.fit(data.values, data.y, test.values, test.y, **chained(peers, follower))
         return
     kind, origin = type(model).__name__, source.record()
@@ -100,7 +100,7 @@ def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: MPIPe
 
 
 def asked_for(args: argparse.Namespace) -> tuple[Any, Source]:
-    """Return the model and the data named on the command line; ``epochs`` is None unless it was given."""
+    """Return the model and the data that the command line asks for; ``epochs`` is None unless it was given."""
     name = args.model or "VAE"
     model = MODELS[name](**{"epochs": None} | given_settings(args, name, MODELS))
     if args.labels is not None and not hasattr(model, "predict"):
@@ -112,7 +112,7 @@ def asked_for(args: argparse.Namespace) -> tuple[Any, Source]:
 
 
 def resumed(args: argparse.Namespace) -> tuple[Path, Any, Source]:
-    """Return folder, model and data of a training to be resumed; only ``--epochs`` and ``--processes`` may differ."""
+    """Return the folder, model and data of the training to resume; only ``--epochs`` and ``--processes`` may differ."""
     clear_leftovers(Path(args.runs_dir))
     path = begun(args.resume, args.runs_dir)
     file = path / CHECKPOINT
@@ -128,7 +128,7 @@ def resumed(args: argparse.Namespace) -> tuple[Path, Any, Source]:
     others["image_shape"] = args.image_shape
     for field, value in (given | others | {"exclude_class": args.exclude_class or None}).items():
         if value is not None:
-            reject(option(field), "nothing beside --resume, which keeps the settings of the run", repr(value), "leave it out")
+            reject(option(field), "no other option with --resume, which keeps the settings of the run", repr(value), "leave it out")
     if is_there(path / MODEL) and check_int("--epochs", model.epochs, 1) <= done:
         mend = f"go on with --resume {shlex.quote(str(args.resume))} --epochs {2 * done}"
         reject("--epochs", f"more than the {done} epochs of this run, which is finished", model.epochs, mend)
@@ -136,14 +136,14 @@ def resumed(args: argparse.Namespace) -> tuple[Path, Any, Source]:
 
 
 class RunKeeper(Keeper):
-    """The keeper of a run directory, which gets its final name with the first checkpoint."""
+    """Saves the checkpoints of a run directory, which gets its final name with the first of them."""
 
     def __init__(self, draft: Draft, every: str, context: dict[str, Any], latch: Latch) -> None:
         super().__init__(draft.folder / CHECKPOINT, every, context, latch)
         self.draft = draft
 
     def on_start(self, trainer: Trainer) -> None:
-        """Take up the state, or save the first one: the run has its name before the first step, or another training has."""
+        """Load the state to resume, or save a first one, which claims the run's name before the first step."""
         super().on_start(trainer)
         if self.saved_step is None:
             self.save(trainer)
@@ -159,18 +159,18 @@ class RunKeeper(Keeper):
         if not self.saved_step:
             return "interrupted"
         run = shlex.quote(os.fspath(self.draft.folder))
-        return f"interrupted, step {self.saved_step} is kept; go on with: minivae train --resume {run}"
+        return f"interrupted, step {self.saved_step} is saved; go on with: minivae train --resume {run}"
 
 
 class Follower(Keeper):
-    """The keeper of a process that is not the first of several: it reads the state and never writes it."""
+    """The keeper of every process but the first: it reads the state and never writes it."""
 
     def save(self, trainer: Any) -> None:
         pass
 
 
 def chained(*owners: Any) -> dict[str, Hook]:
-    """Return hooks that call those of each owner in turn: an object with some of them, a dict, or None."""
+    """Return hooks that call those of each owner in turn; an owner is an object or a dict with some of the hooks, or None."""
 
     def one(name: str) -> Hook:
         hooks = [owner.get(name) if isinstance(owner, dict) else getattr(owner, name, None) for owner in owners]
@@ -185,7 +185,7 @@ def chained(*owners: Any) -> dict[str, Hook]:
 
 
 def what_next(folder: Path, model: Any, runs_dir: str) -> list[str]:
-    """Return the message at the end of a training: which pictures there are, and what to do next with the run."""
+    """Return the lines printed after a training: which pictures there are, and what to do next with the run."""
     run = folder.name if runs_dir == "runs" else str(folder)
     pictures = sorted(path.name for path in folder.glob("*.png"))
     epochs = len(model.history_["epoch"])
@@ -220,5 +220,5 @@ def draw_all(model: Any, test: Dataset, floor: float | None, folder: Path) -> No
 
 
 def columns_of(model: Any, y: np.ndarray | None) -> list[str]:
-    """Return the labels of a gallery's columns: for a conditional model, the classes that examples are generated under in turn."""
+    """Return the labels of a gallery's columns: for a conditional model the classes it is given in turn, else none."""
     return list(dict.fromkeys(map(str, y))) if y is not None and model.condition_width() else []

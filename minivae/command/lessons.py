@@ -18,7 +18,7 @@ from minivae.study.topics import topics
 def explain(op: str | None, step: bool, terminal: Terminal) -> None:
     """Print the explanation of one op or of one training ``step``, or by default the guided path."""
     if op and step:
-        reject("--trace", "no operation beside it", repr(op), "give one or the other")
+        reject("--trace", "no operation with it", repr(op), "give one or the other")
     if op in ALL_OPS:
         _explain_op(op, terminal)
     elif op:
@@ -56,7 +56,7 @@ def _explain_topics(word: str, terminal: Terminal) -> None:
 
 
 def _show_code(code: Listing, terminal: Terminal) -> None:
-    """Print a function with its line numbers; a mark stands before the lines that compute an equation."""
+    """Print a function with its line numbers; an arrow marks the lines that compute an equation."""
     terminal.line(f"\n{code.file}:{code.lines[0][0]}  {code.name}")
     tagged = {number for number, text in code.lines if COMPUTED.fullmatch(text)}
     for number, text in code.lines:

@@ -1,4 +1,4 @@
-"""The commands ``runs`` and ``compare``: which runs there are, and two or more of them side by side."""
+"""The commands ``runs``, which lists the runs, and ``compare``, which sets two or more of them side by side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minivae.runs.run import CHECKPOINT, MODEL, Run
 from minivae.runs.tables import figure_rows
 
 RUNS_HEADER = ("run", "model", "data", "epochs", "test loss", "log p(x)", "active units")
-MOST = 6  # runs that a picture can tell apart
+MOST = 6  # most runs that can be told apart in one picture
 
 
 def runs(args: argparse.Namespace, terminal: Terminal) -> None:
@@ -30,7 +30,7 @@ def runs(args: argparse.Namespace, terminal: Terminal) -> None:
 
 
 def _summary(path: Path) -> dict[str, Any]:
-    """Return what the list says of a run; ``problem`` where it cannot be read or is not finished."""
+    """Return what the list shows of a run; ``problem`` is set if it cannot be read or is not finished."""
     try:
         run = Run(str(path))
         config = run.config
@@ -88,7 +88,7 @@ def differences(compared: list[Run]) -> Iterator[tuple[str, ...]]:
 
 
 def _in_order(lists: list[list[str]]) -> list[str]:
-    """Return every name of several lists once; one that is in some of them alone comes behind the one before it there."""
+    """Return every name of several lists once; a name that only some lists have comes after its predecessor there."""
     order: list[str] = []
     for names in lists:
         at = 0

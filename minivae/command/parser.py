@@ -19,7 +19,7 @@ from minivae.models import MODELS
 from minivae.ops import ALL_OPS
 from minivae.training.keeper import EVERY
 
-LEAST_STEPS = 6000  # steps of training at least, unless --epochs is given: on small data, 20 epochs are too few to learn much
+LEAST_STEPS = 6000  # fewest training steps unless --epochs is given: on small data, 20 epochs are too few to learn much
 
 
 class Parser(argparse.ArgumentParser):
@@ -118,7 +118,7 @@ def build_parser() -> Parser:
     new = on_run("traverse", "move one latent dimension at a time")
     new.add_argument("--example", type=whole, default=0, metavar="I", help="row in the test set to start from (default: 0)")
     new.add_argument("--span", type=real, default=3.0, metavar="X", help="the dimension runs from -X to X (default: 3)")
-    new.add_argument("--dims", type=whole, default=10, metavar="N", help="number of dimensions, by falling KL (default: 10)")
+    new.add_argument("--dims", type=whole, default=10, metavar="N", help="number of dimensions, the highest KL first (default: 10)")
     new.add_argument("-n", type=whole, default=11, metavar="N", help="points along each (default: 11)")
 
     on_run("transform", "the posterior means of the test set as features, drawn beside its principal components")
@@ -136,7 +136,7 @@ def build_parser() -> Parser:
     new = command("runs", "list the runs there are")
     new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
 
-    new = command("compare", "set runs side by side: figures, settings that differ, and curves over each other")
+    new = command("compare", "set runs side by side: figures, settings that differ, and curves in one plot")
     new.add_argument("runs", nargs="+", metavar="RUN", help="run directories, or their names in --runs-dir: two to six")
     new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
     new.add_argument("--out", type=path_to(".png"), metavar="FILE", help="a .png with the curves (default: in the first RUN)")
@@ -148,7 +148,7 @@ def build_parser() -> Parser:
     new = command("gradcheck", "check every backward pass against finite differences; exit code 1 if one fails")
     new.add_argument("--op", nargs="+", default=(), metavar="OP", help="only these operations (default: all, and whole models)")
     new.add_argument("--all", action="store_true", help="a line for every gradient instead of one for every function")
-    new.add_argument("--device", default="cpu", metavar="NAME", help="cuda adds the rows of the device (default: cpu)")
+    new.add_argument("--device", default="cpu", metavar="NAME", help="cuda also checks on the device (default: cpu)")
     new.add_argument("--seed", type=whole, default=0, metavar="N", help="seed of inputs and directions (default: 0)")
 
     new = command("explain", "the guided path through the equations; or one operation, derived and worked out on a small example")

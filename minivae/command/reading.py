@@ -1,4 +1,4 @@
-"""The commands for studying: the book and the exercises."""
+"""The commands ``book`` and ``exercise``, for studying."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that use a trained model: they score the test set, and make pictures or numbers from the latent space."""
+"""The commands that use a trained model: they score the test set, or make pictures and numbers from the latent space."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from minivae.runs.tables import figure_rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PLANE_POINTS = 2000  # of the picture of transform, each compared with all others
+PLANE_POINTS = 2000  # most points in the picture of ``transform``, where each is compared with all others
 
 
 def evaluate(args: argparse.Namespace, terminal: Terminal) -> None:
@@ -45,7 +45,7 @@ def sample(args: argparse.Namespace, terminal: Terminal) -> None:
     y = some_classes(model, n)
     if args.label:
         if test.y is None or not model.condition_width():
-            reject("--label", "a model that is told classes", type(model).__name__, "leave it out")
+            reject("--label", "a conditional model, trained with classes", type(model).__name__, "leave it out")
         y = np.resize([test.y[of_class(test, label, "--label")][0] for label in args.label], n)
     x = model.sample(n, args.seed, args.pixels, y=y)
     what = "E[x|z]" if args.pixels == "mean" else "a draw of x from p(x|z)"

@@ -3,14 +3,14 @@
 This file loads the first two, ``twins`` calls them with the signatures of the ops, ``whole`` calls the third.
 
 ``autodiff.apply`` asks ``fused`` for the twin of an op.  A twin computes the same equations from the same arguments and saves what
-its own backward reads, so the tape sees no difference.  It covers dense float32 arrays on a device.  Everything else, and
-everything under MINIVAE_FUSED=0, uses the op itself, which runs on any array module.
+its own backward reads, so the tape sees no difference.  It covers dense float32 arrays on a device.  Anything else, and
+everything under MINIVAE_FUSED=0, is computed by the op itself, which runs on any array module.
 
 Four environment variables, each with a safe default:
     MINIVAE_FUSED=0         plain CuPy instead of these kernels
     MINIVAE_GRAPH=0         no replay of captured steps (``graph``)
     MINIVAE_WHOLE=0         no training in one launch (``whole``)
-    MINIVAE_MATMUL=tf32     or bf16: less exact factors for faster matrix products (``cublas``); fp32 unless set
+    MINIVAE_MATMUL=tf32     or bf16: faster matrix products with less precise factors (``cublas``); the default is fp32
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from minivae.backend import Array
 from minivae.op import Op
 
 BLOCK = 128  # threads in a block
-WIDE_BLOCK = 512  # where the threads of a block work on one tile or one sum together
-GRID = 2048  # blocks at most: several for each of a GPU's multiprocessors, and then the loop over what is left
-MOST_STRIPS = 4096  # of 32 columns each, in a matrix whose columns are summed
-SMALL = 2**27  # products of so many terms at most are made by ``dense.cu``, larger ones by cuBLAS
+WIDE_BLOCK = 512  # threads in a block whose threads work together on one tile or one sum
+GRID = 2048  # most blocks in a launch: several for each of a GPU's multiprocessors; each block loops over what is left
+MOST_STRIPS = 4096  # most strips of 32 columns in a matrix whose columns are summed
+SMALL = 2**27  # ``dense.cu`` computes matrix products of up to this many multiplications, cuBLAS the larger ones
 log = logging.getLogger("minivae")
 
 
@@ -47,8 +47,8 @@ class Library:
     def __init__(self, xp: ModuleType) -> None:
         self._module = xp.RawModule(code=source("kernels.cu", "dense.cu"))
         self._kernels: dict[str, Any] = {}
-        self["adam"]  # compiles the files now, so that what is wrong with them shows now
-        self.tickets = xp.zeros(MOST_STRIPS, dtype="uint32")  # of blocks that count who is last; between two launches all are 0
+        self["adam"]  # compiles the files now, so that a compile error appears here and not in the middle of a training
+        self.tickets = xp.zeros(MOST_STRIPS, dtype="uint32")  # by which blocks find out which is last; 0 between launches
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._kernels:
@@ -56,24 +56,24 @@ class Library:
         return self._kernels[name]
 
     def elementwise(self, name: str, size: int, *args: Any) -> None:
-        """Launch a kernel that covers ``size`` numbers; Python ints become C ints, and scalars of other types come as NumPy's."""
+        """Launch a kernel over ``size`` numbers; Python ints become C ints, scalars of other types must be NumPy scalars."""
         launch(self[name], min(-(-size // BLOCK), GRID), BLOCK, args)
 
     def by_fours(self, name: str, size: int, *args: Any) -> None:
-        """Launch a kernel of which a thread takes four neighbours of ``size`` numbers at a time."""
+        """Launch a kernel over ``size`` numbers in which each thread takes four neighbouring ones at a time."""
         self.elementwise(name, -(-size // 4), *args)
 
     def by_rows(self, name: str, rows: int, *args: Any) -> None:
-        """Launch a kernel of which a block takes a row at a time."""
+        """Launch a kernel in which each block takes one row at a time."""
         launch(self[name], min(rows, GRID), BLOCK, args)
 
     def by_blocks(self, name: str, blocks: int, *args: Any) -> None:
-        """Launch a kernel with so many large blocks."""
+        """Launch a kernel with ``blocks`` blocks of ``WIDE_BLOCK`` threads."""
         launch(self[name], blocks, WIDE_BLOCK, args)
 
 
 def launch(kernel: Any, blocks: int, threads: int, args: Sequence[Any]) -> None:
-    """Launch a kernel; CuPy passes a Python int as 64 bits and checks nothing."""
+    """Launch a kernel; Python ints are converted first, since CuPy would pass them as 64 bits without a check."""
     kernel((blocks,), (threads,), tuple(np.int32(arg) if type(arg) is int else arg for arg in args))
 
 
@@ -84,7 +84,7 @@ def library(xp: ModuleType) -> Library:
 
 
 def usable(xp: ModuleType) -> bool:
-    """Tell whether arrays of module ``xp`` have kernels: on a device, unless MINIVAE_FUSED=0 or they do not compile there."""
+    """Tell whether the kernels serve arrays of module ``xp``: on a device, unless MINIVAE_FUSED=0 or they fail to compile."""
     return xp is not np and os.environ.get("MINIVAE_FUSED") != "0" and _compiles(xp)
 
 
@@ -92,7 +92,7 @@ def usable(xp: ModuleType) -> bool:
 def _compiles(xp: ModuleType) -> bool:
     try:
         library(xp)
-    except Exception as error:  # whatever is missing, plain CuPy computes the same
+    except Exception as error:  # whatever the reason, plain CuPy computes the same results
         log.warning("no fused kernels: %s", f"{type(error).__name__}: {error}".splitlines()[0])
         return False
     return True
@@ -101,13 +101,14 @@ def _compiles(xp: ModuleType) -> bool:
 def fused(
     op: Op, xp: ModuleType, inputs: tuple[Any, ...], arrays: Sequence[Array], options: Mapping[str, Any]
 ) -> tuple[Op, tuple[Any, ...]]:
-    """Return the twin of ``op`` if it has one that covers these arguments, else ``op``; and the inputs that it takes.
+    """Return the twin of ``op`` if it has one that covers these arguments, else ``op``, together with its inputs.
 
-    ``arrays`` are the data of ``inputs``.  A twin may take another tensor than the op: the matrix whose halves the op was given.
+    ``arrays`` are the data of ``inputs``.  Where the op was given two halves of one matrix, the twin may take that
+    matrix instead.
     """
     if not usable(xp):
         return op, inputs
-    from minivae.kernels.twins import TWINS, TWINS_OF_HEADS, heads_of  # only where there is a device
+    from minivae.kernels.twins import TWINS, TWINS_OF_HEADS, heads_of  # imported only where there is a device
 
     twin = TWINS.get(op.name)
     if twin is None or not twin.covers(xp, *arrays, **options):

@@ -1,4 +1,4 @@
-"""Adam as one launch, with everything that changes from step to step in the device's memory."""
+"""Adam in one launch; everything that changes from step to step is kept in the device's memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from minivae.kernels import library
 class FusedAdam:
     """The ``Adam`` of ``minivae.optim`` for float32 vectors on a device: same settings, same ``step``, same ``state``.
 
-    The number of steps and the learning rate are arrays, because a captured step repeats the Python numbers of its capture.
-    Looking at ``steps`` waits for the device; ``step`` does not.
+    The number of steps and the learning rate are arrays on the device, because replaying a captured step would repeat the Python
+    numbers it was captured with.  Reading ``steps`` waits for the device; ``step`` does not.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class FusedAdam:
 
     @property
     def betas_and_eps(self) -> tuple[np.float64, ...]:
-        """The settings that do not change, as kernels take them."""
+        """The constant settings, as arguments for a kernel."""
         return np.float64(self.beta1), np.float64(self.beta2), np.float64(self.eps)
 
     @property
     def place(self) -> tuple[Array, Array]:
-        """The number of steps and the learning rate, on the device."""
+        """The number of steps and the learning rate, as arrays on the device."""
         return self._steps, self._rate
 
     def state(self) -> dict[str, Array]:
-        """Return the arrays that a later run needs to go on as this one would."""
+        """Return the arrays that a resumed training needs to continue exactly as this one would."""
         return {"sums": self.sums, "square_sums": self.square_sums}

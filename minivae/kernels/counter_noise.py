@@ -1,8 +1,8 @@
 """Noise that is a function of its position, so that every device draws the same numbers for the same seed.
 
-An ordinary generator computes each state from the last, and NumPy's and CuPy's generators have nothing in common.  Here a number is
-a function of its position: ten rounds of mixing turn the position, a counter, into random bits.  A run on the CPU and one on a GPU
-then differ only by rounding.
+An ordinary generator computes each state from the previous one, and NumPy's and CuPy's generators are different algorithms.  Here a
+number is a function of its position: ten rounds of mixing turn that position (a counter) into random bits.  A run on the CPU and
+one on a GPU then differ only by rounding.
 
     (N.1)  w₀, w₁, w₂, w₃ = Philox4x32-10(counter = (i, draw, path, stream), key = seed)          numbers 4i to 4i + 3 of a draw
     (N.2)  uniform  u = ⌊w / 2⁸⌋ / 2²⁴                                                              in [0, 1), exact in float32
@@ -33,14 +33,14 @@ NOISES = ("generator", "counter")
 
 
 def noise_source(kind: str, xp: ModuleType, seed: int, stream: str, *path: int) -> Any:
-    """Return the source of noise of one purpose: the module's own "generator" (fast), or "counter" (the same on every device)."""
+    """Return a source of noise for one purpose: the module's own "generator" (fast), or "counter" (the same on every device)."""
     return (generator if kind == "generator" else CounterGenerator)(xp, seed, stream, *path)
 
 
 class CounterGenerator:
-    """What models use of a NumPy generator, ``standard_normal`` and ``random``, as functions of seed, stream, epoch and draw.
+    """The two methods of a NumPy generator that models use, as functions of seed, stream, epoch and the number of the draw.
 
-    The number of the draw is kept on the device and raised there, so that a captured step draws anew whenever it is replayed.
+    The number of the draw is stored and incremented on the device, so that a captured step draws new noise on each replay.
     """
 
     def __init__(self, xp: ModuleType, seed: int, stream: str, epoch: int | None = None) -> None:
@@ -50,7 +50,7 @@ class CounterGenerator:
 
     @property
     def position(self) -> tuple[Any, ...]:
-        """Path, stream and seed as kernels take them: all of the position that does not change."""
+        """Path, stream and seed, the constant parts of the position, as arguments for a kernel."""
         return np.uint32(self._path), np.uint32(self._stream), np.uint64(self._seed)
 
     def standard_normal(self, shape: tuple[int, ...], dtype: Any = "float64") -> Array:
@@ -75,7 +75,7 @@ class CounterGenerator:
 
 
 def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Array, Array, Array, Array]:
-    """Return four random 32-bit words for each counter of four (N.1); arrays are uint64, so that products of words fit."""
+    """Return four random 32-bit words for each counter of four words (N.1), in uint64 arrays, so that products of words fit."""
     a, b, c, d = counter
     key0, key1 = key
     for _ in range(10):

@@ -1,7 +1,7 @@
-"""Matrix products by cuBLAS, called directly, so that a stream capture can contain them.
+"""Matrix products by calling cuBLAS directly, so that a stream capture can contain them.
 
 Why not CuPy's own products: during a capture CuPy refuses to touch its cuBLAS handle (its issue 6290), although cuBLAS itself can
-be captured.  For that its workspace is given to it beforehand: otherwise it may allocate in the middle of the capture.
+be captured.  cuBLAS needs to be given its workspace beforehand: otherwise it may allocate memory in the middle of the capture.
 
 Why not nvmath-python: its cublasLt epilogues could add the bias within the product and save one launch per layer.  But it brings
 three packages of NVIDIA's Python bindings with version ranges of their own, and a plan object for each shape to be kept; what is
@@ -30,13 +30,13 @@ from minivae.kernels import library
 FLOAT32 = 0  # CUDA_R_32F
 DEFAULT_ALGORITHM = -1  # CUBLAS_GEMM_DEFAULT
 COMPUTE = {"fp32": 68, "tf32": 77, "bf16": 75}  # CUBLAS_COMPUTE_32F, _32F_FAST_TF32, _32F_FAST_16BF
-ROWS = 2048  # of a product from which on turning its second factor round pays
-WORKSPACE = 32 << 20  # bytes; what NVIDIA recommends for Hopper
+ROWS = 2048  # of the product, from which on transposing its second factor beforehand pays off
+WORKSPACE = 32 << 20  # bytes, as NVIDIA recommends for Hopper
 log = logging.getLogger("minivae")
 
 
 class Cublas:
-    """A cuBLAS handle of its own.  ``api`` is the loaded library."""
+    """A cuBLAS handle, separate from CuPy's.  ``api`` is the loaded library."""
 
     def __init__(self, xp: ModuleType, api: Any, precision: str) -> None:
         self._xp, self._api = xp, api
@@ -65,15 +65,16 @@ class Cublas:
     def _turned(self, b: Array) -> Array:
         """Return ``b`` as the transpose of a dense matrix.
 
-        Hopper's tensor cores read TF32 factors along the terms of the sums alone.  Where a factor lies the other way, cuBLAS turns
-        it round tile by tile, again and again.  To do it once beforehand costs a tenth of the product and saves a fifth to a third.
+        Hopper's tensor cores can read TF32 factors only along the summed axis.  A factor stored the other way is transposed by
+        cuBLAS tile by tile, again and again.  Transposing it once beforehand costs a tenth of the product's time and saves a fifth
+        to a third.
         """
         (k, m), columns = b.shape, self._xp.empty((b.shape[1], b.shape[0]), dtype=b.dtype)
         library(self._xp).by_blocks("transpose", -(-k // 32) * -(-m // 32), b, columns, k, m)
         return columns.T
 
     def _follow(self, stream: int) -> None:
-        """Work on ``stream``; choosing one resets the workspace, so that comes second."""
+        """Work on ``stream``; setting the stream resets the workspace, so the workspace is set after it."""
         if stream != self._stream:
             if stream not in self._workspaces:
                 self._workspaces[stream] = self._xp.empty(WORKSPACE, dtype="uint8")

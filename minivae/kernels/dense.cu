@@ -1,14 +1,14 @@
-// The dense layer in CUDA C, float32: what surrounds cuBLAS's products where they are large, and whole products where they are so
-// small that cuBLAS would be mostly beginning and end.  Compiled together with kernels.cu, which comes first.
+// The dense layer in CUDA C, float32: for large products what comes before and after cuBLAS's product, and for small ones, where
+// cuBLAS's overhead would dominate, the product as well.  Compiled together with kernels.cu, which comes first.
 
-// ---- Activations that come with a layer: those whose slope is told by their result ------------------------------------------------
+// ---- Activations that come with a layer: those whose slope follows from their result ----------------------------------------------
 
 enum { IDENTITY, RELU, TANH };
 
 __device__ float activate(int kind, float x) { return kind == RELU ? relu_value(x) : kind == TANH ? tanh_value(x) : x; }
 __device__ float slope_of(int kind, float out) { return kind == RELU ? relu_slope(out) : kind == TANH ? tanh_slope(out) : 1.0f; }
 
-// ---- Beside a large product: one pass each ----------------------------------------------------------------------------------
+// ---- Before or after a large product: one pass each ---------------------------------------------------------------------------------
 
 // y_ij += b_j
 KERNEL add_bias(float* y, const float* bias, int n, int m) {
@@ -19,12 +19,13 @@ KERNEL add_bias(float* y, const float* bias, int n, int m) {
     }
 }
 
-// Sums over the rows of a block's 32 columns.  The rows lie in `chunks` chunks, one for each block above another; a thread takes
-// every slots-th row of its chunk, four on the way at a time, the threads of a column are joined in order, and the last block to
-// finish these columns joins the chunks in order.  `partial` has a number for every chunk and column, `done` one for every 32.
+// Sums of columns, a block taking 32 of them.  The rows are split into `chunks` chunks, and each chunk has a block of its own.  A
+// thread adds up every slots-th row of its chunk, loading four at a time; the sums of a column's threads are added in order, and the
+// last block to finish these columns adds the chunks in order.  `partial` has a number for every chunk and column, `done` one for
+// every 32 columns.
 template <typename Term>
 __device__ void sum_columns(Term term, float* out, double* partial, u32* done, int n, int m, int chunks) {
-    __shared__ double shared[32][33];  // a column more than needed, so that no two rows start in the same memory bank
+    __shared__ double shared[32][33];  // one extra column, so that no two rows start in the same memory bank
     __shared__ bool last;
     int lane = threadIdx.x % 32, slot = threadIdx.x / 32, slots = blockDim.x / 32;
     int across = (m + 31) / 32, strip = blockIdx.x % across, chunk = blockIdx.x / across, j = strip * 32 + lane;
@@ -78,7 +79,7 @@ KERNEL activation_backward_sum(const float* out, const float* g, float* dx, floa
     sum_columns(term, db, partial, done, n, m, chunks);
 }
 
-// The matrix turned round: out_ji = x_ij.  A block takes 32 x 32 numbers through shared memory, so that both sides go along rows.
+// The transpose: out_ji = x_ij.  A block moves 32 x 32 numbers through shared memory, so that it both reads and writes along rows.
 KERNEL transpose(const float* x, float* out, int n, int m) {
     __shared__ float tile[32][33];
     int across = (m + 31) / 32, top = blockIdx.x / across * 32, left = blockIdx.x % across * 32;
@@ -92,18 +93,18 @@ KERNEL transpose(const float* x, float* out, int n, int m) {
 
 // ---- Small products -----------------------------------------------------------------------------------------------------------
 
-// A tile of a result has 16 x 32 numbers: four of the tensor cores' 16 x 8.  `split` warps share out the terms of its sums, sixteen at
-// a time, and their shares are joined in the order of the warps: the same numbers give the same sums, bit for bit.
+// A tile of a result has 16 x 32 numbers: four of the tensor cores' 16 x 8.  `split` warps divide the terms of its sums among them,
+// sixteen at a time, and their sums are added in the order of the warps, so equal inputs give equal results, bit for bit.
 #define TILE_ROWS 16
 #define TILE_COLUMNS 32
 #define TERMS 16
 #define PITCH 36         // floats from row to row of a tile in shared memory: rows begin in different banks, at multiples of 16 bytes
-#define WARPS 16         // of a block, at most
+#define WARPS 16         // most warps in a block
 #define THREADS (32 * WARPS)
 #define STAGE (WARPS * TILE_ROWS * PITCH)
 
-// Tensor cores multiply numbers of 11 significant bits and add in float32.  A float32 is the sum of two such numbers but for its last
-// bit, so three products, high high + high low + low high, are one of float32 (Markidis et al. 2018; "3xTF32").
+// Tensor cores multiply numbers of 11 significant bits and add in float32.  A float32 is the sum of two such numbers up to its last
+// bit, so three of their products, high high + high low + low high, make one float32 product (Markidis et al. 2018; "3xTF32").
 struct Halves {
     u32 high, low;
 };
@@ -115,8 +116,8 @@ __device__ u32 to_tf32(float x) {
     return rounded;
 }
 
-// sum += a b, by a warp: lane 4 g + t has of a (16 x 8) rows g and g + 8 in columns t and t + 4, of b (8 x 8) rows t and t + 4 in
-// column g, and of the sum (16 x 8) rows g and g + 8 in columns 2 t and 2 t + 1.
+// sum += a b, by a warp.  Lane 4 g + t holds rows g and g + 8 of a (16 x 8) in columns t and t + 4, rows t and t + 4 of b (8 x 8) in
+// column g, and rows g and g + 8 of the sum (16 x 8) in columns 2 t and 2 t + 1.
 __device__ void multiply(float sum[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
@@ -131,11 +132,11 @@ __device__ Halves halves(float x) {
     return {high, to_tf32(x - from_bits(high))};
 }
 
-// A matrix as a product reads it.
+// A matrix that is a factor of a product.
 struct Matrix {
     const float* at;
     int rows, columns;
-    bool ones;  // a further column of ones: what a bias is multiplied by
+    bool ones;  // whether a column of ones, the factor of the bias, follows the others
 };
 
 __device__ Four load_wide(const float* from) {
@@ -145,9 +146,9 @@ __device__ Four load_wide(const float* from) {
 
 __device__ void store_wide(float* to, Four four) { *(float4*)to = {four[0], four[1], four[2], four[3]}; }
 
-// What a lane reads of a factor: terms `term` to `term` + 3 for COUNT neighbouring lines of the result, which are rows of it for a and
-// columns for b.  ACROSS: the terms of a line lie a row apart, and neighbouring lines side by side; else the other way round.  Beyond
-// the edges it reads what lies at the edge.  WIDE: whatever lies side by side is read in one access.
+// Load a lane's part of a factor: terms `term` to `term` + 3 of COUNT neighbouring lines of the result (rows for a, columns for b).
+// ACROSS: the terms of a line are a row apart in memory, and neighbouring lines side by side; otherwise the other way round.  Beyond
+// the edges it loads the numbers at the edge.  WIDE: numbers that lie side by side are loaded in one access.
 template <int COUNT, bool ACROSS, bool WIDE>
 __device__ void load_terms(const Matrix& from, int line, int term, int terms, Four* result) {
     EACH_OF_FOUR(c) {
@@ -172,9 +173,10 @@ __device__ void load_terms(const Matrix& from, int line, int term, int terms, Fo
     }
 }
 
-// The share of a warp in a tile of a b (A_T: of a' b, B_T: of a b'), left in `area`, the warp's own TILE_ROWS x PITCH floats.  What is
-// beyond the edges is nonsense, and the tile drops it.  The tensor cores' rows g and g + 8 are rows 2 g and 2 g + 1 of the tile, their
-// column c of the j-th part is column 4 c + j, and their terms t and t + 4 are neighbours: so a lane reads what lies side by side.
+// Compute a warp's share of a tile of a b (A_T: of a' b, B_T: of a b') and store it in `area`, the warp's own TILE_ROWS x PITCH floats.
+// Numbers beyond the edges are meaningless, and the tile drops them.  Rows g and g + 8 of the tensor cores are rows 2 g and 2 g + 1 of
+// the tile, column c of their j-th part is column 4 c + j, and their terms t and t + 4 are neighbours, so that each lane loads numbers
+// that lie side by side.
 template <bool A_T, bool B_T, bool WIDE>
 __device__ void add_share(const Matrix& a, const Matrix& b, int row, int column, int terms, int share, int split, float* area) {
     const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -206,16 +208,16 @@ __device__ void add_share(const Matrix& a, const Matrix& b, int row, int column,
         store_wide(area + (2 * g + at / 2) * PITCH + 8 * t + 4 * (at % 2), {{sum[0][at], sum[1][at], sum[2][at], sum[3][at]}});
 }
 
-// Warps to a tile: the fewer tiles, the more, so that some thousand warps have work.
+// The number of warps for each tile: the fewer tiles, the more warps, so that about a thousand warps have work.
 __device__ int warps_for(int tiles) {
     int split = 2;
     while (split < WARPS && tiles * split < 1024) split *= 2;
     return split;
 }
 
-// Tell `finish(i, j, sums)` the numbers j to j + 3 of row i of the n x m product of a b (A_T: of a' b, B_T: of a b'), for every row and
-// every fourth j; what is beyond m is to be dropped.  Tiles are dealt to the blocks in turn, beginning with block `turn`; returned is
-// whose turn is next, so that several products at a time keep all blocks busy.
+// Compute the n x m product a b (A_T: a' b, B_T: a b'), and call `finish(i, j, sums)` with numbers j to j + 3 of row i, for every row
+// and every fourth j; it must drop those beyond column m.  Tiles are dealt to the blocks in turn, beginning with block `turn`.  Return
+// the block whose turn is next, so that several products in a row keep all blocks busy.
 template <bool A_T, bool B_T, typename Finish>
 __device__ int product(const Matrix& a, const Matrix& b, int n, int m, int terms, float* stage, int turn, Finish finish) {
     int across = (m + TILE_COLUMNS - 1) / TILE_COLUMNS, tiles = (n + TILE_ROWS - 1) / TILE_ROWS * across;
@@ -232,7 +234,7 @@ __device__ int product(const Matrix& a, const Matrix& b, int n, int m, int terms
             if (wide) add_share<A_T, B_T, true>(a, b, row, column, terms, warp % split, split, area);
             else add_share<A_T, B_T, false>(a, b, row, column, terms, warp % split, split, area);
         }
-        __syncthreads();  // all shares are there
+        __syncthreads();  // all shares are complete
         if (mine)
             for (int at = thread; at < TILE_ROWS * TILE_COLUMNS / 4; at += threads) {
                 int i = at / (TILE_COLUMNS / 4), j = at % (TILE_COLUMNS / 4) * 4;
@@ -244,7 +246,7 @@ __device__ int product(const Matrix& a, const Matrix& b, int n, int m, int terms
                 }
                 finish(row + i, column + j, total);
             }
-        __syncthreads();  // the next tile's shares must not come before this one's are read
+        __syncthreads();  // the next tile's shares must not overwrite these before they are read
     }
     return (turn + (tiles + groups - 1) / groups) % gridDim.x;
 }
@@ -262,7 +264,7 @@ KERNEL __launch_bounds__(THREADS, 1) layer(const float* x, const float* weight, 
 }
 
 // From g, the gradient of x W + b:  dx = g W',  dW = x' g,  db = 1' g,  where the row of ones comes last, as the bias does in `learned`.
-// dx only where it is asked for.  All in one launch, since none of them needs another.
+// dx is computed only if it is needed.  One launch computes all three, since none depends on another.
 KERNEL __launch_bounds__(THREADS, 1) layer_backward(const float* x, const float* weight, const float* g, float* dx, float* d_weight,
                                                     float* d_bias, int n, int m, int d, int wants_dx) {
     __shared__ float4 stage[STAGE / 4];

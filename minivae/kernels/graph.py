@@ -1,18 +1,18 @@
-"""Graph replay: a training step is captured once as a CUDA graph, and then launched again as a whole.
+"""Graph replay: a training step is captured once as a CUDA graph, and from then on launched as a whole.
 
 An eager step of a VAE with one hidden layer is about fifty launches, a hundred without the kernels; a graph is one.  But a capture
 records kernels with the addresses and the numbers they were given, so all that changes from step to step has to be in the device's
 memory, at the same place: which rows are next, the position of the noise (``counter_noise``), Adam's step number and learning rate
-(``adam``), the sums of the losses.  And nothing may look at a result on the way, since that would wait for what has not run.
-A graph serves one epoch, so what a hook changes on the host (β, say) counts from the next epoch on.
+(``adam``), the sums of the losses.  And nothing may read a result during the capture, since it would wait for kernels that are only
+recorded.  A graph serves one epoch, so what a hook changes on the host (β, say) counts from the next epoch on.
 
-Memory: a step's own arrays come from a pool that serves nobody else.  What it frees may be used again by the next step, which comes
-after it on the same stream, and by nothing that could run in between.
+Memory: a step's own arrays come from a pool that serves nothing else.  What a step frees can only be reused by the next step, which
+follows it on the same stream, and by nothing that could run in between.
 
-Whatever cannot be captured is no error: the reason is logged, and the steps run one kernel at a time, as without this file.
+A step that cannot be captured is not an error: the reason is logged, and the steps run one kernel at a time.
 
-Proven on the CPU, by a stand-in that records kernels instead of running them: a replayed run leaves the same parameters, bit for
-bit, as an eager one; a step that waits, copies from the host or calls CuPy's products is not captured, and training goes on.
+Proven on the CPU, by a stand-in that records kernels instead of running them: a replayed run ends with the same parameters, bit
+for bit, as an eager one; a step that waits, copies from the host or calls CuPy's products is not captured, and training goes on.
 Not proven without a device: the capture by CUDA itself, how the pool behaves under it, and what is gained.
 """
 
@@ -37,12 +37,12 @@ log = logging.getLogger("minivae")
 
 
 class Replay:
-    """Makes the steps of training: one kernel at a time, or, after the first few, by launching the graph of a step.
+    """Runs the steps of a training: the first few one kernel at a time, the others by launching the graph of a step.
 
     Parameters
     ----------
     xp : the array module.
-    obstacle : why a step of this training cannot be captured; "" where it is to be tried.
+    obstacle : why a step of this training cannot be captured; "" if a capture should be tried.
     """
 
     def __init__(self, xp: ModuleType, obstacle: str) -> None:
@@ -56,12 +56,12 @@ class Replay:
 
     @contextlib.contextmanager
     def epoch(self, order: Array, size: int, step: Callable[[Array], Any]) -> Iterator[Callable[[Array], Any]]:
-        """Yield what to call with the row numbers of each batch in turn, in the place of ``step``.
+        """Yield, for each batch, the function to call with its row numbers instead of ``step``.
 
         Parameters
         ----------
         order : all row numbers of the epoch, from which the batches are cut.
-        size : of a full batch; a last one that is smaller is never replayed.
+        size : of a full batch; a smaller last batch is never replayed.
         step : makes a training step from row numbers on the device.
         """
         if self._eager:
@@ -85,7 +85,7 @@ class Replay:
                 graph.launch(stream) if graph else next_step()
             first, self._steps = False, self._steps + 1
 
-        xp.cuda.Stream.null.synchronize()  # what was begun elsewhere is complete before this stream reads it
+        xp.cuda.Stream.null.synchronize()  # work begun on other streams is complete before this one reads it
         with stream:
             try:
                 yield make
@@ -93,19 +93,19 @@ class Replay:
                 stream.synchronize()
 
     def _capture(self, stream: Any, step: Callable[[], None]) -> Any:
-        """Return the graph of a step, which is not made by this; None, and no more attempts, if there is something in the way."""
+        """Capture a step, without running it, and return its graph; if that fails, return None and make no more attempts."""
         collecting = gc.isenabled()
-        gc.disable()  # a collection may free memory of the device, which must not happen during a capture
+        gc.disable()  # a collection may free device memory, which must not happen during a capture
         try:
             stream.begin_capture()
             try:
                 step()
             except Exception:
-                with contextlib.suppress(Exception):  # the capture is void, and says so
+                with contextlib.suppress(Exception):  # the capture has failed, and ending it raises
                     stream.end_capture()
                 raise
             return stream.end_capture()
-        except Exception as error:  # CuPy, CUDA and cuBLAS each have their own; a fault of the step itself returns when it is made
+        except Exception as error:  # of CuPy, CUDA or cuBLAS; an error in the step itself is raised again when it runs
             self._eager = True
             _explain(f"{type(error).__name__}: {error}".splitlines()[0])
             return None

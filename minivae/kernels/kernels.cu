@@ -1,14 +1,14 @@
 // The memory-bound parts of a training step in CUDA C, float32.
 //
-// Each kernel is the twin of the NumPy code that its comment names; the letters in brackets are the equations there, and that is
-// where they are derived.  A kernel reads its arrays once and writes its results once: the GPU has arithmetic to spare, not bandwidth.
+// Each kernel is the twin of the NumPy code that its comment names; the tags in brackets are the equations, which are derived there.
+// A kernel reads its arrays once and writes its results once, because memory bandwidth limits it and not arithmetic.
 //
 // Arrays are dense and row-major; where rows may be further apart, a `stride` in floats says how far.  Two shapes of launch:
-//   elementwise: any grid covers n numbers, four neighbours a thread, in 16 bytes at a time where the arrays begin at such a place;
-//   by rows:     a block takes a row and adds it up in a fixed order in float64: the same numbers give the same sum, bit for bit.
+//   elementwise: any grid covers n numbers, each thread taking four neighbours, in one access of 16 bytes where aligned;
+//   by rows:     a block takes a row and adds it up in a fixed order in float64: equal inputs give equal sums, bit for bit.
 //
 // Compiled by NVRTC (CuPy) or nvcc, and as C++ by the tests, which run every kernel on the CPU.  CuPy compiles everything with
-// -ftz=true, its own functions too: a float32 below 1.2e-38 counts as 0.
+// -ftz=true, including its own functions: a float32 below 1.2e-38 is treated as 0.
 
 #define KERNEL extern "C" __global__ void
 #define FOR_EACH(i, n) for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < (n); i += gridDim.x * blockDim.x)
@@ -20,7 +20,7 @@
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
-// The sum of every thread's value, in thread 0.  Within a warp by halves, then the warps in order.
+// The sum of every thread's value, in thread 0: within a warp by halving, then over the warps in order.
 __device__ double block_sum(double value) {
     __shared__ double partial[32];
     for (int half = 16; half > 0; half /= 2) value += __shfl_down_sync(0xffffffffu, value, half);
@@ -29,11 +29,11 @@ __device__ double block_sum(double value) {
     double total = 0;
     if (threadIdx.x == 0)
         for (int warp = 0; warp < (int)blockDim.x / 32; ++warp) total += partial[warp];
-    __syncthreads();  // the next row's partial sums must not come before this row's are read
+    __syncthreads();  // the next row's partial sums must not overwrite this row's before they are read
     return total;
 }
 
-// Four neighbours of an array, or those of them that there are.
+// Four neighbours of an array, or fewer at its end.
 struct Four {
     float v[4];
     __device__ float& operator[](int j) { return v[j]; }
@@ -56,8 +56,8 @@ __device__ void store_four(float* to, int i, int n, Four four) {
     else EACH_OF_FOUR(j) if (i + j < n) to[i + j] = four[j];
 }
 
-// Whether this block is the last to come here, told to all its threads; `done` counts the others and ends as it began, at 0.
-// What every block wrote before is then to be seen by the last one.
+// Tell all threads of a block whether it is the last to arrive here; `done` counts the arrivals and is 0 again at the end.
+// The last block sees everything that the others wrote before they arrived.
 __device__ bool is_last_block(u32* done) {
     __shared__ bool last;
     __threadfence();
@@ -71,9 +71,9 @@ __device__ bool is_last_block(u32* done) {
     return last;
 }
 
-// ---- Batches: which rows are next, Rows.take -----------------------------------------------------------------------------------
+// ---- Batches: the rows of the next one, Rows.take -----------------------------------------------------------------------------------
 
-// The next n of an order, and the place moved on.  One block.
+// Copy the next n row numbers of an order, and advance the position.  One block.
 KERNEL next_rows(const long long* order, long long* place, long long* index, int n) {
     long long first = *place;
     for (int i = threadIdx.x; i < n; i += blockDim.x) index[i] = order[first + i];
@@ -81,7 +81,7 @@ KERNEL next_rows(const long long* order, long long* place, long long* index, int
     if (threadIdx.x == 0) *place = first + n;
 }
 
-// Rows of 8-bit pixels by their numbers, as value / 255.
+// Gather rows of 8-bit pixels by their numbers, as value / 255.
 KERNEL gather(const unsigned char* pixels, const long long* index, float* out, int n, int d) {
     FOR_EACH_FOUR(i, n * d) {
         Four four;
@@ -169,7 +169,7 @@ KERNEL reparameterize(const float* mean, int mean_stride, const float* log_var, 
     }
 }
 
-// The same for mean and log_var in one matrix, as the encoder puts them out: its gradient [g | g sigma noise / 2]
+// The backward pass for mean and log_var in one matrix, as the encoder computes them: its gradient is [g | g sigma noise / 2]
 KERNEL reparameterize_backward_heads(const float* g, const float* scaled_noise, float* d_heads, int n, int k) {
     FOR_EACH(i, n * k) {
         float* row = d_heads + i / k * 2 * k;
@@ -224,7 +224,7 @@ KERNEL mean(const float* x, float* out, int n) {
     if (threadIdx.x == 0) *out = (float)(sum / n);
 }
 
-// totals_t += examples * mean of term t, for up to four terms of so many numbers each.  A block a term.
+// totals_t += examples * mean of term t, for up to four terms, each with its own length.  One block for each term.
 KERNEL add_terms(const float* a, int n_a, const float* b, int n_b, const float* c, int n_c, const float* d, int n_d, double* totals,
                  double examples) {
     int t = blockIdx.x, n = t == 0 ? n_a : t == 1 ? n_b : t == 2 ? n_c : n_d;
@@ -251,7 +251,7 @@ __device__ void philox(u32 word[4], u64 seed) {
     }
 }
 
-// Numbers 4i to 4i + 3 come from the counter (i, draw, path, stream).  The last block to finish raises the draw.
+// Numbers 4i to 4i + 3 come from the counter (i, draw, path, stream).  The last block to finish increments the draw.
 KERNEL counter_uniform(float* out, u64* draw, u32* done, u32 path, u32 stream, u64 seed, int n) {
     u32 now = (u32)*draw;
     FOR_EACH(i, (n + 3) / 4) {
@@ -264,7 +264,7 @@ KERNEL counter_uniform(float* out, u64* draw, u32* done, u32 path, u32 stream, u
     if (is_last_block(done) && threadIdx.x == 0) ++*draw;
 }
 
-// Four normal numbers.  In float64, so that rounding to float32 gives what NumPy's logarithm, sine and cosine round to.
+// Four normal numbers, computed in float64 so that, rounded to float32, they equal those from NumPy's logarithm, sine and cosine.
 __device__ Four four_normals(u32 i, u32 draw, u32 path, u32 stream, u64 seed) {
     u32 word[4] = {i, draw, path, stream};
     philox(word, seed);
@@ -290,7 +290,7 @@ KERNEL counter_normal(float* out, u64* draw, u32* done, u32 path, u32 stream, u6
 struct Adam {
     float keep1, keep2, rate, shift;
 
-    // The powers are beta1^t and beta2^t, t the number of the step.
+    // The powers are beta1^t and beta2^t, where t is the number of the step.
     __device__ Adam(double power1, double power2, double learning_rate, double beta1, double beta2, double eps) {
         double to_unbiased_root = sqrt((1 - beta2) / (1 - power2));
         keep1 = (float)beta1;
@@ -299,7 +299,7 @@ struct Adam {
         shift = (float)(eps / to_unbiased_root);
     }
 
-    // The step of numbers i to i + 3 of n.
+    // Update numbers i to i + 3 of n.
     __device__ void update(float* values, float* sums, float* square_sums, int i, int n, Four g) const {
         Four value = load_four(values, i, n), sum = load_four(sums, i, n), square_sum = load_four(square_sums, i, n);
         EACH_OF_FOUR(j) {
@@ -313,8 +313,8 @@ struct Adam {
     }
 };
 
-// The number of the step and the learning rate are read from the device, so that a captured step does not repeat those of its
-// capture; the last block to finish raises the number.
+// The number of the step and the learning rate are read from device memory, since a replayed step would otherwise repeat the values it
+// was captured with; the last block to finish increments the number.
 KERNEL adam(float* values, const float* gradients, float* sums, float* square_sums, long long* step, u32* done,
             const double* learning_rate, double beta1, double beta2, double eps, int n) {
     __shared__ float shared[sizeof(Adam) / 4];

@@ -1,7 +1,7 @@
-"""The twins of ``dense``, alone or with an activation whose slope is told by its result (``ops.layer``).
+"""The twins of ``dense``, alone or with an activation whose slope can be computed from its result (``ops.layer``).
 
-A small product is one kernel with all that goes before and after it, and both its gradients are another; large ones are cuBLAS's,
-and what goes over the result anyway is one kernel.
+For a small product, one kernel computes the whole layer and a second one all of its gradients.  For a large one, cuBLAS computes
+the product, and one more kernel adds the bias and applies the activation.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from minivae.kernels import cublas, library
 from minivae.kernels.twin import Twin, dense_like, is_dense
 from minivae.op import Op
 
-ACTIVATIONS = ("identity", "relu", "tanh")  # by their numbers in ``dense.cu``
+ACTIVATIONS = ("identity", "relu", "tanh")  # in the order of their numbers in ``dense.cu``
 
 
 def _layer(name: str, kind: int) -> Op:

@@ -1,14 +1,14 @@
-"""Noise that belongs to a row of data: what is drawn for a row depends on the row and the seed, and not on the rows beside it.
+"""Noise that belongs to a row of data: the draws for a row depend on the row and the seed, and not on the rows around it.
 
-A generator gives row 7 of a batch other numbers than row 8, so a score would change with the batch in which a row is scored, with
-the order of the rows, and with the size of the chunks.  For evaluation each row therefore brings its own stream of numbers.
+A generator gives row 7 of a batch different numbers than row 8, so a row's score would change with the batch it is in, with the
+order of the rows, and with the size of the chunks.  For evaluation each row therefore has its own stream of numbers.
 
     (N.4)  h = Σ_j m_j bits(x_j)  mod 2⁶⁴                                        the row's numbers in float32, and fixed odd factors
            p, q = Philox4x32-10(counter = (h mod 2³², ⌊h/2³²⌋, 2³² − 1, stream), key = seed)
            numbers 4i to 4i + 3 of sample s of the row = those of N.2 and N.3 from the counter (i, s, p, q)
 
-Why a second Philox: it mixes the seed, and the purpose of the noise, into the hash.  Two rows that are equal get the same numbers,
-by design.  Two that are not have the same hash with a probability of about 2⁻⁶⁴, and only the same noise would follow.
+Why a second Philox: it mixes the seed, and the purpose of the noise, into the hash.  Equal rows get the same numbers,
+by design.  Two different rows have the same hash with a probability of about 2⁻⁶⁴; all that follows is that they share their noise.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from minivae.kernels.counter_noise import WORD, box_muller, philox, uniform
 
 
 class RowNoise:
-    """What models use of a generator, ``standard_normal`` and ``random``, with a stream of numbers for each row.
+    """The two methods of a generator that models use, ``standard_normal`` and ``random``, with a stream of numbers for each row.
 
     The rows are always the second axis from the end: (n, k) numbers are one sample for each row, (s, n, k) are s samples.
 
     Parameters
     ----------
     rows : (n, d) floats, the rows that the noise belongs to.
-    seed, stream : the seed, and what the noise is for.
+    seed, stream : the seed, and the purpose of the noise.
     """
 
     def __init__(self, xp: ModuleType, rows: Array, seed: int, stream: str) -> None:
@@ -48,7 +48,7 @@ class RowNoise:
         return philox((h & WORD, h >> 32, WORD, self._stream), self._key)[:2]
 
     def order(self) -> Array:
-        """Return numbers, (n,), to sort rows by: into an order that looks random, and is the same wherever they come from."""
+        """Return numbers (n,) that sort the rows into a random-looking order, which does not depend on the order they came in."""
         p, q = self.keys
         return p | q << 32
 
@@ -72,9 +72,9 @@ class RowNoise:
 
 def hash_rows(xp: ModuleType, rows: Array) -> Array:
     """Return h of each row, (n,) 64-bit whole numbers; −0 counts as 0."""
-    with np.errstate(over="ignore"):  # beyond float32 is infinity: a row like any other
+    with np.errstate(over="ignore"):  # a value beyond float32 becomes infinity, which is hashed like any other
         bits = xp.ascontiguousarray(rows.astype("float32") + 0).view("uint32")
-    bits = bits ^ bits >> 16  # the low half of a small whole number is empty in float32
+    bits = bits ^ bits >> 16  # in float32, the low half of a small whole number is all zeros
     return (bits * _factors(xp, bits.shape[1])).sum(axis=1, dtype="uint64")  # (N.4)
 
 

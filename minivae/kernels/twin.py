@@ -1,8 +1,9 @@
-"""What a twin is, and how it looks at its arguments.
+"""What a twin is, and how it checks its arguments.
 
-``covers`` says for which arguments a twin stands in.  What it refuses (another dtype, broadcasting, shapes that do not fit) is left
-to the op, which can do it or can say what is wrong.  Kernels ignore strides, so a cotangent is made dense first; only where rows
-may lie apart (a slice of the encoder's two heads, a mean's gradient repeated with stride 0) does a kernel take the stride instead.
+``covers`` says for which arguments a twin replaces its op.  The others (another dtype, broadcasting, shapes that do not fit) are
+left to the op, which handles them or says what is wrong.  Kernels ignore strides, so a cotangent is made dense first.  Only where
+rows may lie apart (a slice of the encoder's two heads, a mean's gradient repeated with stride 0) does a kernel take a stride as an
+argument.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ LARGEST = 2**30  # numbers in an array: indices are 32-bit
 
 @dataclass(frozen=True)
 class Twin:
-    """An op made of kernels, and ``covers(xp, *arrays, **options)``: whether it is for these arguments."""
+    """An op computed by kernels, and ``covers(xp, *arrays, **options)``, which tells whether it can take these arguments."""
 
     op: Op
     covers: Callable[..., bool]
@@ -36,7 +37,7 @@ def is_dense(array: Any) -> bool:
 
 
 def has_rows(array: Any) -> bool:
-    """Tell whether ``array`` is a matrix whose rows have no gaps; between them there may be some."""
+    """Tell whether ``array`` is a matrix whose rows are contiguous; there may be gaps between the rows."""
     return is_float(array) and array.ndim == 2 and array.strides[1] == array.itemsize
 
 
@@ -46,5 +47,5 @@ def row_stride(array: Array) -> int:
 
 
 def dense_like(xp, g, like):
-    """Return the cotangent as the kernels read it: without gaps, in the dtype of the arguments."""
+    """Return the cotangent as the kernels need it: contiguous, in the dtype of the arguments."""
     return xp.ascontiguousarray(g, dtype=like.dtype)

@@ -1,4 +1,4 @@
-"""The twins of some ops: the same two signatures and the same equations, computed by ``kernels.cu``."""
+"""The twins of some ops: forward and backward with the same signatures and equations, computed by ``kernels.cu``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minivae.kernels.layers import LAYER_TWINS
 from minivae.kernels.twin import Twin, dense_like, has_rows, is_dense, row_stride
 from minivae.op import Op
 
-# Activations: the slope is computed from the result, or from x where the result does not tell enough ---------------------------
+# Activations: the slope is computed from the result, or from x where the result does not determine it ---------------------------
 
 
 def _activation(name: str, saves_result: bool) -> Op:
@@ -52,7 +52,7 @@ def _bernoulli_backward(xp, saved, g, needs):
 
 
 def _bernoulli_covers(xp, x, logits):
-    """Equal shapes, or one x (…, d) for several samples of logits (s, …, d)."""
+    """Tell whether the shapes are equal, or one x (…, d) is scored against several samples of logits (s, …, d)."""
     return is_dense(x) and is_dense(logits) and x.ndim > 1 and logits.shape[-x.ndim :] == x.shape
 
 
@@ -106,8 +106,8 @@ def _kl_covers(xp, mean, log_var):
     return has_rows(mean) and has_rows(log_var) and mean.shape == log_var.shape
 
 
-# The same two of the matrix that holds mean and log_var as its halves: its gradient is written as one matrix, where those of the
-# halves would have to be put back together --------------------------------------------------------------------------------------
+# The same two ops on the matrix whose halves are mean and log_var: its gradient is written as one matrix, while the gradients of
+# two halves would have to be joined again --------------------------------------------------------------------------------------
 
 
 def _halves(heads):
@@ -141,9 +141,9 @@ def _kl_of_heads_backward(xp, saved, g, needs):
 
 
 def heads_of(inputs):
-    """Return the tensor of which the first two of ``inputs`` are the left and the right half, or None.
+    """Return the tensor whose left and right half are the first two of ``inputs``, or None if there is none.
 
-    No other input may want a gradient.
+    It also returns None if any other input requires a gradient.
     """
     left, right, *others = inputs
     nodes = [tensor.node for tensor in (left, right) if getattr(tensor, "node", None)]
@@ -178,7 +178,7 @@ def _mean_backward(xp, saved, g, needs):
 
 
 def _mean_covers(xp, x, axis=None, keepdims=False):
-    """One block adds them up: not for arrays that would keep all of a device busy."""
+    """Tell whether one block can add up all numbers: for a large array, one block alone would be slow."""
     return is_dense(x) and axis is None and not keepdims and x.size <= 2**14
 
 

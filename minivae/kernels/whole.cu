@@ -1,23 +1,23 @@
-// Many steps of training in one launch: the Bernoulli VAE with one or two hidden layers, noise by position, and Adam.
+// Many steps of training in one launch: a Bernoulli VAE with one or two hidden layers, counter-based noise, and Adam.
 //
-// A cooperative kernel: all blocks are on the device at once, and after each phase of a step they wait for each other.  A phase is
-// what one pass over a layer is for the ops, with the same equations; the tiles of its products are dealt to the blocks (dense.cu).
+// A cooperative kernel: all blocks are on the device at once, and they wait for each other after each phase of a step.  A phase
+// corresponds to one pass of an op over a layer, with the same equations; the tiles of its product are dealt to the blocks (dense.cu).
 // Compiled together with kernels.cu and dense.cu, which come first.
 //
-// The parameters lie one after the other as in ParameterVector, weight and bias of each layer, and so do Adam's sums.  A layer's
-// gradient is never stored: the tile that has it makes Adam's step with it.  That changes the weight, so it comes a phase after the
-// last product that reads it.
+// The parameters are stored one after the other as in ParameterVector, weight and bias of each layer, and so are Adam's sums.  The
+// gradient of a weight is never stored: the block that computes a tile of it makes Adam's step with it at once.  Since that changes the
+// weight, it happens one phase after the last product that reads the weight.
 
 #define MOST_LAYERS 6
 
 struct Layer {
-    int d, m;            // from d numbers to m
-    int weight, bias;    // where they lie among the parameters
-    float* in;           // what went into the layer, n x d
-    float* d_in;         // the gradient of that
+    int d, m;            // inputs and outputs
+    int weight, bias;    // their positions among the parameters
+    float* in;           // the input of the layer, n x d
+    float* d_in;         // the gradient of the input
 };
 
-// What lies in `scratch`, floats: one array after the other, each beginning at a multiple of 16 bytes.
+// Hands out `scratch`, floats: one array after the other, each beginning at a multiple of 16 bytes.
 struct Room {
     float* at;
 
@@ -28,7 +28,7 @@ struct Room {
     }
 };
 
-// All blocks have come here, and each sees what the others wrote before.
+// Wait until all blocks have arrived here; each then sees what the others wrote before.
 __device__ void wait_for_all_blocks(u32* arrived, u32& meetings) {
     __syncthreads();
     meetings += gridDim.x;
@@ -41,7 +41,7 @@ __device__ void wait_for_all_blocks(u32* arrived, u32& meetings) {
     __syncthreads();
 }
 
-// The next batch: its pixels as Rows.take gives them, and its noise.
+// Fetch the next batch, with pixels as Rows.take gives them, and draw its noise.
 __device__ void take_batch(const unsigned char* bytes, const float* floats, const long long* rows, float* x, float* noise, int n, int d,
                            int k, u32 draw, u32 path, u32 stream, u64 seed) {
     FOR_EACH_FOUR(i, n * d) EACH_OF_FOUR(c) if (i + c < n * d) {
@@ -53,8 +53,8 @@ __device__ void take_batch(const unsigned char* bytes, const float* floats, cons
         store_four(noise, 4 * i, n * k, four_normals(i, draw, path, stream, seed));
 }
 
-// Steps on `n_rows` rows in batches; the last may be smaller.  `weight` of the KL term is beta, or rises to it in a line over the first
-// `warm_up` steps.  Pixels are bytes or, where `is_bytes` is 0, floats.  totals: reconstruction, KL and loss, each summed over examples.
+// Train on `n_rows` rows in batches; the last may be smaller.  The `weight` of the KL term is beta, or rises linearly to it over the
+// first `warm_up` steps.  Pixels are bytes or, if `is_bytes` is 0, floats.  totals: reconstruction, KL and loss, summed over examples.
 KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const float* floats, int is_bytes, const long long* rows, int n_rows,
         int batch, float* values, float* sums, float* square_sums, float* scratch, double* block_totals, double* totals, u32* arrived,
         int d, int hidden1, int hidden2, int k, int kind, double beta, double first_step, double warm_up, u64* draw, u32 path, u32 stream,
@@ -63,8 +63,8 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
     float* stage = (float*)shared;
     __shared__ Layer layers[MOST_LAYERS];
     __shared__ float rule_memory[sizeof(Adam) / 4];
-    __shared__ double power[2];  // of beta1 and beta2, at the step
-    const int depth = hidden2 ? 2 : 1, code = depth, last = 2 * depth + 1;  // `code` puts out the heads, `last` the logits
+    __shared__ double power[2];  // beta1 and beta2 to the power of the step's number
+    const int depth = hidden2 ? 2 : 1, code = depth, last = 2 * depth + 1;  // layer `code` computes the heads, `last` the logits
     Room room = {scratch};
     float* x[2] = {room.take(batch * d), room.take(batch * d)};
     float *heads = room.take(batch * 2 * k), *noise = room.take(batch * k), *scaled_noise = room.take(batch * k);
@@ -79,7 +79,7 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
             layer.weight = weight;
             layer.bias = weight + layer.d * layer.m;
             weight = layer.bias + layer.m;
-            layer.in = l ? room.take(batch * layer.d) : nullptr;  // the batch, in turn in one place and the other
+            layer.in = l ? room.take(batch * layer.d) : nullptr;  // for layer 0 the batch, which alternates between two arrays
             layer.d_in = l ? room.take(batch * layer.d) : nullptr;
         }
     }
@@ -133,7 +133,7 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
 
         Adam rule = *(Adam*)rule_memory;
 
-        // Backward: the gradient of what went into a layer, and beside it the step of the weights one layer on
+        // Backward: the gradient of a layer's input and, in the same phase, Adam's step for the weights of the layer after it
         auto gradient = [&](int l) {
             Matrix g = {l == last ? d_logits : l == code ? d_heads : layers[l + 1].d_in, n, layers[l].m};
             return g;
@@ -142,7 +142,7 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
             Layer layer = layers[l];
             Matrix in = {l ? layer.in : now, n, layer.d, true};
             return product<true, false>(in, gradient(l), layer.d + 1, layer.m, n, stage, turn, [&](int i, int j, Four g) {
-                int row = layer.weight + i * layer.m;  // that of the ones comes last, as the bias does
+                int row = layer.weight + i * layer.m;  // the row of the ones comes last, as the bias does
                 rule.update(values + row, sums + row, square_sums + row, j, layer.m, g);
             });
         };

@@ -1,7 +1,8 @@
-"""Training in one launch: ``whole.cu`` makes many steps of a small VAE without coming back to the host.
+"""Training in one launch: ``whole.cu`` runs many steps of a small VAE without returning to the host.
 
-A replayed step (``graph``) still is some twenty kernels, each too short to fill a GPU.  Here the kernel stays, and its blocks meet
-after each phase of a step; what a step leaves behind lies in the same arrays as after ordinary steps, so the two can take turns.
+A replayed step (``graph``) still consists of some twenty kernels, each too short to fill a GPU.  Here one kernel runs all steps,
+and its blocks wait for each other after each phase of a step.  Its results are in the same arrays as those of ordinary steps, so
+the two can alternate.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from minivae.backend import Array
 from minivae.kernels.adam import FusedAdam
 from minivae.kernels.counter_noise import CounterGenerator
 
-KINDS = {"relu": 1, "tanh": 2}  # the activations of ``dense.cu``, by their numbers there
+KINDS = {"relu": 1, "tanh": 2}  # activation → its number in ``dense.cu``
 TERMS = ("reconstruction", "kl", "loss")
 
 
 class Whole:
-    """Makes steps of a Bernoulli VAE with one or two hidden layers, many in a launch.
+    """Runs the training steps of a Bernoulli VAE with one or two hidden layers, many in one launch.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ class Whole:
         self._batch, self._values, self._optimizer = batch, values, optimizer
         self._sizes = (d, hidden[0], hidden[1] if len(hidden) > 1 else 0, k, KINDS[activation])
         blocks = multiprocessors(xp)
-        arrays = 3 * [d] + 2 * [2 * k] + 2 * [k] + 2 * (2 * hidden + [k])  # as ``train`` takes them, each times the batch
+        arrays = 3 * [d] + 2 * [2 * k] + 2 * [k] + 2 * (2 * hidden + [k])  # the widths of the arrays in the scratch memory
         self._scratch = xp.empty(sum(-(-batch * width // 4) * 4 for width in arrays), dtype="float32")
         self._block_totals, self._arrived = xp.zeros(3 * blocks), xp.zeros(1, dtype="uint32")
         is_bytes = pixels.dtype == np.uint8
@@ -54,12 +55,13 @@ class Whole:
         self._kernel, self._blocks = _kernel(xp), blocks
 
     def steps(self, rows: Array, noise: CounterGenerator, totals: Array, beta: float, first_step: int, warm_up: float) -> None:
-        """Make a step on each batch of ``rows``, row numbers on the device; the last batch may be smaller.
+        """Make a step on each batch of ``rows``, which are row numbers on the device; the last batch may be smaller.
 
         Parameters
         ----------
         totals : three float64 numbers to which the sums of ``TERMS`` over the examples are added.
-        beta, first_step, warm_up : the KL term counts beta times min(1, step / warm_up), the steps numbered from ``first_step``.
+        beta, first_step, warm_up : the KL term has the weight beta times min(1, step / warm_up); ``first_step`` is the number of
+            the first step.
         """
         optimizer = self._optimizer
         step, learning_rate = optimizer.place
@@ -72,7 +74,7 @@ class Whole:
 
 
 def obstacle(widths: tuple[int, ...], activation: str, batch: int) -> str:
-    """Return why ``train`` in ``whole.cu`` is not for a network; "" where it is."""
+    """Return why ``train`` in ``whole.cu`` cannot train such a network; "" if it can."""
     d, *hidden, k = widths
     if len(hidden) not in (1, 2):
         return f"{len(hidden)} hidden layers, where it knows one or two"
@@ -85,7 +87,7 @@ def obstacle(widths: tuple[int, ...], activation: str, batch: int) -> str:
 
 
 def multiprocessors(xp: ModuleType) -> int:
-    """Return how many blocks are on the device at once: one for each of its multiprocessors."""
+    """Return how many blocks to launch, so that all run at once: one for each multiprocessor of the device."""
     return int(xp.cuda.runtime.getDeviceProperties(0)["multiProcessorCount"])
 
 

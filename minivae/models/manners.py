@@ -1,4 +1,4 @@
-"""What Python and scikit-learn ask of an object beside its use: to be copied and pickled, and to name what it puts out."""
+"""What Python and scikit-learn expect of any model: that it can be copied and pickled, and that it names its output columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OUTPUTS = ("default", "pandas", "polars")
 
 
 class Manners(Settings):
-    """Copies and pickles, and tables with named columns."""
+    """Copying, pickling, and output as tables with named columns."""
 
     parameters_: ParameterVector
     n_features_in_: int
@@ -36,9 +36,9 @@ class Manners(Settings):
     # Copies -------------------------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle takes: all attributes, but for the networks, of which it takes the numbers.
+        """Return what a copy or a pickle contains: all attributes, with arrays in place of the networks.
 
-        The parameters are views of one vector, which copied one by one they would not be any more.
+        The parameters are views of one vector, and copying them one by one would separate them from it.
         """
         state = vars(self).copy()
         if "parameters_" in state:
@@ -65,13 +65,13 @@ class Manners(Settings):
         return np.array([f"{type(self).__name__.lower()}{j}" for j in range(self.latent_dim)], dtype=object)
 
     def set_output(self: Self, *, transform: str | None = None) -> Self:
-        """Say what ``transform`` is to return: "default", an array; "pandas" or "polars", a table with named columns."""
+        """Choose what ``transform`` returns: "default", an array; "pandas" or "polars", a table with named columns."""
         if transform is not None:
             self._output = check_choice("transform", transform, OUTPUTS)
         return self
 
     def _as_asked(self, features: Array, x: Any) -> Any:
-        """Return features (n, latent_dim) of the rows of ``x`` as ``set_output`` or scikit-learn's configuration asks for."""
+        """Return the features (n, latent_dim) of ``x`` in the form that ``set_output`` or scikit-learn's configuration asks for."""
         sklearn = sys.modules.get("sklearn")
         output = getattr(self, "_output", None) or (sklearn.get_config()["transform_output"] if sklearn else "default")
         if output == "pandas":

@@ -1,4 +1,4 @@
-"""The figures of a whole data set.  A mean of the batches' figures would be another number wherever a term couples examples."""
+"""The figures of a whole data set.  Where a term couples examples, they differ from the mean of the figures of batches."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(model: Model, rows: Rows) -> tuple[dict[str, float], dict[str, Any]]:
-    """Do what ``Model.evaluate`` says: the rows are taken chunk by chunk, and their terms joined before any of them is averaged."""
+    """Compute what ``Model.evaluate`` returns: chunk by chunk, with the terms of all chunks joined before any is averaged."""
     xp, chunks = model.xp_, []
-    with no_grad(), np.errstate(over="ignore", invalid="ignore"):  # ``check_finite`` says which row it is
+    with no_grad(), np.errstate(over="ignore", invalid="ignore"):  # ``check_finite`` names the row
         for x, condition, noise in rows.evaluation(model.seed):
             mean, log_var = model.posterior(x, condition)
             made = {"_mean": mean, "_log_var": log_var} | model.terms(x, noise, condition)
@@ -27,7 +27,7 @@ def evaluate(model: Model, rows: Rows) -> tuple[dict[str, float], dict[str, Any]
         joined = {name: join(xp, [chunk[name] for chunk in chunks]) for name in chunks[0]}
         rows.check_finite({name: values for name, values in joined.items() if not name.startswith("_")})
         codes = joined["_mean"], joined["_log_var"]
-        if "_order" in joined:  # the rows that are compared with each other must not depend on the order they came in
+        if "_order" in joined:  # which rows are compared with each other must not depend on their order in the data
             order = xp.argsort(joined.pop("_order"))
             joined = {name: values[order] if values.ndim else values for name, values in joined.items()}
         terms = {name: Tensor(values) for name, values in joined.items()}
@@ -38,5 +38,5 @@ def evaluate(model: Model, rows: Rows) -> tuple[dict[str, float], dict[str, Any]
 
 
 def join(xp: Any, parts: list[Array]) -> Array:
-    """Return what the chunks of a data set have given as one array; of numbers for whole chunks the mean."""
+    """Return the results of all chunks as one array, or their mean where each chunk gives a single number."""
     return xp.concatenate(parts) if parts[0].ndim else sum(parts) / len(parts)

@@ -1,4 +1,4 @@
-"""The slope of a function along a line, from its values alone, and how far it may be trusted."""
+"""The slope of a function along a line, computed from its values alone, and its uncertainty."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 
 from minivae.autodiff import Tensor, no_grad
 
-# Steps along a unit direction, in the order they are tried; powers of two, so that x ± h loses as little as it can.
+# Steps along a unit direction, in the order they are tried; powers of two, so that x ± h is rounded as little as possible.
 STEPS = tuple(2.0**-k for k in (8, 10, 12, 14, 17, 20, 6, 4))
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One slope, measured and claimed: in one entry of an argument, or (``index`` None) along a unit direction through many."""
+    """A slope, measured and by the backward pass: in one entry, or (``index`` None) along a unit direction through many."""
 
     index: tuple[int, ...] | None
     numeric: float
     analytic: float
-    uncertainty: float  # how far ``numeric`` may be from the truth
-    share: float  # what an entry of middling size contributes to ``analytic``
+    uncertainty: float  # how far ``numeric`` may be from the true slope
+    share: float  # what an entry of median size contributes to ``analytic``
 
     @property
     def difference(self) -> float:
@@ -31,9 +31,9 @@ class Probe:
 
 
 class Functional:
-    """L = Σ fn(leaves) · cotangent, a number that depends on every entry of every leaf, beside the gradients claimed for it.
+    """L = Σ fn(leaves) · cotangent, a number that depends on every entry of every leaf, with the gradients to be checked.
 
-    A slope is measured until it is known to a hundredth of ``tolerance``, or as well as it can be.
+    A slope is measured with one step after another until its uncertainty is a hundredth of ``tolerance``, or no step is left.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Functional:
     ) -> None:
         self.fn, self.leaves, self.cotangent, self.gradients = fn, leaves, cotangent, gradients
         self.rng, self.tolerance = rng, tolerance
-        # Values are rounded: their sum cannot tell differences below this apart.
+        # Values are rounded, so differences of their sums below this size mean nothing.
         self.rounding = float(np.finfo(np.float64).eps * np.abs(self._terms()).sum())
 
     def _terms(self) -> np.ndarray:
-        with no_grad(), np.errstate(all="ignore"):  # a step may leave the domain: NaN then disqualifies that step
+        with no_grad(), np.errstate(all="ignore"):  # a step may leave the domain; the NaN then rules that step out
             return self.fn(*self.leaves.values()).data * self.cotangent
 
     def value(self) -> float:
@@ -87,7 +87,7 @@ class Functional:
         return best
 
     def locate(self, argument: str) -> Probe:
-        """Find an entry at fault by halving: of two halves of the entries, go on with the one that disagrees more."""
+        """Find a wrong entry by bisection: of two halves of the entries, go on with the one that disagrees more."""
         entries = np.arange(self.leaves[argument].data.size)
         while len(entries) > 1:
             entries = max(np.array_split(entries, 2), key=lambda half: self.probe(argument, half).difference)
@@ -95,13 +95,13 @@ class Functional:
 
 
 def central_difference(f: Callable[[float], float], h: float) -> tuple[float, float]:
-    """Return f'(0) by the central difference of fourth order at step h/2, and how far off it may be.
+    """Return f'(0) by the central difference of fourth order at step h/2, and its uncertainty.
 
         f'(0) = [8 (f(h) − f(−h)) − (f(2h) − f(−2h))] / 12h + O(h⁴)
 
-    The same at h and at h/2 tells the truncation error, which falls 16-fold from one to the other.  A kink at 0 hides from every
-    central difference, but not from the second one, s(h) = (f(h) − 2 f(0) + f(−h)) / h: where f is smooth it halves with h, at a
-    kink it stays the jump of the slope, so 2 s(h/2) − s(h) is the jump.
+    Comparing the formula at h and at h/2 shows the truncation error, which is 16 times smaller at h/2.  No central difference sees
+    a kink at 0, but the second difference does, s(h) = (f(h) − 2 f(0) + f(−h)) / h: where f is smooth it halves with h; at a kink
+    it stays equal to the jump of the slope, so 2 s(h/2) − s(h) is the jump.
     """
     f0 = f(0.0)
     half, one, two = ((f(t), f(-t)) for t in (h / 2, h, 2 * h))
@@ -112,11 +112,11 @@ def central_difference(f: Callable[[float], float], h: float) -> tuple[float, fl
 
 
 def middling(array: np.ndarray) -> float:
-    """Return the median size of the entries that are not zero, or 0 where all are."""
+    """Return the median absolute value of the nonzero entries, or 0 if all are zero."""
     sizes = np.abs(array[array != 0])
     return float(np.median(sizes)) if sizes.size else 0.0
 
 
 def away_from_zero(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Draw numbers of either sign, ½ to 1½ in size: none hides among the others."""
+    """Draw numbers of either sign with absolute values from ½ to 1½, so that none is too small to matter."""
     return rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape)

@@ -1,6 +1,6 @@
 """Exercises: an op with its forward given and its backward to be written, and ops with a bug of the museum to be found.
 
-The files are made from the source of the ops, and so are the solutions: an op's own backward.  ``judging`` judges the work.
+The files are made from the source of the ops; the solution is the op's own backward.  ``judging`` checks the work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GRADIENT = re.compile(r"\s*(\([A-Z]\.\d\)  )?∂")
 
 
 def order() -> list[str]:
-    """Return the ops to do, in the order of the guided path: first the links of any network, then those of its equations."""
+    """Return the ops that have exercises: first those that any network needs, then the others in the order of the guided path."""
     tagged = [step.tag for step in guide.reading_order() if step.tag]
     stating = {name: [tag for tag, _ in guide.statements(op.doc)] for name, op in ALL_OPS.items()}
     on_path = sorted((name for name, tags in stating.items() if set(tags) & set(tagged)), key=lambda n: tagged.index(stating[n][0]))
@@ -37,14 +37,14 @@ def bugs_of(name: str) -> list[Any]:
 
 
 def solution_of(name: str) -> str:
-    """Return the file of an exercise with the backward written: the op's own."""
+    """Return the text of an exercise's file with its solution, the op's own backward."""
     op = ALL_OPS[name]
     back = inspect.getsource(op.backward).replace(op.backward.__name__, "backward")
     return _assembled(op, f"Solution: {name}.", _derivation(op.doc), inspect.getsource(op.forward), back)
 
 
 def text_of(name: str) -> str:
-    """Return the file of an exercise: the forward as it is, the backward to be written."""
+    """Return the text of an exercise's file: the forward as it is, the backward to be written."""
     op = ALL_OPS[name]
     tree = ast.parse(inspect.getsource(op.backward)).body[0]
     assert isinstance(tree, ast.FunctionDef)
@@ -56,7 +56,7 @@ def text_of(name: str) -> str:
             f"def backward({ast.unparse(tree.args)}):",
             f'    """Return {names}: a tuple, with None where ``needs`` is False.',
             "",
-            "    ``saved`` is what the forward put aside, ``g`` is ∂L/∂out, of the shape of the result.",
+            "    ``saved`` is what the forward saved, ``g`` is ∂L/∂out, of the shape of the result.",
             '    """',
             *([f"    {first}"] if first else []),
             f"    raise NotImplementedError  # {TODO}: put the gradients here",
@@ -67,7 +67,7 @@ def text_of(name: str) -> str:
 
 
 def text_with_bug(name: str, number: int = 0) -> str:
-    """Return the file of an exercise in which a bug of the museum is to be found."""
+    """Return the text of an exercise's file in which a bug of the museum is to be found."""
     if not museum.present():
         reject("--bug", "the museum of bugs, which lives in the tests", "an installation without them", "work from a checkout")
     bugs = bugs_of(name)
@@ -93,7 +93,7 @@ def _assembled(op: Op, task: str, statement: str, forward: str, back: str) -> st
 
 
 def _imports(op: Op, code: str) -> list[str]:
-    """Return the imports that make the names of an op's module known in a file of its own."""
+    """Return the import lines that an op's code needs when it stands in a file by itself."""
     known, defined = op.forward.__globals__, {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
     used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)} - defined
     found = []
@@ -109,7 +109,7 @@ def _derivation(doc: str) -> str:
 
 
 def _given(doc: str) -> str:
-    """Return a docstring without its gradients and their derivation."""
+    """Return a docstring without the gradients and their derivation, which would give the solution away."""
     kept = []
     for paragraph in _derivation(doc).split("\n\n"):
         lines = [
@@ -127,7 +127,7 @@ def _file(op: Op) -> str:
 
 
 def _functions(op: Op) -> list[Any]:
-    """Return an op's forward and backward, and the functions of its own file that these call."""
+    """Return an op's forward and backward, and the functions of the same file that they call."""
     known = op.forward.__globals__
     called = {name for f in (op.forward, op.backward) for name in f.__code__.co_names}
     helpers = [known[name] for name in sorted(called & known.keys()) if inspect.isfunction(known[name])]

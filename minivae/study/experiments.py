@@ -1,4 +1,4 @@
-"""Small experiments that answer questions people ask: each trains or measures something within seconds, and returns figures."""
+"""Small experiments that answer common questions: each trains or measures something within seconds and returns the figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAMPLES = (1, 2, 5, 10, 30, 100, 300, 1000)
 
 
 class Trained(NamedTuple):
-    """What a VAE of weight β has come to on the digits, on the test set, in nats per example."""
+    """The test-set figures of a VAE trained on the digits with weight β, in nats per example."""
 
     beta: float
     reconstruction: float
@@ -34,9 +34,9 @@ class Trained(NamedTuple):
 
 @functools.cache
 def model(beta: float = 1.0) -> VAE:
-    """Return a VAE trained on the digits for thirty epochs.  Shared: look, don't touch."""
+    """Return a VAE trained on the digits for thirty epochs.  All callers share it, so none may change it."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a code dies under a large β is what is to be seen here
+        warnings.simplefilter("ignore")  # of a code that dies under a large β, which is what this experiment shows
         return VAE(latent_dim=LATENTS, beta=beta, **SETTINGS).fit(load("digits")[0].values)
 
 
@@ -53,12 +53,12 @@ def trained(beta: float) -> Trained:
 
 
 def originals() -> list[list[float]]:
-    """Return the digits that the reconstructions are of."""
+    """Return the digits that were reconstructed."""
     return load("digits")[1].x[:SHOWN].tolist()
 
 
 class Reduction(NamedTuple):
-    """One way to reduce the two terms, and the β of a loss of sums that has the same minimum."""
+    """One way to reduce the two terms, and the β at which a loss of sums has the same minimum."""
 
     reconstruction: str
     kl: str
@@ -66,7 +66,7 @@ class Reduction(NamedTuple):
 
 
 def reductions(pixels: int = 64, latents: int = LATENTS, batch: int = 100) -> list[Reduction]:
-    """Return six ways in which public code reduces the two terms before it adds them up."""
+    """Return six ways in which public code reduces the two terms before adding them."""
     return [
         Reduction("sum over pixels, mean over the batch", "sum over latents, mean over the batch", 1.0),
         Reduction("mean over pixels and batch", "sum over latents, mean over the batch", float(pixels)),
@@ -85,7 +85,7 @@ def bounds(examples: int = 100) -> list[tuple[int, float, float]]:
 
 
 class Sum(NamedTuple):
-    """How one way of adding up float32 numbers came out, relative to the exact sum."""
+    """The result of one way of adding up float32 numbers, and its relative error."""
 
     how: str
     value: float
@@ -96,7 +96,7 @@ def sums(n: int = 100_000) -> list[Sum]:
     """Return the sum of the same numbers in float32, added up in different orders and precisions."""
     x = np.random.default_rng(0).standard_normal(n).astype("float32") ** 2
     exact = float(x.sum(dtype="float64"))
-    blocks = np.add.reduce(np.add.accumulate(x.reshape(-1, 100), axis=1)[:, -1])  # as blocks of threads do
+    blocks = np.add.reduce(np.add.accumulate(x.reshape(-1, 100), axis=1)[:, -1])  # as the blocks of a GPU do
     ways = {
         "one after the other": np.add.accumulate(x)[-1],
         "from the last to the first": np.add.accumulate(x[::-1])[-1],
@@ -109,13 +109,13 @@ def sums(n: int = 100_000) -> list[Sum]:
 
 
 def _tf32(x: np.ndarray) -> np.ndarray:
-    """Return float32 numbers rounded to the ten bits behind the point that a tensor core reads."""
+    """Return float32 numbers rounded to the ten fraction bits that a tensor core reads."""
     bits = x.astype("float32").view("uint32") + 0x1000
     return (bits & np.uint32(0xFFFFE000)).view("float32")
 
 
 class Sign(NamedTuple):
-    """An estimate whose true value is never negative: its true value, its mean, and the share of draws below 0."""
+    """An estimate of a quantity that is never negative: the true value, the estimates' mean and minimum, and the share below 0."""
 
     name: str
     truth: float
@@ -125,7 +125,7 @@ class Sign(NamedTuple):
 
 
 def signs(draws: int = 2000, batch: int = 50) -> list[Sign]:
-    """Return how often estimates of the KL and of the total correlation are below 0, for the model of ``model()``."""
+    """Return how often estimates of the KL and of the total correlation are below 0, for the VAE of ``model()``."""
     x = load("digits")[1].x
     mean, log_var = (array.astype("float64") for array in model().encode(x))
     rng = np.random.default_rng(0)

@@ -1,6 +1,6 @@
-"""What is to be said of a solution: whether it is right, and if not, which of the usual mistakes it looks like.
+"""Judges the solution of an exercise: whether it is right, and if not, which of the usual mistakes it looks like.
 
-A gradient check tells right from wrong; the words come from comparing values and gradients with those of the package's own op.
+A gradient check decides; the explanations come from comparing values and gradients with those of the package's own op.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from minivae.proof.finite_differences import away_from_zero
 from minivae.proof.gradcheck import gradcheck
 from minivae.study.exercises import TODO
 
-FAR = 30  # times the usual inputs: where a clip or an overflow shows
+FAR = 30  # times the usual inputs: there a clip or an overflow shows
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is to be said of a solution; ``right`` when nothing is left to do."""
+    """The verdict on a solution, and the sentences that explain it."""
 
     right: bool
     words: tuple[str, ...]
@@ -47,7 +47,7 @@ def judge(name: str, file: Path) -> Judgement:
         return Judgement(False, (f"{file}: the backward is still to be written, at the line with {TODO}.",))
     except MinivaeError as error:
         return Judgement(False, (str(error),))
-    except Exception as error:  # whatever a solution does wrong, it is said in a line
+    except Exception as error:  # a solution may raise anything; it is reported in one line
         return Judgement(False, (f"{file} stops with {type(error).__name__}: {error}",))
     done = f"Right: {name} agrees with finite differences in every argument, however it is called, and with the equation."
     return Judgement(not words, tuple(words) or (done,))
@@ -63,7 +63,7 @@ def _loaded(file: Path) -> ModuleType:
 
 
 def _complaints(op: Op) -> Iterator[str]:
-    """Yield what is wrong: of each argument the first thing that is."""
+    """Yield what is wrong, for each argument the first mistake found."""
     said = set()
     for example in (example for example in EXAMPLES if example.op.name == op.name):
         inputs = example.draw(seed=1)
@@ -85,17 +85,17 @@ def _complaints(op: Op) -> Iterator[str]:
             yield from far
         if _overwrites(own, inputs, cotangent) and "writes" not in said:
             said.add("writes")
-            yield "The backward writes into its cotangent or into what was saved: whoever reads that next finds other numbers."
+            yield "The backward overwrites its cotangent or a saved array: whatever reads it next gets wrong numbers."
 
 
 def _far_out(own: Example, right: Example, inputs: dict[str, np.ndarray]) -> Iterator[str]:
-    """Yield whether the forward is another function far out, where no example of a gradient check goes."""
+    """Yield a complaint if the forward is wrong at large inputs, where no gradient check looks."""
     far = {name: array * FAR if array.min() < 0 else array for name, array in inputs.items()}
     result, expected = (np.asarray(call.op.forward(np, *far.values(), **call.options)[0]) for call in (own, right))
     known = np.isfinite(expected)
     if not np.allclose(result[known], expected[known], rtol=1e-6):
         words = _apart(result[known], expected[known])
-        yield f"Far out, at inputs {FAR} times as large, the forward is not the equation: {words}.  Gradient checks stay near 0."
+        yield f"At inputs {FAR} times as large the forward is not the equation: {words}.  Gradient checks only use inputs near 0."
 
 
 def _overwrites(own: Example, inputs: dict[str, np.ndarray], cotangent: np.ndarray) -> bool:
@@ -133,13 +133,13 @@ def _measured(call: Example, inputs: dict[str, np.ndarray], argument: str) -> st
     found = next(a for a in report.arguments if a.argument == argument)
     probe = found.worst
     if found.verdict == "pass":
-        return "it is the slope of this forward all the same, so no finite difference sees it"
+        return "yet it is the correct slope of this forward, so finite differences cannot see the mistake"
     place = f" at {probe.index}" if probe.index is not None else " along a random direction"
     return f"the values have a slope of {probe.numeric:.6g}{place}, the backward says {probe.analytic:.6g}"
 
 
 def _apart(mine: np.ndarray, true: np.ndarray) -> str:
-    """Return how two arrays differ, in words that name the usual mistakes."""
+    """Return in words how two arrays differ, naming the usual mistakes."""
     if mine.shape != true.shape:
         return f"shape {mine.shape} instead of {true.shape}"
     if not mine.any():
@@ -150,7 +150,7 @@ def _apart(mine: np.ndarray, true: np.ndarray) -> str:
     ratio = (mine / safe)[true != 0]
     factor = float(np.median(ratio)) if ratio.size else np.nan
     if ratio.size and np.allclose(ratio, factor, rtol=1e-6):
-        return "its sign is turned round" if np.isclose(factor, -1) else f"it is {factor:.4g} times what it should be, everywhere"
+        return "its sign is wrong" if np.isclose(factor, -1) else f"it is {factor:.4g} times what it should be, everywhere"
     shift = mine - true
     if np.allclose(shift, shift.flat[0], rtol=1e-6):
         return f"it is off by {shift.flat[0]:.4g}, the same everywhere"

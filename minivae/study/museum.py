@@ -1,4 +1,4 @@
-"""The museum of bugs, which lives in the tests: there for whoever works from a checkout, absent on a plain installation."""
+"""Access to the museum of bugs, which is part of the tests: present in a checkout, absent from an installed package."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from minivae.study import source
 
 @functools.cache
 def exhibits() -> tuple[Any, ...]:
-    """Return the bugs of the museum; none without the tests."""
+    """Return the bugs of the museum, or none if the tests are not there."""
     return tuple(_module("museum.exhibits").BUGS) if present() else ()
 
 
 @functools.cache
 def mutations() -> tuple[Any, ...]:
-    """Return every small mistake that the museum makes in the package; none without the tests."""
+    """Return every small mistake that the museum plants in the package, or none if the tests are not there."""
     return tuple(_module("museum.systematic").all_mutants()) if present() else ()
 
 
 def present() -> bool:
-    """Return whether the tests are there, and the museum with them."""
+    """Return whether the tests, and so the museum, are there."""
     return (source.TESTS / "museum").is_dir()
 
 
@@ -36,7 +36,7 @@ def functions_of(bug: Any) -> set[tuple[str, str]]:
 
 
 def wrong_source(bug: Any) -> str:
-    """Return the text of the file in which a bug is, with the bug in it; "" for one that the code has moved away from."""
+    """Return the text of a bug's file with the bug planted in it, or "" if the code no longer has the place where it goes."""
     text = (source.ROOT / "minivae" / bug.file).read_text(encoding="utf-8")
     for old, new in bug.edits:
         if old not in text:

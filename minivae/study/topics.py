@@ -1,4 +1,4 @@
-"""What ``minivae explain`` knows beside the operations: an equation by its tag, and whatever in the package has a name."""
+"""What ``minivae explain`` can explain besides operations: an equation by its tag, and any class or function by its name."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Topic:
 
 
 def topics(word: str) -> list[Topic]:
-    """Return what there is to say of a tag such as "K.2", or of a word: a class or function of that name, or equations with it.
+    """Return the topics for a tag such as "K.2", or for a word: classes and functions of that name, and equations that contain it.
 
-    Raises ``InputError`` for a word that nothing in the package goes by.
+    Raises ``InputError`` for a word that matches nothing in the package.
     """
     tag = word.strip("() ").upper()
     if tag in guide.equations():
         return [_of_tag(tag)]
-    if word in SURROGATE_GRADIENTS:  # which have no gradient to be worked on numbers
+    if word in SURROGATE_GRADIENTS:  # their gradients are not derivatives, so there is no worked example
         op = SURROGATE_GRADIENTS[word]
         code = tuple(source.listing(guide.place_of(function)) for function in (op.forward, op.backward))
         return [Topic(f"{word}  {code[0].file}", inspect.cleandoc(op.doc), code, ())]
@@ -43,7 +43,7 @@ def topics(word: str) -> list[Topic]:
         names = sorted({name.rpartition(".")[2] for name, *_ in _definitions()})
         known = [*ALL_OPS, *SURROGATE_GRADIENTS, *guide.equations(), *names]
         near = ", ".join(difflib.get_close_matches(word, known, 4)) or "minivae explain shows them in order"
-        reject("op", "an operation, a tag such as K.2, or the name of something in the package", repr(word), f"near to it: {near}")
+        reject("op", "an operation, a tag such as K.2, or the name of something in the package", repr(word), f"similar: {near}")
     return found
 
 
@@ -58,7 +58,7 @@ def _of_tag(tag: str) -> Topic:
         it = source.listing(place)
         listings.setdefault((it.file, it.name), it)
     ops = tuple(name for name, op in ALL_OPS.items() if any(tag == known for known, _ in guide.statements(op.doc)))
-    for name in ops:  # an op is both of its functions
+    for name in ops:  # show an op's forward and backward
         for place in (guide.place_of(ALL_OPS[name].forward), guide.place_of(ALL_OPS[name].backward)):
             it = source.listing(place)
             listings.setdefault((it.file, it.name), it)

@@ -1,4 +1,4 @@
-"""Whether a GPU makes the steps of a training by itself: many in a launch (``kernels.whole``) or replayed (``kernels.graph``)."""
+"""Decides whether a GPU runs steps without the host: many in a launch (``kernels.whole``) or replayed (``kernels.graph``)."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ log = logging.getLogger("minivae")
 
 
 def only_watches(hook: AnyHook) -> AnyHook:
-    """Mark a hook on steps that changes nothing of the training, so that it may be called after several steps at a time."""
+    """Mark an ``on_step`` hook that changes nothing in the training, so that it may be called after several steps at a time."""
     hook.only_watches = True  # type: ignore[attr-defined]
     return hook
 
 
 class AtOnce:
-    """Makes the steps of a trainer, many in a launch."""
+    """Runs the steps of a trainer, many in one launch."""
 
     def __init__(self, trainer: Trainer) -> None:
-        model: Any = trainer.model  # one that has no obstacle to say, and so the settings of a VAE
+        model: Any = trainer.model  # a model without an obstacle, which therefore has the settings of a VAE
         widths = (model.n_features_in_, *model.hidden_dims, model.latent_dim)
         values, pixels = model.parameters_.values, trainer.train.values
         self._trainer = trainer
@@ -40,7 +40,7 @@ class AtOnce:
         self._whole = Whole(model.xp_, widths, model.activation, model.batch_size, values, trainer.optimizer, pixels)
 
     def make(self, rows: Array, noise: Any) -> None:
-        """Make a step on each batch of ``rows``, and count them."""
+        """Make a step on each batch of ``rows``, and count the steps."""
         trainer = self._trainer
         model: Any = trainer.model
         vector = trainer.totals.begin(TERMS)
@@ -50,13 +50,13 @@ class AtOnce:
 
 
 def at_once(trainer: Trainer, on_step: Hook | None) -> AtOnce | None:
-    """Return what makes the steps of ``trainer`` many in a launch, or None where they have to come one by one; the log says why."""
+    """Return what runs many steps of ``trainer`` in one launch, or None if it cannot be used; the log says why."""
     if trainer.model.xp_ is np:
         return None
     reason = _obstacle(trainer, on_step)
     try:
         made = None if reason else AtOnce(trainer)
-    except Exception as error:  # of the compiler or the driver: the ordinary steps do without
+    except Exception as error:  # from the compiler or the driver, which ordinary steps do not need
         made, reason = None, f"{type(error).__name__}: {error}".splitlines()[0]
     if reason:
         log.info("steps are not made many in a launch: %s", reason)
@@ -64,7 +64,7 @@ def at_once(trainer: Trainer, on_step: Hook | None) -> AtOnce | None:
 
 
 def replay_obstacle(model: Trainable, optimizer: Any) -> str:
-    """Return what changes on the host from step to step, so that the device cannot replay a step alone; "" if nothing does."""
+    """Return what changes on the host from step to step, so that the device cannot replay a step by itself; "" if nothing does."""
     if model.noise != "counter":
         return f"noise={model.noise!r} is not a function of what is on the device; noise='counter' is"
     if not isinstance(optimizer, FusedAdam):

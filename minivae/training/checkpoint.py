@@ -19,16 +19,16 @@ FORMAT, VERSION = "minivae", 1
 
 
 class Kind(NamedTuple):
-    """What is known of an array before it is read."""
+    """The dtype and shape of an array, known before it is read."""
 
-    dtype: str  # in safetensors' words, "F32"
+    dtype: str  # as safetensors names it, such as "F32"
     shape: tuple[int, ...]
 
 
 def save(path: Any, arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
     """Write named arrays and a record of values that JSON can hold to ``path``, completely or not at all.
 
-    Raises ``DataFileError`` when the file cannot be written, or reads back differently; an older file of that name is then kept.
+    Raises ``DataFileError`` if the file cannot be written or reads back differently; an older file of that name is then kept.
     """
     write_whole(path, packed(arrays, record), prove=load)
 
@@ -42,19 +42,19 @@ def packed(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> bytes:
     metadata = {"format": FORMAT, "version": str(VERSION), "record": text, "sha256": checksum(contiguous, text)}
     content = serialize(contiguous, metadata=metadata)
     end = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8:end]), sort_keys=True).encode()  # the library writes its parts in any order
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True).encode()  # safetensors writes the entries in any order
     header += b" " * (-len(header) % 8)
     return b"".join((len(header).to_bytes(8, "little"), header, memoryview(content)[end:]))
 
 
 def kind_of(dtype: Any, shape: tuple[int, ...]) -> Kind:
-    """Return the kind that arrays of a dtype and shape have in a file."""
+    """Return the kind that an array of this dtype and shape has in a file."""
     dtype = np.dtype(dtype)
     return Kind(f"{dtype.kind.upper()}{8 * dtype.itemsize}", tuple(shape))
 
 
 def check_kinds(expected: dict[str, Kind], found: dict[str, Kind]) -> None:
-    """Refuse arrays that are missing, too many, or of another kind."""
+    """Refuse missing arrays, unknown ones, and those of another kind."""
     for name in expected.keys() ^ found.keys():
         reject(f"array {name}", "one" if name in expected else "none of this name", "none" if name in expected else "one")
     for name, kind in found.items():
@@ -88,16 +88,16 @@ def load(path: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 @contextlib.contextmanager
 def reading(path: Any, what: str = "a readable safetensors file", mend: str = "take another copy") -> Iterator[Kept]:
-    """Yield what is in a file, for a look at it before its arrays are read; these are compared with their checksum then.
+    """Yield what is in a file before its arrays are read; reading the arrays compares them with their checksum.
 
-    Whatever is refused in the block is refused as ``what`` the file was to be: ``DataFileError``, which names the file.
+    Any error in the block becomes a ``DataFileError`` that names the file and says that it should have been ``what``.
     """
     from safetensors import safe_open
 
     path = check_path("path", path)
     check_regular(path)
     try:
-        open(path, "rb").close()  # whose error says why; the library calls whatever it cannot open a file that is not there
+        open(path, "rb").close()  # its error says why; safetensors calls every file that it cannot open missing
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
@@ -118,12 +118,12 @@ def reading(path: Any, what: str = "a readable safetensors file", mend: str = "t
             yield Kept(record, kinds, arrays)
     except (DataFileError, DeviceError):
         raise
-    except Exception as error:  # safetensors, NumPy and json raise some ten types, and what a record says may be anything at all
+    except Exception as error:  # safetensors, NumPy and json raise some ten types, and a damaged record may hold anything
         reject(str(path), what, reason(error), mend, DataFileError)
 
 
 def checksum(arrays: dict[str, np.ndarray], record: str) -> str:
-    """Return the SHA-256 of all that is kept: the format has none of its own, and a weight with a flipped bit is still a number."""
+    """Return the SHA-256 of arrays and record: safetensors has no checksum, and a weight with a flipped bit is still a number."""
     digest = hashlib.sha256(record.encode())
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -131,11 +131,11 @@ def checksum(arrays: dict[str, np.ndarray], record: str) -> str:
     return digest.hexdigest()
 
 
-LEFTOVER = r"\..+\.[0-9a-f]{8}"  # the name of what is being made beside its future place
+LEFTOVER = r"\..+\.[0-9a-f]{8}"  # the name of a file or folder that is still being written
 
 
 def beside(path: Path) -> Path:
-    """Return a hidden name beside a path, for what is to take its place when it is complete."""
+    """Return a hidden name in the same folder as a path, for a file that takes the path's name when it is complete."""
     return path.parent / f".{path.name[:50]}.{secrets.token_hex(4)}"
 
 
@@ -146,9 +146,9 @@ def write_whole(path: Any, content: bytes, prove: Callable[[Path], Any] | None =
     ``prove`` reads the temporary file and raises ``DataFileError`` if it is not what it should be.
     """
     check_path("path", path)
-    target = Path(os.path.realpath(path))  # through a link, which is to stay one
+    target = Path(os.path.realpath(path))  # a symbolic link stays a link
     check_regular(target)
-    # Not from ``tempfile``: what it creates is for its owner alone, and the rename would keep it so.
+    # Not from ``tempfile``: only the owner may read what it creates, and the rename would keep these permissions.
     temporary = beside(target)
     try:
         with open(temporary, "xb") as file:
@@ -156,14 +156,14 @@ def write_whole(path: Any, content: bytes, prove: Callable[[Path], Any] | None =
             file.flush()
             os.fsync(file.fileno())
             if prove and hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # to be read from the disk, not from memory
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # so that ``prove`` reads from the disk
         if prove:
             prove(temporary)
         os.replace(temporary, target)
-        with contextlib.suppress(OSError):  # CIFS syncs no folder and Windows opens none; the file has its name all the same
+        with contextlib.suppress(OSError):  # CIFS cannot sync a folder and Windows cannot open one; the rename is made all the same
             folder = os.open(target.parent, os.O_RDONLY)
             try:
-                os.fsync(folder)  # the rename itself is on the disk only now
+                os.fsync(folder)  # only now is the rename itself on the disk
             finally:
                 os.close(folder)
     except DataFileError:
@@ -176,5 +176,5 @@ def write_whole(path: Any, content: bytes, prove: Callable[[Path], Any] | None =
 
 
 def plain(value: Any) -> Any:
-    """Return a NumPy number, which a setting may be, as Python's own."""
+    """Return a NumPy number, as a setting may be, as a Python number."""
     return value.item()

@@ -1,4 +1,4 @@
-"""What a training says unasked, when something is amiss that is no error: a dead code, or steps that have become slow."""
+"""Warnings about a training in which something is wrong without being an error: a dead code, or steps that have become slow."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from minivae.checks import DeadCodeWarning, SlowStepsWarning
 if TYPE_CHECKING:
     from minivae.training.trainer import Trainer
 
-# What can shut a code off: a setting, its value at which it does not, and what to do about any other.
+# Settings that can make a code die: name, harmless value, and what to try instead of any other value.
 SHUTTERS = (
     ("output_bias", "data", "output_bias = data"),
     ("code_activation", "identity", "code_activation = identity"),
     *((name, 0, f"a lower {name}") for name in ("beta", "sparsity", "contraction", "l1", "l2")),
 )
 
-WINDOW, SLOW = 50, 5.0  # steps whose median is compared with the fastest, and the ratio that is far too much
+WINDOW, SLOW = 50, 5.0  # the number of steps whose median is compared with the fastest step, and the ratio that calls for a warning
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def warn_of_dead_code(trainer: Trainer) -> None:
     """Warn, at the end of a training, if no unit of the code varies with x."""
     active = trainer.history.get("active_units")
-    if not active or active[trainer.best_epoch - 1]:  # of the epoch whose parameters stay: with patience the best, else the last
+    if not active or active[trainer.best_epoch - 1]:  # of the epoch whose parameters are kept: the best or the last
         return
     settings = trainer.model.get_params()
     mends = [mend for name, harmless, mend in SHUTTERS if settings.get(name, harmless) != harmless]
@@ -40,10 +40,10 @@ def warn_of_dead_code(trainer: Trainer) -> None:
 
 
 class Pace:
-    """Notices steps that take far longer than the fastest one did.
+    """Notices when steps take far longer than the fastest one did.
 
-    On a busy machine the threads of a matrix product wait for one another: one that has no processor holds up all others, and a
-    step of a millisecond takes ten.  With one thread there is nothing to wait for.
+    On a busy machine the threads of a matrix product wait for one another: one that gets no core holds up all others, and a step
+    of a millisecond takes ten.  A single thread has nothing to wait for.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Pace:
         self.last: list[float] = []
 
     def note(self, seconds: float) -> None:
-        """Take note of the duration of a step, and warn once when the steps have become slow."""
+        """Record the duration of a step, and warn once when the steps have become slow."""
         if self.told:
             return
         self.fastest = min(self.fastest, seconds)

@@ -1,8 +1,8 @@
-"""What processes that train one model together agree on: which rows of a batch each one takes, and the noise of these rows.
+"""How processes that train one model together divide the work: which rows of a batch each takes, and the noise of these rows.
 
 The mean over a batch is the weighted mean of the shares' means, and each example gets the noise that a single process would give
-it, so the result is that of one process up to the order of a sum.  The two kinds of peers add up the gradients in their own ways:
-``team`` (processes of one machine, with memory in common) and ``mpi`` (any machines).
+it, so the result is that of one process up to the order of a sum.  There are two kinds of peers, which add up the gradients in
+different ways: ``team`` (processes of one machine, with shared memory) and ``mpi`` (any machines).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Peers:
     Attributes
     ----------
     rank, size : the number of this process, and how many there are; the process of rank 0 writes and prints.
-    weight : the share of the current batch that this process computes.  Its loss is differentiated with this number as cotangent,
-        so that the sum of all gradients is the gradient of the batch's mean.
+    weight : the share of the current batch that this process computes.  The gradient of its loss is computed with this number as
+        the cotangent, so that the sum of all gradients is the gradient of the batch's mean.
     """
 
     def __init__(self, rank: int, size: int) -> None:
@@ -38,7 +38,7 @@ class Peers:
         return index[own], Share(noise, n, own)
 
     def average(self, gradients: Array, sums: dict[str, Any]) -> dict[str, Any]:
-        """Add up the weighted gradients of all shares, as far as ``update`` reads them; return the sums of the batch."""
+        """Add up the weighted gradients of all shares, at least where ``update`` reads them; return the sums over the batch."""
         raise NotImplementedError
 
     def update(self, optimizer: Any, values: Array, gradients: Array) -> None:
@@ -46,12 +46,12 @@ class Peers:
         raise NotImplementedError
 
     def leave(self) -> bool:
-        """Return whether this process can continue alone, to search for the cause of a loss that is not finite."""
+        """Leave the others; return whether this process can go on alone, to find out why a loss is not finite."""
         return False
 
 
 def check_is_a_mean_over_examples(argument: str, model: Any) -> None:
-    """Refuse a device that is not the CPU, and a loss that shares of a batch cannot be averaged to."""
+    """Refuse a device that is not the CPU, and a loss that is not the mean of the losses of shares of a batch."""
     if model.xp_ is not np:
         reject(argument, "device cpu", "cuda", "leave one of the two out")
     if setting := model.couples_examples():  # the mean of the shares' losses would be another objective
@@ -60,7 +60,7 @@ def check_is_a_mean_over_examples(argument: str, model: Any) -> None:
 
 
 class Share:
-    """Draws the noise of a whole batch and returns that of some rows; rows are always the second axis from the end."""
+    """Draws the noise of a whole batch and returns that of some rows; the rows are always the second-to-last axis."""
 
     def __init__(self, rng: Any, n: int, own: slice) -> None:
         self._rng, self._n, self._own = rng, n, own

@@ -1,11 +1,11 @@
-"""What a record in a file has to look like: a schema for each kind of record, and the one function that compares.
+"""What a record in a file has to look like: a schema for each kind of record, and the function that compares the two.
 
 | a schema     | asks for                                                                              |
 |--------------|---------------------------------------------------------------------------------------|
 | ``{key: s}`` | an object that has these keys, each value as its ``s`` says; others may be there too  |
 | ``{"k?": s}``| the same, but this key may be missing                                                 |
 | ``[s]``      | a list, each entry as ``s`` says                                                      |
-| a function   | what the function, called with a name for the message and the value, does not refuse  |
+| a function   | a value that the function, called with a name for the message and the value, accepts  |
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Check = Callable[[str, Any], object]
 
 
 def compare(name: str, value: Any, schema: Schema) -> None:
-    """Refuse a value that is not what its schema asks for."""
+    """Refuse a value that does not match its schema."""
     if callable(schema):
         schema(name, value)
     elif isinstance(schema, list):
@@ -39,7 +39,7 @@ def compare(name: str, value: Any, schema: Schema) -> None:
 
 
 def check_kind(name: str, value: Any, kind: type, expected: str) -> None:
-    """Refuse what is not of a type."""
+    """Refuse a value of another type."""
     if not isinstance(value, kind):
         reject(name, expected, repr(value)[:80])
 
@@ -49,7 +49,7 @@ def text(name: str, value: Any) -> None:
 
 
 def anything(name: str, value: Any) -> None:
-    """What another check looks at."""
+    """Accept any value: another check looks at it."""
 
 
 def whole(low: int, high: int | None = None) -> Check:
@@ -61,7 +61,7 @@ def number(low: float = -math.inf, open_low: bool = False) -> Check:
 
 
 def maybe(schema: Schema) -> Check:
-    """Return a schema that null agrees with too."""
+    """Return a schema that also accepts null."""
     return lambda name, value: None if value is None else compare(name, value, schema)
 
 
@@ -76,7 +76,7 @@ def each(schema: Schema) -> Check:
 
 
 def history(name: str, value: Any, least: int = 0) -> None:
-    """The figures of each epoch: nothing before the first, then lists that are equally long."""
+    """Accept the figures of each epoch: nothing before the first, then lists of equal length."""
     check_kind(name, value, dict, "an object with names")
     if not value and not least:
         return
@@ -93,7 +93,7 @@ def history(name: str, value: Any, least: int = 0) -> None:
 
 
 def labels(name: str, value: Any) -> None:
-    """The classes of a model: whole numbers or strings, in order, none twice."""
+    """Accept the classes of a model: whole numbers or strings, in order, none twice."""
     check_kind(name, value, list, "a list")
     strings = bool(value) and isinstance(value[0], str)
     compare(name, value, [text] if strings else [whole(-(2**63), 2**63 - 1)])
@@ -101,8 +101,8 @@ def labels(name: str, value: Any) -> None:
         reject(name, "labels in order, none twice", repr(value)[:80])
 
 
-# The records of files.  What is said in other words elsewhere ("anything") is looked at by whoever knows the words: the settings by
-# the model's own check, and the position in a training by its keeper.
+# The records of files.  What is "anything" here is checked where its meaning is known: the settings by the model's own check, and
+# the position in a training by its keeper.
 LEARNED: Schema = {"classes_?": labels, "condition_width_?": whole(1), "n_data_?": whole(1)}
 MODEL: Schema = {"model": text, "params": each(anything), "n_features": whole(1), "learned": LEARNED, "history": history}
 GENERATOR: Schema = {  # NumPy's

@@ -1,17 +1,17 @@
-"""Training by several processes of one machine that hold the parameters in common memory: ``VAE(processes=2)``.
+"""Training by several processes of one machine that hold the parameters in shared memory: ``VAE(processes=2)``.
 
-A step of a small network is many short pieces of work, and threads that meet after each piece gain little.  Processes meet twice a
-step instead.  Each computes the gradient of its share of the batch with its share of the threads, adds up one part of the
-vector over all processes, and makes the optimiser's step for that part:
+A step of a small network is many short pieces of work, and threads that synchronise after each piece gain little.  Processes
+synchronise only twice a step.  Each computes the gradient of its share of the batch with its share of the threads, adds up one part
+of the vector over all processes, and makes the optimiser's step for that part:
 
     the first says "go" ── gradient of the share ── all wait for all ── sum and update of one part ── the first waits for the others
     ``share``              the trainer              ``average``                ``update``
 
 The others are forked copies of the first: they have the data, the model and the generators, and so the same batches.  Between "the
-first waits" and "go" they stand still, while the first runs hooks, evaluates or saves.  What a hook does to the parameters, to the
-optimiser's arrays and to the learning rate is done to all; whatever else it changes, it changes in the first process alone.
+first waits" and "go" they wait, while the first runs hooks, evaluates or saves.  If a hook changes the parameters, the optimiser's
+arrays or the learning rate, all processes see it; anything else it changes only in the first process.
 
-The counters rely on a processor that lets others see its writes in order, as those of x86 do.
+The counters rely on each core's writes becoming visible to the others in order, as x86 guarantees.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from minivae.training.peers import Peers, check_is_a_mean_over_examples
 if TYPE_CHECKING:
     from minivae.training.trainer import Trainer
 
-MOST_TERMS = 32  # of an objective
-LINE = 64  # bytes that a core takes from another at a time: each counter has a line to itself, and each part of a vector whole ones
-POLLS, YIELDS = 2_000, 20_000  # of a wait: some 0.1 ms at full attention, 10 ms in which others may have the core, then asleep
+MOST_TERMS = 32  # most terms of an objective
+LINE = 64  # bytes of a cache line: each counter has a line of its own, and each part of a vector has whole lines
+POLLS, YIELDS = 2_000, 20_000  # a wait polls for about 0.1 ms, then lets others use the core for 10 ms, then sleeps
 NAP = 5e-4  # seconds
 
 
 @contextlib.contextmanager
 def team(trainer: Trainer, processes: int, follow: Callable[[], object] | None = None) -> Iterator[None]:
-    """Train with so many processes within the block; with one, nothing is changed.
+    """Train with ``processes`` processes within the block; with one, nothing is changed.
 
-    ``follow`` is what the others do again and again, by default the trainer's epochs: it has to take the steps that this process
-    takes, in the same order.
+    ``follow`` is what the other processes repeat, by default the trainer's epochs: it has to make the same steps as this process,
+    in the same order.
 
     Raises ``DeviceError`` elsewhere than on Linux and x86, without threadpoolctl, or with a device that is not the CPU, and
     ``InputError`` for a loss that is not a mean over examples.
@@ -74,7 +74,7 @@ def team(trainer: Trainer, processes: int, follow: Callable[[], object] | None =
 
 
 class Team(Peers):
-    """This process, of rank 0, and those that are forked from it."""
+    """This process, which has rank 0, and those forked from it."""
 
     def __init__(self, trainer: Trainer, processes: int) -> None:
         super().__init__(0, processes)
@@ -88,18 +88,18 @@ class Team(Peers):
         self._arrived = memoryview(_shared((processes * LINE // 8,), "int64"))
         self._learning_rate, self._sums = _shared((1,), "float64"), _shared((processes, MOST_TERMS), "float64")
         self._gradients = _shared((processes, width), dtype)[:, :size]
-        self._last_words = memoryview(_shared((4096,), "uint8"))  # of a process that has met bad data, say
-        self._meetings = 0  # how often this process has come to one
-        self._others: list[int] = []  # in the first process, the others' numbers by rank
+        self._last_words = memoryview(_shared((4096,), "uint8"))  # the error message of a process that found bad data, say
+        self._meetings = 0  # how many this process has reached
+        self._others: list[int] = []  # in the first process, the process ids of the others by rank
 
     def start(self, follow: Callable[[], object]) -> None:
-        """Move what is trained to common memory, and fork."""
+        """Move the parameters and the optimiser's state to shared memory, and fork."""
         self._move(_shared, self._gradients[0])
         self._trainer.peers = self
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # no handler may run in a child, nor between fork and append
         try:
             for rank in range(1, self.size):
-                with warnings.catch_warnings():  # of locks that other threads may hold: a follower uses none but Python's own
+                with warnings.catch_warnings():  # Python warns of locks that other threads may hold; a follower uses none
                     warnings.simplefilter("ignore", DeprecationWarning)
                     child = os.fork()
                 if child == 0:
@@ -109,7 +109,7 @@ class Team(Peers):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _follow(self, rank: int, follow: Callable[[], object]) -> NoReturn:
-        """Be the process of a rank until the first one ends it: that one alone knows when the training is over."""
+        """Run as the process of this rank until the first process ends it, which alone knows when the training is over."""
         try:
             self.rank = rank
             vector = self._trainer.model.parameters_
@@ -143,7 +143,7 @@ class Team(Peers):
         part = self._parts[self.rank]
         for rank in self._other_ranks():
             gradients[part] += self._gradients[rank, part]
-        if self._trainer.model.clip_norm is not None:  # its norm is of all parts
+        if self._trainer.model.clip_norm is not None:  # the norm needs all parts of the gradient
             self._meet()
             for rank in self._other_ranks():
                 gradients[self._parts[rank]] = self._gradients[rank, self._parts[rank]]
@@ -162,7 +162,7 @@ class Team(Peers):
         if self._trainer.peers is self:
             for child in self._others:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGKILL)  # it has nothing that is to be kept
+                    os.kill(child, signal.SIGKILL)  # it holds nothing that has to be saved
             for child in self._others:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(child, 0)
@@ -171,14 +171,14 @@ class Team(Peers):
         return True
 
     def _move(self, make: Callable[..., Array], gradients: Array) -> None:
-        """Move the parameters and the optimiser's arrays to memory that ``make`` gives."""
+        """Move the parameters and the optimiser's arrays to memory that ``make`` allocates."""
         vector, optimizer = self._trainer.model.parameters_, self._trainer.optimizer
         vector.move(make(vector.values.shape, vector.values.dtype), gradients)
         for name, array in optimizer.state().items():
             setattr(optimizer, name, make(array.shape, array.dtype))
             getattr(optimizer, name)[...] = array
 
-    # Meeting: each process counts its meetings where the others can see it ------------------------------------------------------
+    # Synchronisation: each process counts its meetings where the others can read it -----------------------------------------------
 
     def _other_ranks(self) -> list[int]:
         return [rank for rank in range(self.size) if rank != self.rank]
@@ -192,7 +192,7 @@ class Team(Peers):
         self._arrived[self.rank * LINE // 8] = self._meetings
 
     def _wait_for(self, *ranks: int) -> None:
-        """Return when these processes have come as far as this one."""
+        """Wait until these processes have reached as many meetings as this one."""
         arrived, meetings = self._arrived, self._meetings
         for rank in ranks:
             place, polls = rank * LINE // 8, 0
@@ -205,7 +205,7 @@ class Team(Peers):
                     self._check_life(rank)
 
     def _check_life(self, rank: int) -> None:
-        """Give up waiting for a process that is no more."""
+        """Stop waiting for a process that has ended: raise its error, or end with the first process."""
         if self.rank > 0:
             if os.getppid() != self._first:
                 os._exit(1)
@@ -218,13 +218,13 @@ class Team(Peers):
 
 
 def _shared(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return zeros in memory that stays common to this process and those that are forked from it."""
+    """Return zeros in memory that this process shares with those forked from it."""
     dtype = np.dtype(dtype)
     return np.frombuffer(mmap.mmap(-1, math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
 
 
 def _few_blas_threads(processes: int) -> Any:
-    """Within the block, let a matrix product use this process's share of the threads that it may use now, and of the cores."""
+    """Within the block, limit matrix products to this process's share of the BLAS threads and of the cores."""
     try:
         from threadpoolctl import threadpool_info, threadpool_limits
     except ImportError:

@@ -10,12 +10,12 @@ import numpy as np
 from minivae.backend import Array
 from minivae.kernels import library, usable
 
-AT_ONCE = 4  # terms that one launch adds
-MOST_EXAMPLES = 2**20  # of a batch whose terms one block adds up
+AT_ONCE = 4  # terms that one launch can add
+MOST_EXAMPLES = 2**20  # in a batch whose terms one block adds up
 
 
 class Totals(dict[str, Array]):
-    """Name → the sum of a term over the examples so far: numbers of one vector on the device, in float64."""
+    """Name → the sum of a term over the examples so far; the sums are one float64 vector on the device."""
 
     def __init__(self, xp: ModuleType, totals: Mapping[str, float] | None = None) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Totals(dict[str, Array]):
             self[name] += total
 
     def begin(self, names: Iterable[str]) -> Array:
-        """Return the vector of the sums, which are made at the first call, all 0."""
+        """Return the vector of the sums; the first call makes it, all zeros."""
         if not self:
             names = list(names)
             self._vector = self._xp.zeros(len(names), dtype="float64")
@@ -33,7 +33,7 @@ class Totals(dict[str, Array]):
         return self._vector
 
     def add(self, terms: Mapping[str, Array], examples: int) -> None:
-        """Add terms, (n,) or () in nats per example, that were averaged over so many examples; a device does it in one launch."""
+        """Add terms, (n,) or () in nats per example, of a batch of ``examples`` examples; on a device this is one launch."""
         vector, values = self.begin(terms), list(terms.values())
         if usable(self._xp) and all(x.dtype == np.float32 and x.flags.c_contiguous and x.size <= MOST_EXAMPLES for x in values):
             for start in range(0, len(values), AT_ONCE):

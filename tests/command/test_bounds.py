@@ -57,7 +57,7 @@ def test_info_and_gradcheck_say_which_source_runs(capsys, monkeypatch):
     assert main(["gradcheck", "--op", "exp"]) == 0
     assert f"checked: {here}\n" in capsys.readouterr().out
     monkeypatch.setattr(environment, "__file__", "/usr/lib/python3/site-packages/minivae/command/environment.py")
-    assert "minivae (a copy: edits of a checkout do not reach it; pip install -e . makes them)" in environment.source()
+    assert "minivae (an installed copy: edits of a checkout do not change it)" in environment.source()
 
 
 def test_quick_benchmarks_keep_away_from_the_results_that_are_kept(monkeypatch, tmp_path, capsys):

@@ -82,7 +82,7 @@ def test_samples_of_the_labels_that_are_asked_for(cli, conditional):
 @pytest.mark.slow
 def test_labels_are_refused_where_nothing_goes_by_them(cli):
     assert cli("train", *TINY, "--name", "plain", "--quiet")[0] == 0
-    assert "--label: expected a model that is told classes, got VAE" in cli("sample", "plain", "--label", 3)[2]
+    assert "--label: expected a conditional model, trained with classes, got VAE" in cli("sample", "plain", "--label", 3)[2]
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def test_second_of_two_is_told_at_the_start_and_the_first_goes_on(capsys):
         assert main(["train", *TINY, "--name", "mine"]) == 2
         assert "a name that no run has yet" in capsys.readouterr().err
         process.send_signal(signal.SIGTERM)
-        assert "is kept; go on with: minivae train --resume runs/mine" in process.communicate(timeout=60)[1]
+        assert "is saved; go on with: minivae train --resume runs/mine" in process.communicate(timeout=60)[1]
     assert os.listdir("runs/mine") == ["checkpoint.safetensors"]
     assert main(["train", "--resume", "mine", "--epochs", "1", "--quiet"]) == 0
 

@@ -54,7 +54,7 @@ def test_bugs_are_planted():
 SCALED = "unbroadcast(0.5 * g * scaled_noise, log_var_shape)"
 MISTAKES = {
     "g * scaled_noise, log_var_shape": "2 times what it should be",
-    "-0.5 * g * scaled_noise, log_var_shape": "its sign is turned round",
+    "-0.5 * g * scaled_noise, log_var_shape": "its sign is wrong",
     "0 * g, log_var_shape": "0 everywhere",
 }
 
@@ -81,7 +81,7 @@ def test_a_wrong_forward_with_its_own_right_backward_is_not_let_pass(judge):
     text = exercises.solution_of("reparameterize").replace("xp.exp(0.5 * log_var)", "xp.exp(log_var)").replace("0.5 * g", "g")
     words = " ".join(judge("reparameterize", text).words)
     assert "The forward is not the equation" in words
-    assert "no finite difference sees it" in words
+    assert "finite differences cannot see the mistake" in words
 
 
 def test_whatever_goes_wrong_is_a_line(judge):

@@ -48,7 +48,7 @@ def test_explain_trace_is_the_step(capsys, monkeypatch):
 def test_explain_wants_an_op_or_the_trace(capsys):
     code, out, err = said(capsys, "explain", "dense", "--trace")
     assert (code, out) == (2, "")
-    assert err == "minivae: --trace: expected no operation beside it, got 'dense'; give one or the other\n"
+    assert err == "minivae: --trace: expected no operation with it, got 'dense'; give one or the other\n"
 
 
 @pytest.mark.slow

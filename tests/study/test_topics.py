@@ -46,7 +46,7 @@ def test_a_word_finds_what_goes_by_it(word, title, code):
 
 def test_what_nothing_goes_by_has_its_neighbours_named():
     message = complaint(InputError, topics, "kl_standard_norm")
-    assert "near to it: kl_standard_normal" in message
+    assert "similar: kl_standard_normal" in message
 
 
 def test_the_bound_is_derived_and_the_contraction_shows_its_norm():

@@ -125,7 +125,7 @@ def test_signal_ends_all_after_the_same_step(start, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
     step = checkpoint.load(file)[1]["training"]["step"]
-    assert f"minivae: interrupted, step {step} is kept; go on with: minivae train --resume runs/mine" in err
+    assert f"minivae: interrupted, step {step} is saved; go on with: minivae train --resume runs/mine" in err
 
 
 @needs_mpi

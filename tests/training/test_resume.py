@@ -241,7 +241,7 @@ def stopped(in_an_empty_folder, monkeypatch, capsys) -> Path:
         assert main(["train", *TINY, "--name", "mine"]) == 143
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "minivae: interrupted, step 17 is kept; go on with: minivae train --resume runs/mine\n"
+    assert err == "minivae: interrupted, step 17 is saved; go on with: minivae train --resume runs/mine\n"
     assert os.listdir("runs") == ["mine"]
     assert os.listdir("runs/mine") == ["checkpoint.safetensors"]
     return Path("runs/mine")

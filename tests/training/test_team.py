@@ -206,7 +206,7 @@ def test_interrupted_run_goes_on_to_the_same_bits(tmp_path):
     broken.send_signal(signal.SIGTERM)
     err = broken.communicate(timeout=100)[1]
     assert broken.returncode == 143, err
-    assert "is kept; go on with: minivae train --resume runs/broken" in err
+    assert "is saved; go on with: minivae train --resume runs/broken" in err
     run(sys.executable, "-m", "minivae", "train", "--resume", "broken", "--quiet")
     whole, broken = (mv.load(tmp_path / "runs" / name / "model.safetensors") for name in ("whole", "broken"))
     np.testing.assert_array_equal(broken.parameters_.values, whole.parameters_.values)
