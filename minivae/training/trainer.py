@@ -243,7 +243,10 @@ class Trainer:
         values = {name: value.data for name, value in (*terms.items(), ("loss", loss))}
         if self.peers:
             sums = {name: value.mean(dtype="float64") * len(x) for name, value in values.items()}
-            self.totals.add(self.peers.average(vector.gradients, sums), 1)
+            sums = self.peers.average(vector.gradients, sums)
+            if not math.isfinite(sums["loss"]):  # the same in all processes, so that none goes on to the update
+                reject("training", "a finite loss", sums["loss"], error=NonFiniteError)
+            self.totals.add(sums, 1)
         else:
             self.totals.add(values, len(x))
         if model.clip_norm is not None:
