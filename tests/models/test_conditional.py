@@ -127,7 +127,7 @@ def test_one_label_serves_all_rows(model, data):
 # -- labels and vectors ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("labels", [NAMES[Y], NAMES[Y].tolist(), NAMES[Y].astype(object), Y, Y.astype(np.uint8), (Y - 3).tolist()])
+@pytest.mark.parametrize("labels", [NAMES[Y], NAMES[Y].tolist(), NAMES[Y].astype(object), Y, Y.astype(np.uint8), (Y + 3).tolist()])
 def test_any_labels_are_the_same_classes(labels, tmp_path):
     model = blank(mv.ConditionalVAE, labels)
     np.testing.assert_array_equal(model.classes_, np.unique(labels))
@@ -159,7 +159,8 @@ def test_one_hot_rows():
     np.testing.assert_array_equal(one_hot(["b", "a"], np.array(["a", "b"]), 2), [[0, 1], [1, 0]])
     np.testing.assert_array_equal(one_hot([1, -1], np.array([0, 1]), 2, partial=True), [[0, 1], [0, 0]])
     np.testing.assert_array_equal(one_hot(None, np.array([0, 1]), 3, partial=True), np.zeros((3, 2)))
-    np.testing.assert_array_equal(classes_of([3, -1, 1, 3]), [-1, 1, 3])
+    np.testing.assert_array_equal(classes_of([3, 7, 1, 3]), [1, 3, 7])
+    assert "y: expected a label for each row, got -1 at row 1" in complaint(InputError, classes_of, [3, -1, 1, 3])
     np.testing.assert_array_equal(classes_of([3, -1, 1, 3], partial=True), [1, 3])
 
 

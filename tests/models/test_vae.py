@@ -582,7 +582,7 @@ RECORDS = {
     "record.params: expected an object with names, got 7": lambda record: record.update(params=7),
     "epochs: expected a whole number of at least 1, got 0": lambda record: record["params"].update(epochs=0),
     "record.n_features: expected a whole number of at least 1, got 0": lambda record: record.update(n_features=0),
-    "array encoder.2": lambda record: record["params"].update(hidden_dims=[10**5, 10**5]),
+    "array decoder.2": lambda record: record["params"].update(hidden_dims=[10**5, 10**5]),
 }
 
 
