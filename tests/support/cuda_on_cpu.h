@@ -1,8 +1,13 @@
-// Enough of CUDA C to run kernels.cu on a CPU: one std::thread for every CUDA thread of a block, blocks one after the other.
+// Enough of CUDA C to run kernels.cu on a CPU, blocks one after the other.
 //
-// __syncthreads is a std::barrier and __shared__ is static, so ThreadSanitizer sees a missing barrier as the race it would be on a
-// GPU, and AddressSanitizer sees every index that leaves an array.  Small numbers count as 0, as CuPy has it on a GPU.  Since blocks
-// come one after the other, a kernel whose blocks wait for each other can only be launched with one.
+// Under a sanitizer every CUDA thread of a block is a std::thread, __syncthreads is a std::barrier and __shared__ is static, so
+// ThreadSanitizer sees a missing barrier as the race it would be on a GPU, and AddressSanitizer sees every index that leaves an
+// array.  Otherwise the threads of a block take turns within one of the CPU's: who waits at a barrier lets the next go on.  So a busy
+// machine, which seldom runs 32 threads at once, does not make each barrier wait.
+//
+// Small numbers count as 0, as CuPy has it on a GPU.  Since blocks come one after the other, a kernel whose blocks wait for each
+// other can only be launched with one.
+#include <ucontext.h>
 #include <xmmintrin.h>
 
 #include <algorithm>
@@ -10,6 +15,7 @@
 #include <barrier>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -27,8 +33,54 @@ struct dim3 { unsigned x = 1, y = 1, z = 1; };
 static thread_local dim3 threadIdx, blockIdx;
 static dim3 blockDim, gridDim;
 
-static std::unique_ptr<std::barrier<>> block_barrier;
-static std::vector<std::unique_ptr<std::barrier<>>> warp_barriers;
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SANITIZED
+using Barrier = std::barrier<>;
+#else
+// One CUDA thread between two turns: where it stands, and its stack.
+struct Fiber {
+    ucontext_t place;
+    dim3 block;
+    bool done = false;
+    std::vector<char> stack = std::vector<char>(1 << 18);
+};
+static std::vector<Fiber> fibers;
+static std::function<void()> work;  // of each of them
+
+// Leave the turn to the next thread that is not done; return when it is this one's again.
+inline void next_turn() {
+    unsigned here = threadIdx.x, next = here;
+    do next = (next + 1) % fibers.size();
+    while (fibers[next].done && next != here);
+    if (next == here) return;
+    fibers[here].block = blockIdx;
+    threadIdx.x = next;
+    blockIdx = fibers[next].block;
+    swapcontext(&fibers[here].place, &fibers[next].place);
+}
+
+inline void take_turns() {  // from its first turn to its last
+    work();
+    fibers[threadIdx.x].done = true;
+    next_turn();
+}
+
+class Barrier {
+  public:
+    explicit Barrier(unsigned size) : size(size) {}
+    void arrive_and_wait() {
+        unsigned round = rounds;
+        if (++arrived == size) arrived = 0, ++rounds;
+        while (rounds == round) next_turn();
+    }
+
+  private:
+    unsigned size, arrived = 0, rounds = 0;
+};
+#endif
+
+static std::unique_ptr<Barrier> block_barrier;
+static std::vector<std::unique_ptr<Barrier>> warp_barriers;
 
 inline void __syncthreads() { block_barrier->arrive_and_wait(); }
 inline void __syncwarp() { warp_barriers[threadIdx.x / 32]->arrive_and_wait(); }
@@ -70,19 +122,38 @@ inline void multiply(float sum[4], unsigned a0, unsigned a1, unsigned a2, unsign
 template <typename Body> static void launch_on_cpu(unsigned grid, unsigned block, Body body) {
     gridDim.x = grid;
     blockDim.x = block;
-    block_barrier = std::make_unique<std::barrier<>>(block);
+    block_barrier = std::make_unique<Barrier>(block);
     warp_barriers.clear();
-    for (unsigned warp = 0; warp < block / 32; ++warp) warp_barriers.push_back(std::make_unique<std::barrier<>>(32));
+    for (unsigned warp = 0; warp < block / 32; ++warp) warp_barriers.push_back(std::make_unique<Barrier>(32));
+    auto one_thread = [=] {
+        _mm_setcsr(_mm_getcsr() | 0x8040);  // denormal results and arguments are 0
+        for (unsigned b = 0; b < grid; ++b) {
+            blockIdx.x = b;
+            body();
+            block_barrier->arrive_and_wait();  // shared memory is this block's until all its threads are done
+        }
+    };
+#ifdef SANITIZED
     std::vector<std::thread> threads;
     for (unsigned thread = 0; thread < block; ++thread)
         threads.emplace_back([=] {
             threadIdx.x = thread;
-            _mm_setcsr(_mm_getcsr() | 0x8040);  // denormal results and arguments are 0
-            for (unsigned b = 0; b < grid; ++b) {
-                blockIdx.x = b;
-                body();
-                block_barrier->arrive_and_wait();  // shared memory is this block's until all its threads are done
-            }
+            one_thread();
         });
     for (auto& thread : threads) thread.join();
+#else
+    static ucontext_t caller;
+    work = one_thread;
+    fibers.resize(block);
+    for (Fiber& fiber : fibers) {
+        fiber.done = false;
+        getcontext(&fiber.place);
+        fiber.place.uc_stack.ss_sp = fiber.stack.data();
+        fiber.place.uc_stack.ss_size = fiber.stack.size();
+        fiber.place.uc_link = &caller;  // for the last one, after whom there is no next
+        makecontext(&fiber.place, take_turns, 0);
+    }
+    threadIdx.x = 0;
+    swapcontext(&caller, &fibers[0].place);
+#endif
 }

@@ -38,7 +38,7 @@ def needs_compiler() -> None:
 
 
 def install(monkeypatch, with_kernels: bool, threads: int = 32) -> None:
-    """Make ``device="cuda"`` the strict stand-in, with or without ``kernels.cu``; every thread of a block is one of the CPU's."""
+    """Make ``device="cuda"`` the strict stand-in, with or without ``kernels.cu`` in blocks of so many threads."""
     monkeypatch.setitem(sys.modules, "cupy", strict_cupy)
     monkeypatch.setattr(backend, "probe_cuda", lambda: (True, "strict stand-in"))
     if not with_kernels:
