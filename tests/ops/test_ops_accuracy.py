@@ -12,6 +12,7 @@ from support.op_cases import CASES, DIGITS, on_grid
 
 from minivae.autodiff import Tensor, backward
 from minivae.ops import ALL_OPS, logsumexp
+from minivae.ops.broadcast import FEW, add_up
 
 ULPS = 4
 
@@ -131,3 +132,20 @@ def test_logsumexp_far_out(dtype: str) -> None:
         expected = [float(mp.log(mp.fsum(mp.exp(mp.mpf(float(v))) for v in row))) for row in x[:6]]
     np.testing.assert_allclose(got[:6], expected, rtol=2 * np.finfo(dtype).eps)
     np.testing.assert_array_equal(got[6:], [-inf, inf])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((700,), None), ((700, 3), 0), ((3, 700), 1), ((700, 2, 3), 0), ((2, 700, 3), 1), ((700, 2, 3), (0, 2)), ((1_000_003, 2), 0)],
+)
+def test_a_sum_of_any_length_has_the_error_of_few_roundings(shape, axis, keepdims, dtype) -> None:
+    """Of equal numbers in float32, one after another, the last sum would be wrong by a per cent."""
+    x = (np.full(shape, 0.1) * np.arange(1, 1 + shape[-1])).astype(dtype)
+    total = add_up(x, axis, keepdims)
+    exact = x.astype("longdouble").sum(axis=axis, keepdims=keepdims)
+    assert total.dtype == dtype
+    assert total.shape == exact.shape
+    bound = FEW * np.finfo("float32").eps if dtype == "float32" else x.size * np.finfo("float64").eps
+    assert np.all(np.abs(total - exact) <= bound * exact)
