@@ -9,9 +9,9 @@ from pathlib import Path
 
 from benchmarks.report import RESULTS, say
 
-QUICK_RESULTS = Path(tempfile.gettempdir()) / "minivae-quick"  # of runs that show that a benchmark works, not how fast anything is
+QUICK_RESULTS = Path(tempfile.gettempdir()) / "minivae-quick"  # of --quick runs, which only show that a benchmark works
 BENCHMARKS = {
-    "ops": ("cpu.ops", "every op, forward and backward, beside the ceilings of this machine"),
+    "ops": ("cpu.ops", "every op, forward and backward, compared with the limits of this machine"),
     "step": ("cpu.step", "one training step by parts"),
     "peers": ("cpu.peers", "one training step against PyTorch, JAX and autograd"),
     "memory": ("cpu.memory", "import time, and time and memory of five epochs of MNIST against PyTorch and JAX"),
@@ -36,7 +36,7 @@ def main() -> None:
         return
     if getattr(args, "quick", False) and args.results == RESULTS:
         args.results = QUICK_RESULTS
-        say(f"--quick: the results go to {args.results}, not over those that are kept in {RESULTS}")
+        say(f"--quick: the results go to {args.results}; those in {RESULTS} are not overwritten")
     importlib.import_module(f"benchmarks.{BENCHMARKS[args.name][0]}").run(args)
 
 

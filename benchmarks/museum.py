@@ -1,17 +1,17 @@
 """The bug museum: which kind of check sees which bug.
 
-Bugs that public code for variational autoencoders has really had are put into this package, in memory, one at a time; and so
-is every small mistake that can be made in an op's forward or backward: a sign, a factor, a dropped term, a wrong operand or axis.
-For each, the table says which of our tests fail, by kind:
+Bugs that public code for variational autoencoders has really had are planted in this package, in memory, one at a time.  So is
+every small mistake that can be made in an op's forward or backward: a sign, a factor, a dropped term, a wrong operand or axis.  For
+each, the table says which of our tests fail, by kind:
 
-    finite differences   a gradient disagrees with the values that it should be the gradient of
-    distribution         samples do not follow the distribution that they should
+    finite differences   a gradient disagrees with the slope of the values
+    distribution         samples do not follow the intended distribution
     oracle               a number disagrees with one from another source: plain NumPy, scipy, mpmath, a closed form
-    invariant            a property does not hold that has to hold for any numbers
+    invariant            a property that has to hold for any numbers does not hold
 
-"yes": a check of the kind fails.  "no": the checks of the kind that look at the place all pass.
+"yes": a check of the kind fails.  "no": all checks of the kind that run through the place pass.
 
-With ``--all`` the rooms around the ops are mutated too, and there each mutant meets the tests that run through its place.
+With ``--all`` the rooms around the ops are mutated instead, and each mutant is run against the tests that run through its place.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def add_arguments(parser):
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the tables")
     parser.add_argument("--quick", action="store_true", help="the museum alone, without the small mistakes")
     parser.add_argument("--all", action="store_true", help="the small mistakes in the rooms around the ops, and nothing else")
-    parser.add_argument("--minutes", type=float, default=28.0, help="with --all: when no further mutant is begun with")
+    parser.add_argument("--minutes", type=float, default=28.0, help="with --all: minutes after which no further mutant is tried")
 
 
 def run(args):
@@ -63,7 +63,7 @@ def run(args):
 
 
 def show_rooms(mutants, seen, header, folder):
-    """Tell how many mutants of each room the tests have killed, and of each mutant which test did."""
+    """Print how many mutants of each room the tests killed, and for each mutant which test killed it."""
     from museum.checks import ANY
     from museum.equivalents import EQUIVALENTS
     from museum.systematic import ROOMS
@@ -84,7 +84,7 @@ def show_rooms(mutants, seen, header, folder):
         table.add(room, len(names), len(tried), killed, equivalent, len(tried) - killed - equivalent, rate)
     table.finish()
     if len(seen) < len(mutants):
-        say("There was no time for the others: those that were tried are a random sample, the same every time.")
+        say("The time did not suffice for all: those that were tried are a random sample, the same every time.")
 
 
 def show_bugs(bugs, seen, header, folder):

@@ -26,7 +26,7 @@ def say(text: str) -> None:
 
 
 def contender_environment() -> dict[str, str]:
-    """Return the environment for a process that is timed: the same number of threads for every library, and each its own kernels.
+    """Return the environment of a timed process: the same number of threads for every library, and the kernels that each chooses.
 
     A variable such as OPENBLAS_CORETYPE would make one library use slower kernels than it chooses for this processor by itself.
     """
@@ -38,7 +38,7 @@ def contender_environment() -> dict[str, str]:
 def machine() -> dict[str, str]:
     """Return what a figure depends on: processor, cores, threads, versions, date."""
     versions = []
-    for package in ("numpy", "torch", "jax", "autograd", "cupy", "cupy-cuda12x", "cupy-cuda13x"):  # CuPy's goes by its CUDA
+    for package in ("numpy", "torch", "jax", "autograd", "cupy", "cupy-cuda12x", "cupy-cuda13x"):  # CuPy's is named after its CUDA
         try:
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
@@ -62,9 +62,9 @@ def _processor() -> str:
 
 
 class Table:
-    """Rows of a result.
+    """The rows of a result.
 
-    ``finish`` prints them, if they are to be shown, and writes ``<folder>/<name>.csv``, headed by the machine as comment lines.
+    ``finish`` prints them, unless told not to, and writes ``<folder>/<name>.csv``, headed by the machine as comment lines.
     """
 
     def __init__(self, name: str, columns: Sequence[str], header: dict[str, str], folder: Path = RESULTS) -> None:

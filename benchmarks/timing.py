@@ -1,4 +1,4 @@
-"""Measuring: functions timed in turns, work in fresh processes, and the peak memory of a process."""
+"""Measuring: it times functions in turns, runs work in fresh processes, and reads the peak memory of a process."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LAP = 50e-6  # seconds; reading the clock takes a thousandth of it
 
 
 def add_arguments(parser, rounds: int, seconds: float = 0.0) -> None:
-    """Add the options that all benchmarks have; ``seconds`` only where turns have a length."""
-    parser.add_argument("--rounds", type=int, default=rounds, help="rounds of turns; the median counts")
+    """Add the options that all benchmarks have; ``seconds`` is given only where turns have a length."""
+    parser.add_argument("--rounds", type=int, default=rounds, help="rounds of turns; the median is reported")
     if seconds:
         parser.add_argument("--seconds", type=float, default=seconds, help="length of one turn")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for tables and plots")
-    parser.add_argument("--quick", action="store_true", help="small sizes, one short round: shows that it works, not how fast")
+    parser.add_argument("--quick", action="store_true", help="small sizes, one short round: only shows that the benchmark works")
 
 
 def effort(args) -> tuple[int, float]:
@@ -35,7 +35,7 @@ def effort(args) -> tuple[int, float]:
 
 
 def header(args) -> dict[str, str]:
-    """Return what stands above a result."""
+    """Return the lines that head a result."""
     return machine() | ({"mode": "quick: these figures mean nothing"} if args.quick else {})
 
 
@@ -69,7 +69,7 @@ def _lap(function: Callable[[], Any], repeats: int) -> float:
 
 
 def _repeats(function: Callable[[], Any]) -> int:
-    """Return how often to call a function between two looks at the clock, so that the looking does not show."""
+    """Return how often to call a function between two readings of the clock, so that reading it takes a negligible share."""
     function()
     return max(1, int(LAP / _lap(function, 1)))
 
@@ -77,7 +77,7 @@ def _repeats(function: Callable[[], Any]) -> int:
 class Outcome(NamedTuple):
     """The result of a child process: the value of its function, its running time in seconds, and its peak memory in MB.
 
-    A process that it has forked in turn adds its own peak, in which the pages that both have are counted a second time.
+    The peak of a process that the child forks is added to its own, so pages that both share are counted twice.
     """
 
     value: Any
@@ -110,7 +110,7 @@ def peak_memory() -> float:
 
 def _serve(module: str, name: str, args: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # so that nothing a library prints is taken for the result
+    os.dup2(2, 1)  # so that a library's output is not mistaken for the result
     value = getattr(importlib.import_module(module), name)(*json.loads(args))
     forked = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6 if sys.platform == "linux" else 0.0
     json.dump({"value": value, "peak": peak_memory() + forked}, answers)

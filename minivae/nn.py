@@ -34,7 +34,7 @@ class Parameter(Tensor):
         super().__init__(data, requires_grad=True, name=name)
 
 
-Initialiser = Callable[["np.random.Generator", int, int], np.ndarray]  # quoted: NumPy loads its generators when named
+Initialiser = Callable[["np.random.Generator", int, int], np.ndarray]  # quoted: NumPy loads its generators when one is named
 
 
 def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
@@ -44,7 +44,7 @@ def glorot_uniform(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.nd
 
 
 def he_normal(rng: np.random.Generator, fan_in: int, fan_out: int) -> np.ndarray:
-    """Normal with variance 2/fan_in: a rectifier silences half its inputs, the 2 makes up for it (He et al. 2015)."""
+    """Normal with variance 2/fan_in: a rectifier zeroes half its inputs, and the factor 2 compensates (He et al. 2015)."""
     return rng.normal(0, math.sqrt(2 / fan_in), (fan_in, fan_out))
 
 
@@ -52,7 +52,7 @@ INITIALISERS: dict[str, Initialiser] = {"glorot": glorot_uniform, "he": he_norma
 
 
 class Blank:
-    """In the place of a generator, where only the shapes are asked for: zeros that take no memory, however many they are."""
+    """Stands in for a generator where only the shapes matter: it returns zeros that take no memory, whatever their number."""
 
     def zeros(self, shape: Any) -> np.ndarray:
         return np.broadcast_to(np.zeros(()), shape)
@@ -77,7 +77,7 @@ class Dense:
 
 
 class MLP:
-    """Dense layers with an activation between them; the last layer is affine, since the caller decides what its outputs mean.
+    """Dense layers with an activation between them; the last layer is affine, because the caller decides how to use its outputs.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class MLP:
     sizes : the widths (n_in, hidden…, n_out), at least two.
     activation : a key of ``ACTIVATIONS``.
     init : "glorot" or "he", for the layers that an activation follows; the last layer is always Glorot's.
-    rng : NumPy generator; weights are drawn on the host in float64, so that every device and dtype starts from the same ones.
+    rng : NumPy generator; weights are drawn on the host in float64, so that every device and dtype starts from the same weights.
     """
 
     def __init__(self, name: str, sizes: Sequence[int], activation: str, init: str, rng: np.random.Generator) -> None:

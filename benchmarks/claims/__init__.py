@@ -1,9 +1,9 @@
 """Every claim that the source texts make about these models, measured, with a verdict and a picture.
 
-A claim is measured once for each seed: the seed decides the first weights, the order of the examples, the noise and the judge.
-The rule: the 95 % confidence interval of a figure over seeds (Student's t) is compared with the bound that the claim sets.  If all
-of it is inside, the claim "holds"; if all of it is outside, it "does not hold"; otherwise it is "undecided".  A claim with several
-bounds holds if all of them do.
+A claim is measured once for each seed: the seed determines the initial weights, the order of the examples, the noise and the judge.
+The rule: the 95 % confidence interval of a figure over seeds (Student's t) is compared with the bound that the claim implies.  If
+all of it is inside, the claim "holds"; if all of it is outside, it "does not hold"; otherwise it is "undecided".  A claim with
+several bounds holds if all of them do.
 
 Quick mode uses the embedded digits and takes minutes; ``--full`` uses MNIST, longer training and more seeds, and takes hours.
 """

@@ -29,10 +29,10 @@ MOST_COMPONENTS = 8
 
 
 def linear(lab: Lab) -> Measured:
-    """The code is as wide as there are components before the widest gap in their variances.
+    """The width of the code is the number of components before the widest gap in their variances.
 
-    Between two components of nearly the same variance, it makes hardly a difference to the squared error which one is kept, and
-    training takes very long.
+    Of two components with nearly the same variance, either can be kept at hardly any difference in squared error, so training would
+    take very long to decide.
     """
     x = lab.train.x
     variances = np.linalg.eigvalsh(np.cov(x.T, dtype="float64"))[::-1]
@@ -97,9 +97,9 @@ STRENGTHS = (0.0, 0.1, 1.0)
 
 
 def contraction(lab: Lab) -> Measured:
-    """Tied weights and a sigmoid code: so that the code cannot escape the penalty by shrinking while the decoder magnifies it.
+    """Weights are tied and the code is a sigmoid, so that it cannot evade the penalty by shrinking while the decoder magnifies it.
 
-    Whether it shrank all the same, the second figure tells: the Jacobian beside the variance of the code.
+    The second figure shows whether it shrank nevertheless: the Jacobian relative to the variance of the code.
     """
     x = lab.test.x
     figures = {}
@@ -139,7 +139,7 @@ def sparsity(lab: Lab) -> Measured:
 
         share in use = (mean_j h_j)² / mean_j h_j²        of each example (Treves & Rolls 1991)
 
-    which is the share of units that are on, where all of those are equally so.
+    which is the share of units that are on if all of these are equally active.
     """
     x = lab.test.x
     models = {

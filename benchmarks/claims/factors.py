@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BETAS = (1.0, 4.0, 16.0)
-STRONG = 4.0  # the β that the claims are decided by, fixed beforehand: Higgins et al. begin there
+STRONG = 4.0  # the β at which the claims are decided, fixed beforehand: Higgins et al. begin there
 COMPARABLE = 0.8
 
 
@@ -66,7 +66,7 @@ def beta_picture(values, shown) -> Figure:
 
 
 def quantisation(lab: Lab) -> Measured:
-    """The number of levels is the one that suits each score best: the conjecture does not say which."""
+    """Each score uses the number of levels that suits it best, since the conjecture does not name one."""
     models = {f"{n} levels": lab.fit(QuantizedAutoencoder, SPRITES, levels=n) for n in lab.effort.levels}
     models |= {"autoencoder": lab.fit(Autoencoder, SPRITES), "β = 4": lab.fit(VAE, SPRITES, beta=STRONG)}
     figures = {f"{score}, {name}": value for name, model in models.items() for score, value in disentanglement(lab, model).items()}

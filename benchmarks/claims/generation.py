@@ -25,7 +25,7 @@ JUDGED = "judge's confidence, "
 def prior(lab: Lab) -> Measured:
     """The judge is a classifier that has seen real examples only; log p(x) is that of the decoder under N(0, I), by M.6.
 
-    A plain autoencoder has no q(z|x) to sample from, so it is given one around its code, as wide as suits it best.
+    A plain autoencoder has no q(z|x) to sample from, so it is given one around its code, of the width that suits it best.
     """
     models = {"VAE": lab.fit(VAE), "autoencoder": lab.fit(Autoencoder)}
     x = lab.test.x
@@ -104,11 +104,11 @@ STEPS = 7
 
 
 def between(lab: Lab) -> Measured:
-    """On the manifold means: the judge is sure of it, and a training example is near.
+    """A decoding counts as on the manifold if the judge is confident and a training example is near.
 
     Measured at the middles of straight lines between the codes of test examples of different classes.  An autoencoder's decodings
-    are sharper everywhere, which makes the judge surer, and further from any neighbour; so what counts is what is lost on the way:
-    the middle beside the decodings of the ends.
+    are sharper everywhere, which makes the judge more confident, and further from any neighbour.  So the middle is compared with
+    the decodings of the ends: what counts is what is lost on the way.
     """
     x, y = lab.test.x, lab.test.y
     order = lab.rng().permutation(len(x))

@@ -1,4 +1,4 @@
-"""What the claims are measured with: data, models trained on them, and a judge that no model has met."""
+"""What the claims are measured with: data, models trained on them, and a judge, a classifier trained independently of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Effort:
     settings: dict[str, dict[str, Any]]
     n: int
     levels: tuple[int, ...]  # of a quantised code
-    linear_steps: int  # of gradient descent on all examples at once
+    linear_steps: int  # steps of gradient descent on all examples at once
     data_dir: str | None = None
 
 
@@ -85,7 +85,7 @@ class Lab:
         return np.random.default_rng(self.seed)
 
     def fit(self, kind: type[Model], of: str = DIGITS, without: int | None = None, **settings: Any) -> Any:
-        """Return a model trained on ``of``, or on all of it ``without`` one class; once, for all claims that want the same."""
+        """Return a model trained on ``of``, or on ``of`` ``without`` one class; claims that need the same model share it."""
         key = repr((kind.__name__, of, without, sorted(settings.items())))
         if key not in self._fitted:
             train = self.data(of)[0]
@@ -120,9 +120,9 @@ class Judge:
         return float((self.classes[self.probabilities(x).argmax(axis=1)] == y).mean())
 
     def classes_told(self, x: np.ndarray) -> float:
-        """Return exp I(class; row): 1 where the judge always says the same, c where it is sure of each class in turn.
+        """Return exp I(class; row): 1 if the judge always gives the same answer, c if it is sure of all c classes equally often.
 
-        This is what "inception score" means, with this judge.  Confidence alone can be won by one picture, shown again and again.
+        This is what "inception score" means, with this judge.  Confidence alone could be high for a single repeated picture.
         """
         p = self.probabilities(x).astype("float64")
         return float(np.exp(_entropy(p.mean(axis=0)) - _entropy(p).mean()))

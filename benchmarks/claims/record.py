@@ -1,4 +1,4 @@
-"""What a claim is, and the rule by which it holds or does not."""
+"""What a claim is, and the rule that decides whether it holds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Return mean ± t · s / √n of ``values``, one per seed: what another choice of seeds would change, and nothing else."""
+    """Return mean ± t · s / √n of ``values``, one per seed: it covers what other seeds would change, and nothing else."""
     n = len(values)
     half = STUDENT[n - 2] * float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else math.inf
     return Interval(float(np.mean(values)), half)
@@ -64,7 +64,7 @@ def below(high: float) -> Bound:
 
 
 class Measured(NamedTuple):
-    """What one seed gives: name → figure, and whatever the picture shows beside the figures."""
+    """The result of one seed: name → figure, and whatever else the picture shows."""
 
     figures: dict[str, float]
     shown: Any = None
@@ -80,7 +80,7 @@ class Claim:
     source : who claims it, and the equations it rests on.
     statement : what must be true.
     measure : what is measured, with everything random drawn from the lab's seed.
-    asks : figure → where it must lie.  The other figures are there to read these by.
+    asks : figure → where it must lie.  The other figures help to interpret these.
     picture : the figures of all seeds and what the first one shows → a picture.
     """
 

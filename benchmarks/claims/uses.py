@@ -1,4 +1,4 @@
-"""Claims about what a code is good for: to look at, to classify from, and to find what is strange."""
+"""Claims about the uses of a code: visualisation, classification and the detection of anomalies."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ LABELS = 100
 
 
 def few_labels(lab: Lab) -> Measured:
-    """The rival is the judge's network, trained on the same 100 labelled examples and on nothing else; M1 has it behind μ(x)."""
+    """The rival is the judge's network, trained on the same 100 labelled examples alone; M1 uses the same network on μ(x)."""
     train, test = lab.train, lab.test
     order = lab.rng().permutation(len(train))
     per_class = LABELS // len(np.unique(train.y))
@@ -90,7 +90,7 @@ USEFUL = 0.8
 
 
 def anomaly(lab: Lab) -> Measured:
-    """Each class in turn is kept from the VAE; then test examples of that class have to be told from the others, by −log p(x).
+    """Each class in turn is withheld from the VAE; then −log p(x) has to separate test examples of that class from the others.
 
     The threshold is set on half of the others, for false alarms at 5 % of them, and applied to the other half.
     """

@@ -60,7 +60,7 @@ class MinivaeTwo(Minivae):
         super().__init__(workload)
         self.rows, self.batches = np.arange(workload.batch), []
         self.noise = [_Given(noise) for noise in workload.noise(CHECK_STEPS)]
-        self.chosen = np.frombuffer(mmap.mmap(-1, 16), np.int64)  # for both processes to see: which batch, and which noise or -1
+        self.chosen = np.frombuffer(mmap.mmap(-1, 16), np.int64)  # shared by both: the number of the batch, and of the noise or -1
         self.processes = contextlib.ExitStack()
 
     def prepare(self, x):
@@ -76,7 +76,7 @@ class MinivaeTwo(Minivae):
         return self._step()
 
     def _step(self):
-        own, rng = self.trainer.peers.share(self.rows, self)  # here the second process waits for the first to have chosen
+        own, rng = self.trainer.peers.share(self.rows, self)  # here the second process waits until the first has chosen
         before = float(self.trainer.totals.get("loss", 0.0))  # a number: the total itself grows in its place
         self.trainer.train_step(self.batches[self.chosen[0]][own[0] : own[-1] + 1], rng)
         return (self.trainer.totals["loss"] - before) / len(self.rows)  # of the batch; what train_step returns is of this share
@@ -261,7 +261,7 @@ class HipsAutograd:
 
 
 class GemmFloor:
-    """No training: only the matrix products of a step, in NumPy, on normal data, each into memory that is there already."""
+    """No training: only the matrix products of a step, in NumPy, on normal data, each into memory allocated beforehand."""
 
     package = "numpy"
 
@@ -279,7 +279,7 @@ class GemmFloor:
                 x, weight, g = normal(workload.batch, n_in), normal(n_in, n_out), normal(workload.batch, n_out)
                 self.products += [(x, weight, np.empty_like(g)), (x.T, g, np.empty_like(weight))]
                 if i or sizes is workload.decoder_sizes:
-                    few = workload.batch < FEW_ROWS  # as the op does it
+                    few = workload.batch < FEW_ROWS  # as the op does
                     self.products.append((weight, g.T, np.empty_like(x.T, order="C")) if few else (g, weight.T, np.empty_like(x)))
 
     def prepare(self, x):

@@ -1,7 +1,7 @@
-"""What a user pays around the training step: import time, and time and peak memory of five epochs of MNIST from start to exit.
+"""The cost around the training step: import time, and time and peak memory of five epochs of MNIST from start to exit.
 
-Every figure is of fresh processes; kinds alternate, and medians count.  MNIST is read from --data-dir, or from the folder in
-MINIVAE_DATA.  A run counts only if it has learned: its loss must lie between bounds that are computed from the pixels.
+Every figure is from fresh processes; the kinds alternate, and medians are reported.  MNIST is read from --data-dir, or from the
+folder in MINIVAE_DATA.  A run counts only if it has learned: its loss must lie between bounds that are computed from the pixels.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def run(args):
         table.add(name, *(1e3 * f(measured) for f in (statistics.median, min, max)), ratio)
     table.finish()
     if args.data_dir is None:
-        say(f"{args.epochs} epochs of MNIST: left out for want of {FILE}; pass --data-dir or set {FOLDER_VARIABLE} to its folder")
+        say(f"{args.epochs} epochs of MNIST: left out, {FILE} is missing; pass --data-dir or set {FOLDER_VARIABLE} to its folder")
         return
     path = Path(args.data_dir) / FILE
     if not path.is_file():

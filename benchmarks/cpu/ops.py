@@ -1,9 +1,9 @@
-"""Every op, forward and backward: time, GB/s, GFLOP/s, and what share that is of what this machine can do.
+"""Every op, forward and backward: time, GB/s, GFLOP/s, and the share of this machine's limits that they reach.
 
 A forward must at least read its arguments and write its result; a backward must read what was saved and the cotangent, and write
-the gradients.  A copy of as many bytes takes its turns beside it, and a large matrix product beside ``dense``: they are the
-ceilings, measured in the same seconds with arrays that lie as near in the cache.  A result that is a view moves nothing and has no
-share.  Before anything is timed, it is held against the equation in plain float64, and against that one's finite differences.
+the gradients.  A copy of as many bytes is timed in turns with it, and a large matrix product with ``dense``: they are the
+limits, measured at the same time and with arrays that are as near in the cache.  A result that is a view moves nothing and has no
+share.  Before an op is timed, it is compared with the equation in plain float64 and with its finite differences.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Call:
     def verify(self) -> None:
         """Raise ``SystemExit`` unless the result is the reference's and each gradient gives its slope along a line.
 
-        The line goes up wherever the gradient says so: nothing that is claimed can cancel.
+        The line follows the signs of the gradient, so that its terms cannot cancel.
         """
         reference = REFERENCES[self.op.name]
         exact = [array.astype(np.float64) for array in self.arrays]

@@ -1,7 +1,7 @@
 """One training step against PyTorch, JAX and autograd.
 
 Each contender runs in a process of its own, on the same number of threads.  They take turns: while one runs a round the others are
-stopped (SIGSTOP), the order is reversed every round, and what counts is the median over rounds.  Before that, each must reproduce
+stopped (SIGSTOP), the order is reversed every round, and the median over rounds is reported.  Before that, each must reproduce
 the first losses of a float64 reference from the same weights, batches and noise.
 """
 
@@ -114,7 +114,7 @@ class _Turn:
         return milliseconds
 
     def close(self) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it is no more: the error that says so must not be hidden by this one
+        with contextlib.suppress(ProcessLookupError):  # it has ended, and the error that reports this must not be hidden by another
             os.killpg(self.process.pid, signal.SIGCONT)
         self.process.stdin.close()
         self.process.stdout.close()

@@ -1,6 +1,6 @@
-"""Every op as its equation stands in a textbook.
+"""Every op written as its equation in a textbook.
 
-In float64 these are what the ops must agree with; in float32 they are what a tuned body must be faster than.
+In float64 the ops must agree with these; in float32 a tuned op must be faster than these.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def sparsity_kl(logits, target=0.05):
 
 def log_mixture(z, mean, log_var, log_weights):
     densities = -gaussian_nll(z[:, None], mean, log_var) + log_weights  # (n, m)
-    top = densities.max(axis=1, keepdims=True)  # the densities of many features are no floats
+    top = densities.max(axis=1, keepdims=True)  # the densities of many features underflow
     return top[:, 0] + np.log(np.exp(densities - top).sum(axis=1))
 
 

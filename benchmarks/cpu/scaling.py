@@ -22,8 +22,8 @@ from benchmarks.cpu.workloads import WORKLOADS
 from benchmarks.report import COLOURS, Table
 
 BASE = WORKLOADS["A"]
-ROWS = 4096  # of the data set, where that is not what varies
-LEVEL = 0.05  # an exponent that is above its goal by no more, 3.5 % for twice the size, counts as there
+ROWS = 4096  # of the data set, unless its size is what varies
+LEVEL = 0.05  # an exponent that exceeds its goal by no more than this, 3.5 % for twice the size, counts as reaching it
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _curves(curves):
         axes.loglog(sizes, costs, "o", color=COLOURS[0])
         axes.loglog(sizes, line, color=COLOURS[1], linewidth=1)
         middle = math.exp(np.log(costs).mean())
-        axes.set_ylim(min(middle / 3, min(costs) / 1.3), max(middle * 3, max(costs) * 1.3))  # what is level looks level
+        axes.set_ylim(min(middle / 3, min(costs) / 1.3), max(middle * 3, max(costs) * 1.3))  # a constant cost looks constant
         axes.set_title(title, fontsize=8, loc="left")
         for axis, values in ((axes.xaxis, sizes), (axes.yaxis, costs)):
             ends = sorted({min(values), max(values)} if max(values) > 1.5 * min(values) else {values[-1]})
@@ -152,8 +152,8 @@ def likelihood(rows: int, samples: int) -> float:
     """Return the seconds of ``importance_estimate``, after checking it against the truth.
 
     x = z W + b + noise, with orthogonal rows w_j of W, is normal with the variance s² + ‖w_j‖² along each w_j and s² elsewhere.
-    The posterior is known as well: Var(z_j|x) = 1/(1 + ‖w_j‖²/s²).  The encoder gets its mean, but 1.2 times its variance, lest
-    all the importance weights be equal.
+    The posterior is known as well: Var(z_j|x) = 1/(1 + ‖w_j‖²/s²).  The encoder gets its mean, but 1.2 times its variance, since
+    otherwise all importance weights would be equal.
     """
     from minivae import VAE
 

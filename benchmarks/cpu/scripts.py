@@ -1,8 +1,8 @@
 """Training on MNIST as a short script of each library: start, read the file, train, nothing else.
 
 A script is a function to be called in a fresh process.  It returns how long reading and training took, in seconds, and the mean
-loss of the last epoch in nats per example.  All begin with weights of one distribution, keep the pixels as bytes until their batch
-is due, and take whole batches only, so that nothing is compiled twice.
+loss of the last epoch in nats per example.  All draw their initial weights from the same distribution, keep the pixels as bytes
+until they are needed, and use whole batches only, so that nothing is compiled twice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILE = "train-images-idx3-ubyte.gz"
 
 
 class Glorot(Workload):
-    """A workload whose weights begin as minivae's do by themselves."""
+    """A workload whose initial weights are those that minivae draws by default."""
 
     def weights(self):
         rng = np.random.default_rng(0)

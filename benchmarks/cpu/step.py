@@ -1,9 +1,9 @@
 """One training step by parts: where the time goes, beside the minimum possible.
 
 The trainer's own step is timed twice: as it is, and with a stopwatch around each function that it calls.  The rest is bookkeeping.
-For comparison there are the matrix products of the step alone, which are a lower bound with this BLAS, and the cost of the tape:
-its number of nodes, times the cost of one.  Page faults show memory that is returned to the system and requested again.  Both
-steps must first reproduce the losses of a float64 reference.
+For comparison there are the matrix products of the step alone, which are a lower bound with this BLAS, and the cost of the tape,
+which is its number of nodes times the cost of one.  Page faults show memory that is returned to the system and requested again.
+Both steps must first reproduce the losses of a float64 reference.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Training:
             raise SystemExit(f"{self.workload.name}: losses {losses}, reference {expected}")
 
     def page_faults(self, steps: int = 20) -> float:
-        """Return how many pages a step has to be handed by the system."""
+        """Return how many pages of memory a step requests from the system."""
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         for _ in range(steps):
             self.step()
@@ -142,7 +142,7 @@ _reference = functools.cache(reference_losses)
 
 
 class Stopwatch:
-    """Shares out the time of a call among parts: every moment goes to the innermost part that runs."""
+    """Divides the time of a call among parts: time is charged to the innermost part that is running."""
 
     def __init__(self) -> None:
         self.part, self.since = "bookkeeping", 0.0
@@ -157,7 +157,7 @@ class Stopwatch:
         return self.spent
 
     def around(self, part: str, function):
-        """Return ``function`` with its time on the account of ``part``."""
+        """Return ``function`` with its time charged to ``part``."""
 
         def run(*args, **kwargs):
             outer = self.part

@@ -44,7 +44,7 @@ class Workload:
         ]
 
     def batches(self, count: int) -> list[np.ndarray]:
-        """Return grey batches, normal noise squashed: no zeros and no denormals, which would flatter or punish a contender."""
+        """Return grey batches, squashed normal noise: no zeros and no denormals, which would favour or slow down a contender."""
         rng = np.random.default_rng(1)
         shape = (self.batch, self.features)
         return [np.asarray(1 / (1 + np.exp(-2 * rng.standard_normal(shape))), dtype=np.float32) for _ in range(count)]

@@ -1,1 +1,1 @@
-"""What is measured on a GPU."""
+"""Benchmarks of the GPU."""

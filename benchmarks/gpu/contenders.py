@@ -26,7 +26,7 @@ FORMS = {
 }
 ONE_LAUNCH = "minivae, one launch"
 WARM_UP, TIMED, ROUNDS = 50, 200, 7
-ROUND = 0.5  # seconds at most that a round of steps takes: where steps are long, it has fewer
+ROUND = 0.5  # most seconds that a round of steps takes: where steps are long, it has fewer of them
 TOLERANCE = {"": 5e-5, "TF32": 5e-3, "bf16": 2e-2}  # relative, of losses; TF32 keeps 10 bits of a factor, bf16 7
 
 
@@ -38,7 +38,7 @@ def time_batches(workload: dict, batches: list[int], quick: bool) -> list[float]
 
 def time_steps(name: str, workload: dict, reference: list[float], quick: bool) -> tuple[float, float]:
     """Return the seconds of a step by events (NaN without them) and by the wall clock, after holding the losses to a reference."""
-    os.environ.update(FORMS.get(name, {}))  # this process is for this one contender
+    os.environ.update(FORMS.get(name, {}))  # this process runs only this contender
     size = Workload(**workload | {"hidden": tuple(workload["hidden"])})
     made = DeviceMinivae if name in FORMS else PEERS[name][1]
     contender = (OneLaunch if name == ONE_LAUNCH else made)(size)
@@ -49,7 +49,7 @@ def time_steps(name: str, workload: dict, reference: list[float], quick: bool) -
     warm_up, timed, rounds = (2, 4, 1) if quick else (WARM_UP, TIMED, ROUNDS)
     contender.run(warm_up)
     contender.wait()
-    if not quick:  # the first steps also compile; these tell how long one takes
+    if not quick:  # the first steps also compile; these show how long one takes
         started, few = time.perf_counter(), max(1, warm_up // 10)
         contender.run(few)
         contender.wait()
@@ -90,7 +90,7 @@ class DeviceMinivae:
         self.step = self._steps()
 
     def _steps(self):
-        """Make a step whenever asked for the next, in epochs that are long enough to be replayed."""
+        """Make one step for each value requested, in epochs that are long enough to be replayed."""
         count = WARM_UP + TIMED * ROUNDS
         order = self.to_device(self.xp, np.arange(count * self.workload.batch) % (4 * self.workload.batch))
         while True:

@@ -1,4 +1,4 @@
-"""The GPU beside the CPU: every op, whole steps, the batch from which on the GPU is faster, what moving and launching cost, peers.
+"""The GPU beside the CPU: every op, whole steps, the batch from which the GPU is faster, the cost of transfers and launches, peers.
 
 Without a usable GPU, only the CPU's part is measured, and the output says what was left out and why.
 
@@ -56,7 +56,7 @@ def run(args):
     if available:
         run_costs(args, header)
     else:
-        say(f"left out, for want of a GPU ({reason}): every GPU column, transfers and launches, and the other libraries' GPU steps")
+        say(f"left out, without a GPU ({reason}): every GPU column, transfers and launches, and the other libraries' GPU steps")
 
 
 def run_ops(args, header, available):
@@ -77,7 +77,7 @@ def run_steps(args, header, available):
     table = Table("gpu_steps", ("work", "contender", "µs a step, events", "µs a step, wall"), header, args.results)
     for work in args.work if not args.quick else ("B",):
         workload = WORKS[work].__dict__
-        if work != "L":  # minutes for one step
+        if work != "L":  # where one step takes minutes
             (seconds,) = timing.in_child(measure_cpu_steps, workload, [WORKS[work].batch], *timing.effort(args)).value
             table.add(work, "minivae on the CPU", "", seconds * 1e6)
         reference = reference_losses(WORKS[work]) if available else []
@@ -237,7 +237,7 @@ def measure_costs(quick: bool) -> list[tuple[str, float, int]]:
     rows.append(("launch of a ufunc", _host_seconds(xp, lambda: xp.add(small, 1, out=small), 1000), 0))
     relu, _ = fused(ops.relu, xp, (small,), [small], {})
     rows.append(("launch of a kernel, with its output", _host_seconds(xp, lambda: relu.forward(xp, small), 1000), 0))
-    workload = Workload("small", 16, (16,), 2, 16, "relu")  # nothing to compute: what remains is launching
+    workload = Workload("small", 16, (16,), 2, 16, "relu")  # almost nothing to compute: the time is that of launching
     for name in filter(ONE_LAUNCH.__ne__, FORMS):
         with mock.patch.dict(os.environ, FORMS[name]):
             rows.append((f"step of next to nothing, {name}", dispatch_cost(DeviceMinivae(workload)), 0))

@@ -1,4 +1,4 @@
-"""A card of a plain VAE once more, in PyTorch and with nothing of minivae but the pixels: is a figure the protocol's, or ours?
+"""A card of a plain VAE repeated in PyTorch, with only the pixels from minivae: is a figure due to the protocol or to us?
 
 Layers, their first weights, Adam, the schedule and the noise are PyTorch's own; the estimate of log p(x) is written out here.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.papers.cards import Card
 from benchmarks.report import say
 
-REPORTS = 10  # lines on the way
+REPORTS = 10  # lines printed during training
 
 
 def run(card: Card, *pixels: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """Published figures reproduced, each as a protocol card.
 
 Cards take from minutes to days, so each run saves its state in a file (``runs/papers``) and continues from there the next time;
-``--minutes`` limits the length of this sitting.  What has been reached is recorded in ``results/papers.csv``, a row for each stage.
+``--minutes`` limits how long this call trains.  What has been reached is recorded in ``results/papers.csv``, a row for each stage.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ ACTIVE_OVER = 500  # images
 def add_arguments(parser):
     parser.add_argument("--card", nargs="+", choices=CARDS, default=list(CARDS), help="which cards")
     parser.add_argument("--data-dir", help="folder with the four MNIST files")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop, and keep the place, after so long")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many minutes; the next call continues")
     parser.add_argument("--stages", type=int, default=99, help="how many stages of a card, at most")
-    parser.add_argument("--state", type=Path, default=Path("runs/papers"), help="folder for what is needed to go on")
+    parser.add_argument("--state", type=Path, default=Path("runs/papers"), help="folder for the states to continue from")
     parser.add_argument("--in-torch", action="store_true", help=f"run {PYTHAE.name} in PyTorch instead, which is not kept")
     parser.add_argument("--table", action="store_true", help="only print what has been reached")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the table and the plot")
@@ -93,12 +93,12 @@ class Sitting:
             self.stage, self.seconds = record["stage"], record["seconds"]
 
     def go_on(self, deadline: float, stages: int) -> None:
-        """Train until the card, so many stages of it, or the time is at its end."""
+        """Train until the card is finished, or ``stages`` stages of it, or the time is up."""
         while self.stage < min(stages, len(self.card.stages)):
             learning_rate = self.card.stages[self.stage][1]
             end = sum(epochs for epochs, _ in self.card.stages[: self.stage + 1])
             self.trainer.optimizer.learning_rate = learning_rate
-            saved, began = time.monotonic(), time.process_time() - self.seconds  # of the processor: others may have been at it too
+            saved, began = time.monotonic(), time.process_time() - self.seconds  # processor time, as other programs may run too
             while self.trainer.epoch < end and time.monotonic() < deadline:
                 self.trainer.advance(self.trainer.epoch + 1)
                 self.seconds = time.process_time() - began
@@ -184,7 +184,7 @@ def show(card: Card, rows: list[dict[str, str]]) -> None:
 
 
 def verdicts(card: Card, rows: list[dict[str, str]]) -> list[str]:
-    """Return what the last stage of each seed says."""
+    """Return the verdict on the last stage of each seed."""
     last = {row["seed"]: row for row in rows}
     return [card.verdict(int(row["stage"]), float(row["figure"])) for row in last.values()]
 

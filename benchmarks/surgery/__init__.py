@@ -1,8 +1,8 @@
-"""The KL taken apart (T.1): how wrong estimates from a batch are, and what its remedies do to disentanglement.
+"""The parts of the KL (T.1): how biased estimates from a batch are, and how weighting the parts affects disentanglement.
 
 ``biases``: mutual information and total correlation as batches of several sizes estimate them, beside the exact figures, on
 simulated posteriors and on those of trained models; as a table, a picture and a page that explains them.
-``models``: six models on sprites, each with several seeds, by every score there is; and how much of the spread is the seed's.
+``models``: six models on sprites, each with several seeds, by every score; and how much of the variance is due to the seed.
 """
 
 from __future__ import annotations

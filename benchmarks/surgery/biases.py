@@ -1,4 +1,4 @@
-"""How far what a batch tells of the parts of the KL is from the exact parts."""
+"""How far estimates of the parts of the KL from a batch are from the exact parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BATCHES = (16, 65, 256, 1024)
 ESTIMATORS = ("weighted", "stratified", "shared matrix")
-EXAMPLES = 2000  # posteriors of a trained model; exact needs all of them for every draw
+EXAMPLES = 2000  # posteriors of a trained model; the exact parts need all of them for every draw
 STD = 0.3  # of the simulated posteriors
 
 
@@ -50,7 +50,7 @@ def posteriors(epochs: int, data_dir: str | None) -> dict[str, tuple[np.ndarray,
 
 
 def shared_matrix(n: int, n_data: int) -> np.ndarray:
-    """Return the logarithms of the weights as much used code has them: 1/N stands in the first column, not on the diagonal.
+    """Return the logarithms of the weights as in widely used code, where 1/N is in the first column and not on the diagonal.
 
     A matrix of n = M + 1 rows is filled by its flat view with a stride of M + 1, which is its width: a column.
     """
@@ -113,7 +113,7 @@ def measure_biases(folder: Path, rounds: int, epochs: int, data_dir: str | None)
 
 
 def bias_picture(shown: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw both figures by batch size; an estimate that is off the scale everywhere is only named, with its range."""
+    """Draw both figures against batch size; an estimate that is off the scale everywhere is only named, with its range."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.1 * len(shown), 5.4), layout="constrained")
@@ -144,7 +144,7 @@ def bias_picture(shown: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def markdown(table: Table) -> str:
-    """Return the rows of a table for a page, the errors beside their figures."""
+    """Return the rows of a table for a page, each figure with its error."""
     lines = [
         "| posteriors | estimate | batch | mutual information | total correlation | dimension-wise KL |",
         "|---|---|---|---|---|---|",
@@ -159,27 +159,27 @@ PAGE = """# Can the total correlation be negative?
 
 The total correlation cannot: it is the divergence KL(q(z) ‖ Π_j q(z_j)) (T.1). Its estimate from a batch can, and often is.
 
-For q(z) one needs all N posteriors (T.2); a batch has few. Weighted as they stand for the rest (T.4, "stratified"), they give
-an unbiased estimate of q(z), and of each q(z_j). But the total correlation has their logarithms, and the logarithm of an
-unbiased estimate is too low on average (Jensen), by about half its relative variance where that is small. So the mutual
-information is too high and the dimension-wise KL too low; their sum with the total correlation, the KL, has no q(z) in it and
-no bias. The total correlation is log q(z) less k logarithms log q(z_j), and which of them is further off depends. As a rule it
-is the joint density, which in several dimensions is nearly nothing for most of a batch: then the estimate is too low, and where
-the truth is near 0 it is below. Where posteriors hardly overlap (mutual information near log N), log q(z) is as low as it can
-be anyway, log of the own share; what is left are the errors of the k marginals, and in small batches the estimate is too high.
-Larger batches help; one of all N is exact.
+q(z) depends on all N posteriors (T.2), and a batch has only a few of them. Weighted by how many examples each represents (T.4,
+"stratified"), they give an unbiased estimate of q(z), and of each q(z_j). But the total correlation contains the logarithms of
+these densities, and the logarithm of an unbiased estimate is too low on average (Jensen), by about half its relative variance
+where that is small. So the mutual information is too high and the dimension-wise KL too low. The sum of all three parts, the KL,
+does not involve q(z) and has no bias. The total correlation is log q(z) minus the k logarithms log q(z_j), so its bias depends on
+which of them is further off. As a rule it is the joint density, which in several dimensions is almost 0 under most posteriors of a
+batch: then the estimate is too low, and where the true value is near 0 it is negative. Where posteriors hardly overlap (mutual
+information near log N), log q(z) comes from the example's own posterior alone and is nearly exact; then the errors of the k
+marginals remain, and in small batches the estimate is too high. Larger batches help; a batch of all N is exact.
 
 Plain minibatch weighting (T.3, "weighted") divides by n N. It is a lower bound of log q(z), not an estimate: log q(z) and each
-log q(z_j) are too low by up to log N = {log_n:.1f}. The mutual information then exceeds log N, which nothing can; the total
-correlation is too high by up to (k − 1) log N. As a penalty it can be used, since a constant has no slope; as a figure it says
+log q(z_j) are too low by up to log N = {log_n:.1f}. The mutual information then exceeds log N, which is impossible; the total
+correlation is too high by up to (k − 1) log N. It can serve as a penalty, since a constant has no slope; as a figure it means
 nothing.
 
-"Shared matrix" is what several public implementations of the β-TC-VAE have: the weights of T.4, but the own share 1/N stands in the
-first column instead of on the diagonal. So every example takes the first one of its batch for itself, and weighs its own posterior,
-by far the largest term, 1/(n − 1) instead of 1/N. What is estimated is the aggregate posterior of the batch, with a mutual
-information of hardly more than log n, and a total correlation that is too high.
+"Shared matrix" is what several public implementations of the β-TC-VAE compute: the weights of T.4, but with 1/N in the first column
+instead of on the diagonal. So the weight 1/N that belongs to an example's own posterior goes to the first example of the batch, and
+its own posterior, by far the largest term, is weighted by 1/(n − 1) instead of 1/N. The result describes the aggregate
+posterior of the batch: the mutual information is hardly more than log n, and the total correlation is too high.
 
-So do not read a total correlation off a batch. `minivae evaluate` takes all posteriors of the data.
+So do not estimate a total correlation from a batch. `minivae evaluate` uses all posteriors of the data.
 
 ![Estimates by batch size, beside the exact figures](surgery_biases.png)
 

@@ -1,4 +1,4 @@
-"""Six models on sprites by every score of disentanglement, with many seeds: what β > 1 changes, and what the seed does."""
+"""Six models on sprites by every score of disentanglement, with many seeds: what β > 1 changes, and what the seed changes."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ MODELS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "DIP-VAE-II": (DIPVAE, {}),
 }
 SETTINGS = {"latent_dim": 8, "hidden_dims": (200,), "batch_size": 64, "learning_rate": 2e-3, "output_bias": "data", "device": "cpu"}
-EXAMPLES = 4800  # that the scores are taken from, half of all
+EXAMPLES = 4800  # half of the sprites, from which the scores are computed
 
 
 def scores(model: Any, x: np.ndarray, factors: np.ndarray, seed: int) -> dict[str, float]:
-    """Return all there is to say about disentanglement on these examples, and what it costs."""
+    """Return every score of disentanglement on these examples, and the reconstruction that it costs."""
     mean, log_var = model.encode(x)
     codes = mean + np.exp(0.5 * log_var) * np.random.default_rng(seed).standard_normal(mean.shape)  # (R.1)
     parts = decompose(mean, log_var, np.random.default_rng(seed), 300)
@@ -80,7 +80,7 @@ def model_table(found: Mapping[str, Sequence[Mapping[str, float]]], header: dict
 
 
 def seed_share(values: np.ndarray) -> float:
-    """Return which part of the variance of (models, seeds) remains within the models: 1 where only the seed matters."""
+    """Return the share of the variance of (models, seeds) that is within the models: 1 where only the seed matters."""
     return float(values.var(axis=1).mean() / values.var()) if values.var() else 0.0
 
 

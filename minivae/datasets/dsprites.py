@@ -1,7 +1,7 @@
-"""dSprites: 737,280 binary images of 64 × 64 pixels of one shape each, all combinations of five factors; from the public file.
+"""dSprites, from its public file: 737,280 binary images of 64 × 64 pixels that show one shape in all combinations of five factors.
 
-Nothing is downloaded: put the file, 26 MB, into a folder of yours.  Unpacked, its images take 3 GB.  So the first call unpacks
-them, shuffled, into a .npy beside it, which this and every later call maps.  Only the images of a batch are then in memory.
+Nothing is downloaded: put the file, 26 MB, into a folder of your own.  Unpacked, its images take 3 GB.  The first call therefore
+unpacks them, shuffled, into a .npy file beside it, which all calls map into memory.  Only the images of a batch are then loaded.
 
 Source: L. Matthey, I. Higgins, D. Hassabis and A. Lerchner, "dSprites: Disentanglement testing Sprites dataset", 2017,
 https://github.com/google-deepmind/dsprites-dataset.
@@ -27,9 +27,9 @@ FILE = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 IMAGES = "dsprites_shuffled.npy"
 MD5 = "7da33b31b13a06f4b04a70402ce90c2e"
 FACTOR_NAMES = ("shape", "scale", "rotation", "x", "y")
-FACTOR_SIZES = (3, 6, 40, 32, 32)  # all white: the file's first factor, colour, is none
+FACTOR_SIZES = (3, 6, 40, 32, 32)  # without the file's first factor, colour, which is always white
 SIDE = 64
-AT_ONCE = 4096  # images that are unpacked at a time
+AT_ONCE = 4096  # number of images unpacked at a time
 MEND = f"pass --data-dir (data_dir=...) or set {FOLDER_VARIABLE} to a folder with this file"
 
 
@@ -41,12 +41,12 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Dataset, Datas
     Raises
     ------
     DataFileError
-        For a folder or file that is missing, another file than the public one, and for images that cannot be unpacked beside it.
+        If the folder or file is missing, if it is not the public file, or if the images cannot be unpacked beside it.
     """
     source = "data_dir" if data_dir is not None else FOLDER_VARIABLE
     folder = Path(check_path(source, data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or "."))
     n = math.prod(FACTOR_SIZES)
-    order = np.random.RandomState(0).permutation(n)  # NumPy keeps this stream the same for ever
+    order = np.random.RandomState(0).permutation(n)  # NumPy guarantees that this stream never changes
     images = _images(folder, n, order)
     factors = np.stack(np.unravel_index(order, FACTOR_SIZES), axis=1)
     dsprites = Dataset(images, factors[:, 0], (SIDE, SIDE), "dsprites", factors, FACTOR_NAMES, FACTOR_SIZES)

@@ -1,4 +1,4 @@
-"""The parts of a VAE's KL: what z says about x, how its dimensions depend on each other, and how each differs from the prior.
+"""The parts of a VAE's KL: what z says about x, how its dimensions depend on each other, and how far each is from the prior.
 
 The aggregate posterior is the distribution of z when x is any of the N examples, each as likely as the others:
 
@@ -28,7 +28,7 @@ from minivae.backend import Array, array_module, standard_normal
 from minivae.checks import check_choice, check_int
 from minivae.ops import gaussian_nll, kl_standard_normal, log_mixture
 
-POSTERIORS = 4096  # that are compared with at a time
+POSTERIORS = 4096  # most posteriors that are compared with at a time
 PARTS = ("mutual_information", "total_correlation", "dimension_wise_kl")
 ESTIMATORS = ("stratified", "weighted")
 

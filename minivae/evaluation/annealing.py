@@ -34,7 +34,7 @@ from minivae.ops import sum_
 
 LEAPFROGS = 10  # per step
 TARGET_ACCEPTANCE = 0.65  # where Hamiltonian Monte Carlo is most efficient (Beskos et al. 2013)
-SHARPNESS = 4.0  # of the schedule of β: it moves slowly near 0 and near 1, where the distributions change most
+SHARPNESS = 4.0  # of the schedule of β, which rises slowly near 0 and near 1, where the distributions change most
 
 Nll = Callable[[Tensor], Tensor]
 

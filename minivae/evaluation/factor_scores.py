@@ -1,7 +1,7 @@
-"""More ways to ask whether one latent dimension stands for one factor: three scores, each with an eye for another mistake.
+"""Three more scores of whether one latent dimension represents one factor; each detects another kind of failure.
 
-Like those of ``disentanglement`` they take the factors (n, f) as classes and are from 0 to 1, the higher, the better.  A factor
-that is the same in all rows tells nothing and is left out.
+Like those of ``disentanglement`` they take the factors (n, f) as classes and range from 0 to 1, where higher is better.  A factor
+that is the same in all rows is left out.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from minivae.checks import check_int, check_real, reject
 from minivae.evaluation.disentanglement import checked, gap, varying
 
 DRAWS = 2000
-CELLS = 2**22  # densities that are held at a time
+CELLS = 2**22  # most densities in memory at a time
 LEAST_SPREAD = 0.05  # standard deviation of a code below which a dimension counts as unused
 
 
 def density_mutual_information_gap(mean: Any, log_var: Any, factors: Any, n_draws: int = DRAWS, seed: int = 0) -> float:
-    """Return the mutual information gap by the model's own density: no bins, and no doubt about samples or means.
+    """Return the mutual information gap from the model's own densities, without bins and without a choice of samples or means.
 
     (S.1)  MIG = mean over factors v of [I(z_(1); v) − I(z_(2); v)]/H(v),    I(z_j; v) = E[ log q(z_j|v) − log q(z_j) ]
            q(z_j) = (1/N) Σ_n q(z_j|x_n),    q(z_j|v) = the same mean over the examples whose factor is v
@@ -33,8 +33,8 @@ def density_mutual_information_gap(mean: Any, log_var: Any, factors: Any, n_draw
 def density_mutual_information(mean: Any, log_var: Any, factors: Any, n_draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """Return I(z_j; v_m) of every latent dimension with every factor, (k, f) in nats, by q(z_j) of all N posteriors (S.1).
 
-    ``mean`` and ``log_var`` (N, k), such as ``model.encode(x)``; z is drawn ``n_draws`` times, from rows as different as possible.
-    Exact but for these draws, so near 0 an estimate may be below.
+    ``mean`` and ``log_var`` (N, k), such as ``model.encode(x)``; z is drawn ``n_draws`` times, from as many different
+    rows as possible.  Only these draws are random; where the true value is near 0 they may give a negative estimate.
     """
     mean, factors = checked(mean, factors)
     log_var, _ = checked(log_var, factors, "log_var")
@@ -61,14 +61,14 @@ def density_mutual_information(mean: Any, log_var: Any, factors: Any, n_draws: i
 def factor_vae_score(
     codes: Any, factors: Any, n_votes: int = 1000, n_points: int = 64, test_share: float = 0.5, seed: int = 0
 ) -> float:
-    """Return the FactorVAE score: how often the dimension that moves least tells which factor was held fixed.
+    """Return the FactorVAE score: how often the dimension that varies least tells which factor was held fixed.
 
     (S.2)  one vote: choose a factor; take ``n_points`` examples that share its class; vote (argmin_j Var[z_j]/Var_all[z_j], factor)
            score = the share of ``test_share`` · ``n_votes`` further votes that the majority of the first ones gets right
 
-    Where Higgins' score trains a classifier on all dimensions, which may put a factor together from several, here one dimension has
-    to tell.  A dimension whose codes hardly move (standard deviation below 0.05) is unused, and its ratio of two next-to-nothings
-    would win every vote: it is left out.
+    Higgins' score trains a classifier on all dimensions, which may combine several of them into a factor; here a single dimension
+    has to represent it.  A dimension whose codes hardly vary (standard deviation below 0.05) is unused and left out: its ratio of
+    two variances near 0 could win every vote.
 
     Source: Kim & Mnih 2018.
     """
@@ -79,7 +79,7 @@ def factor_vae_score(
     rng = np.random.default_rng(check_int("seed", seed, 0))
     used = codes.std(axis=0) > LEAST_SPREAD
     if not used.any():
-        return 1 / factors.shape[1]  # nothing moves, so nothing is told: a guess
+        return 1 / factors.shape[1]  # no dimension is used, so the factor can only be guessed
     codes = codes[:, used] / codes[:, used].std(axis=0)
     members = [{value: np.flatnonzero(v == value) for value in np.unique(v)} for v in factors.T]
     votes = np.zeros((2, codes.shape[1], factors.shape[1]))
@@ -92,21 +92,22 @@ def factor_vae_score(
 
 
 def sap_score(codes: Any, factors: Any, nominal: Collection[int] = (), n_bins: int = 20) -> float:
-    """Return the separated attribute predictability: how far the best single dimension predicts a factor better than the second.
+    """Return the separated attribute predictability: how much better the best dimension predicts a factor than the second best.
 
     (S.3)  SAP = mean over factors v of [s_(1)v − s_(2)v]
            s_jv = Cov[z_j, v]²/(Var[z_j] Var[v])                 the R² of a line, where the classes of v have an order
            s_jv = (1/c) Σ_b max_v p(z_j in bin b | v)            the balanced accuracy of thresholds on z_j, where they have none
 
-    A line through the numbers 0, 1, 2 of a factor such as shape measures their order, which is of no meaning: name its column in
-    ``nominal``.  Thresholds lie between ``n_bins`` bins of even width; chance is 1/c then, which the difference takes off.
+    The classes of a factor such as shape have no order, so a line through their numbers 0, 1, 2 would be meaningless: name its
+    column in ``nominal``.  Thresholds lie between ``n_bins`` bins of equal width; chance then scores 1/c, which cancels in the
+    difference.
 
     Source: Kumar, Sattigeri & Balakrishnan 2018.
     """
     codes, values = checked(codes, factors)
     check_int("n_bins", n_bins, 2)
     if codes.shape[1] < 2:
-        reject("codes", "at least two dimensions, between which a gap can be", f"shape {codes.shape}")
+        reject("codes", "at least two dimensions, as a gap lies between two", f"shape {codes.shape}")
     for column in nominal:
         check_int("nominal", column, 0, values.shape[1] - 1)
     kept = [m for m in range(values.shape[1]) if np.ptp(values[:, m])]

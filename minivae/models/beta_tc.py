@@ -22,10 +22,10 @@ class BetaTCVAE(Variational):
 
     (T.6)  loss = reconstruction + α I + β TC + γ DW        α = β = γ = 1 is the bound, α = β = γ the β-VAE
 
-    A β-VAE lowers all three, also what z says about x.  Here β lowers only the dependence between the dimensions of z.  TC and DW
-    need q(z), the mixture of the posteriors of all N examples, which each batch estimates (T.3, T.4).  The estimate is biased, and
-    more so for small batches: "stratified" gives a TC that is too low and can be negative.  It serves for training; ``evaluate``
-    computes TC from all posteriors of a data set.
+    A β-VAE lowers all three, including the information that z has about x.  Here β lowers only the dependence between the
+    dimensions of z.  TC and DW need q(z), the mixture of the posteriors of all N examples, which each batch estimates (T.3, T.4).
+    The estimate is biased, and more so for small batches: "stratified" gives a TC that is too low and can be negative.  It is good
+    enough for training; ``evaluate`` computes TC from all posteriors of a data set.
 
     Parameters
     ----------

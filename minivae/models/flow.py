@@ -14,7 +14,7 @@ from minivae.evaluation.aggregate import PARTS
 from minivae.models.vae import VAE
 from minivae.ops import kl_standard_normal, mean, planar, planar_log_det, reparameterize, softplus, square, sum_
 
-NO_PLANE = 1e-6  # beside ‖w‖², so that w = 0 is a step that goes nowhere, not 0/0: then wᵀû is wᵀu = 0
+NO_PLANE = 1e-6  # added to ‖w‖², so that a step with w = 0 moves nothing instead of being 0/0: then wᵀû is wᵀu = 0
 
 STILL = math.log(math.e - 1)  # where softplus is 1
 
@@ -22,10 +22,10 @@ Step = tuple[Tensor, Tensor, Tensor]  # u and w (n, k), b (n,)
 
 
 def planar_flow(z: Tensor, steps: Iterable[Step]) -> tuple[Tensor, Tensor]:
-    """Return what planar steps (F.1) make of z (…, n, k), and the logarithm of how much the volume has grown, (…, n).
+    """Apply planar steps (F.1) to z (…, n, k); return the result, and the logarithm of the change in volume, (…, n).
 
-    A step can be undone as long as uᵀw > −1: then space is stretched along u by a factor that is positive everywhere (F.2).  So u
-    is not used as it is, but moved along w until that holds:
+    A step is invertible as long as uᵀw > −1: then space is stretched along u by a factor that is positive everywhere (F.2).  So u
+    is first moved along w until that holds:
 
         û = u + [m − wᵀu] w / ‖w‖²,   m = softplus(wᵀu + c) − 1,    which makes wᵀû = m > −1
 
@@ -51,13 +51,13 @@ class FlowVAE(VAE):
     batch, as any estimate by samples may.
 
     A Gaussian with a diagonal covariance cannot follow a posterior that is bent or tilted; the gap that this leaves between
-    the bound and log p(x) is what flows are for (M.2).  The encoder puts out the steps of each example beside μ and log σ².
+    the bound and log p(x) is what flows are for (M.2).  The encoder computes the steps of each example along with μ and log σ².
 
     Parameters
     ----------
     n_flows : planar steps K.
 
-    All other parameters are those of ``VAE``, less ``free_bits``, which needs a KL for each dimension.
+    All other parameters are those of ``VAE``, except ``free_bits``, which needs a KL for each dimension.
 
     Attributes
     ----------
@@ -104,15 +104,15 @@ class FlowVAE(VAE):
         return self.likelihood_.nll(x, self.decoder(there, condition)), bend
 
     def code_statistics(self, mean: Array, log_var: Array) -> dict[str, Any]:
-        """Return what to report of the Gaussians before the flow; the parts of the KL (T.1) are not theirs, and are left out."""
+        """Return statistics of the Gaussians before the flow, without the parts of the KL (T.1), which they do not determine."""
         return {name: value for name, value in super().code_statistics(mean, log_var).items() if name not in PARTS}
 
     def encode(self, x: Any, y: Any = None) -> tuple[Array, Array]:
-        """Return where the flow takes the mean of q_0(z|x), and the log-variance of q_0, each (n, latent_dim)."""
+        """Return the mean of q_0(z|x) moved by the flow, and the log-variance of q_0, each (n, latent_dim)."""
         return self._drawn(x, y, lambda mu, log_var: mu), super().encode(x, y)[1]
 
     def reconstruct(self, x: Any, temperature: float = 0.0, seed: int | None = None, y: Any = None) -> Array:
-        """Return decodings of points around what each row is encoded to, (n, d): z_0 as in G.2, moved by the flow."""
+        """Return decodings of points around the code of each row, (n, d): z_0 as in G.2, moved by the flow."""
         check_real("temperature", temperature, 0)
         rng = self._generator("sample", seed)
 
@@ -122,7 +122,7 @@ class FlowVAE(VAE):
         return self.decode(self._drawn(x, y, around), y)
 
     def _drawn(self, x: Any, y: Any, draw: Callable[[Array, Array], Array]) -> Array:
-        """Return where the flow takes ``draw(mean, log_var)`` of each row's q_0."""
+        """Return ``draw(mean, log_var)`` of each row's q_0, moved by the flow."""
         self._require_fit()
 
         def moved(x: Array, condition: Array | None) -> Array:

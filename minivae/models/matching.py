@@ -1,4 +1,4 @@
-"""VAEs that draw the codes of a whole batch to the prior, by a discrepancy (InfoVAE, WAE-MMD) or by their covariance (DIP-VAE)."""
+"""VAEs that pull the codes of a whole batch towards the prior, by a discrepancy (InfoVAE, WAE-MMD) or by covariance (DIP-VAE)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class InfoVAE(Variational):
     Parameters
     ----------
     kl_weight : w_KL.  mmd_weight : w_MMD.
-    kernel : "inverse_multiquadratic", WAE's, which also pulls at codes far from the prior, or "gaussian".  Both have the scale
+    kernel : "inverse_multiquadratic", as in WAE, which still pulls at codes far from the prior, or "gaussian".  Both have the scale
         ``latent_dim``: the mean squared distance of two draws from the prior is 2 · ``latent_dim``.
 
     All other parameters are those of ``minivae.models.settings.Settings``.
@@ -77,14 +77,14 @@ class InfoVAE(Variational):
 
 @dataclass(kw_only=True, eq=False)
 class DIPVAE(Variational):
-    """VAE whose codes are drawn to the prior's covariance, the identity (Kumar, Sattigeri & Balakrishnan 2018).
+    """VAE that pulls the covariance of its codes towards the prior's, the identity (Kumar, Sattigeri & Balakrishnan 2018).
 
     (D.3)  loss = reconstruction + KL + λ_od Σ_{a≠b} C_ab² + λ_d Σ_a (C_aa − 1)²
            C = Cov[μ(x)]                        of the means: DIP-VAE-I
            C = Cov[μ(x)] + E[σ²(x)]             of q(z): DIP-VAE-II, by the law of total covariance, since q(z|x) is diagonal
 
-    Zero correlation is a weaker demand than zero total correlation (T.1); for a Gaussian q(z) they are the same.  In return only
-    second moments have to be estimated (D.4).  Squaring an estimate from a batch adds about 1/n to each square.
+    Zero correlation is a weaker condition than zero total correlation (T.1); for a Gaussian q(z) they are the same.  Its advantage
+    is that only second moments have to be estimated (D.4).  Squaring an estimate from a batch adds about 1/n to each square.
 
     Parameters
     ----------

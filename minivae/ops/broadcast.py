@@ -10,7 +10,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from minivae.backend import Array
 
-FEW = 256  # a float32 sum of this many numbers has lost two digits at worst
+FEW = 256  # a float32 sum of so many numbers loses at most two digits
 
 
 def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:

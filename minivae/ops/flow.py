@@ -1,8 +1,9 @@
-"""The planar flow: a layer that bends a density and knows by how much it stretches space.
+"""The planar flow: a layer that bends a density and gives the factor by which it changes volumes.
 
 (F.3)  log q_K(z_K) = log q_0(z_0) − Σ_k log |det ∂z_k/∂z_{k−1}|
 
-Why: a map moves mass and makes none, so q_K(z_K) dz_K = q_0(z_0) dz_0, and |det ∂z_K/∂z_0| says how the volume has grown.
+Why: a map moves probability mass and creates none, so q_K(z_K) dz_K = q_0(z_0) dz_0, and |det ∂z_K/∂z_0| says how the volume has
+grown.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from minivae.ops.broadcast import shape_of, unbroadcast
 
 
 def planar_forward(xp, z, u, w, b):
-    """One planar step: a point is shifted along u, by how much depends on the side of a plane that it lies on.
+    """One planar step: each point is shifted along u, by an amount that depends on its position relative to a plane.
 
     (F.1)  z' = z + u tanh(a),   a = wᵀz + b
 
@@ -40,7 +41,7 @@ def planar_backward(xp, saved, g, needs):
 
 
 def planar_log_det_forward(xp, z, u, w, b):
-    """Logarithm of the volume that a planar step makes of a unit volume, one value per row.
+    """Logarithm of the factor by which a planar step changes volumes, one value per row.
 
     (F.2)  l = log |det ∂z'/∂z| = log |D|,   D = 1 + (1 − tanh² a) uᵀw,   a = wᵀz + b
 
@@ -49,7 +50,7 @@ def planar_log_det_forward(xp, z, u, w, b):
         ∂L/∂z = s w      ∂L/∂u = c w      ∂L/∂w = s z + c u      ∂L/∂b = s
 
     Why: ∂z'/∂z = I + (1 − tanh² a) u wᵀ, and det(I + p qᵀ) = 1 + pᵀq: the step stretches space along one direction only.
-    The absolute value belongs to the formula: a step that turns space over has a negative determinant, and a volume all the same.
+    The absolute value is part of the formula: a step that mirrors space has a negative determinant but a positive volume.
     Shapes: z, u and w broadcast to (…, k), b to (…); the result (…).
     Saved: z, u, w, tanh a, 1 − tanh² a, D − 1 and the shape of b.
     Numerics: |D| is 1 + (D − 1) or, where that is negative, 1 + (−2 − (D − 1)), the larger of the two: one log1p serves both signs.
@@ -75,7 +76,7 @@ def planar_log_det_backward(xp, saved, g, needs):
 
 
 def _slope(xp, a):
-    """Return 1 − tanh² a as 4 e^{−2|a|} / (1 + e^{−2|a|})², which keeps its digits where tanh a is 1 to the last of its own."""
+    """Return 1 − tanh² a as 4 e^{−2|a|} / (1 + e^{−2|a|})², which stays accurate where tanh a rounds to ±1."""
     decay = xp.exp(-2 * xp.abs(a))
     return 4 * decay / (1 + decay) ** 2
 

@@ -1,6 +1,6 @@
 """A dense layer and the activation behind it as one op, for devices that compute both in one kernel.
 
-On the tape of the CPU they stay two ops: one can be looked at after the other.
+On the CPU they stay two ops, so that each can be inspected on the tape.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ KERNELS = ("gaussian", "inverse_multiquadratic")
 
 
 def mmd_forward(xp, x, y, kernel="gaussian", scale=1.0):
-    """Unbiased squared maximum mean discrepancy between two samples: one number, 0 on average where both have one distribution.
+    """Unbiased estimate of the squared maximum mean discrepancy of two samples: one number, 0 on average for equal distributions.
 
     (D.2)  out = Σ_{i≠i'} k(x_i, x_i')/(n (n−1)) + Σ_{j≠j'} k(y_j, y_j')/(m (m−1)) − 2 Σ_ij k(x_i, y_j)/(n m)
            gaussian                  k(a, b) = e^{−u}         u = ‖a − b‖²/(2 s)
@@ -22,7 +22,7 @@ def mmd_forward(xp, x, y, kernel="gaussian", scale=1.0):
     estimate would be too high by about (1 − E k)/n.  Since its mean can be 0, the estimate may be negative.  ∂u/∂a = (a − b)/s.
     Shapes: x (n, k), y (m, k), the result ().  A single row has no pair, and its sum is 0.  Saved: the arguments, kernel and scale.
     Numerics: in float64.  Differences, not an expanded square, which cancels for close points.
-    Errors: InputError for no row, other widths, another kernel, and unless the scale is above 0.
+    Errors: InputError for an empty sample, different widths, an unknown kernel, and a scale that is not above 0.
     Source: Gretton et al. 2012; Zhao, Song & Ermon 2019 and Tolstikhin et al. 2018 for its use here.
     """
     check_choice("mmd: kernel", kernel, KERNELS)

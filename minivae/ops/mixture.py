@@ -10,7 +10,7 @@ from minivae.op import Op
 from minivae.ops.broadcast import unbroadcast
 
 LOG_2PI = math.log(2 * math.pi)
-BLOCK = 2**17  # pairs of numbers that are compared at a time, so that memory does not grow with n · m · k
+BLOCK = 2**17  # most pairs of numbers in memory at a time, so that memory does not grow with n · m · k
 
 
 def log_mixture_forward(xp, z, mean, log_var, log_weights):

@@ -1,4 +1,4 @@
-"""Code on a page: numbered, quietly coloured, the lines to look at lit; and the difference between right and wrong."""
+"""Code on a page: numbered and coloured, with the important lines highlighted; and the diff that shows a bug."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORD = re.compile(
 
 
 def show(listing: Listing, caption: Markup | str = "") -> Markup:
-    """Return a listing as a figure; it scrolls by itself where a line is wider than the page."""
+    """Return a listing as a figure, which scrolls sideways if a line is wider than the page."""
     rows: list[Markup] = []
     last = None
     for number, text in listing.lines:
@@ -42,7 +42,7 @@ def coloured(text: str) -> list[Markup | str]:
 
 
 def difference(old: str, new: str) -> Markup:
-    """Return the lines that a bug takes away and those that it puts there, changed words emphasised by their line alone."""
+    """Return the lines that a bug removes and those that it adds, as a diff by whole lines."""
     rows = []
     margin = min((len(line) - len(line.lstrip()) for line in (old + "\n" + new).splitlines() if line.strip()), default=0)
     for line in difflib.ndiff(old.splitlines(), new.splitlines()):

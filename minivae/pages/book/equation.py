@@ -138,7 +138,7 @@ def _lines(name: str) -> Iterator[Markup]:
     here = code.show(source.listing(places[0], frozenset(shown)), "in NumPy, or CuPy")
     yield tag("div", here, twins, class_="beside" if twins else None)
     if not twins:
-        yield tag("p", "No CUDA kernel of its own computes this: on a card CuPy runs the same line.", class_="note")
+        yield tag("p", "This has no CUDA kernel of its own: on a GPU, CuPy runs the same line.", class_="note")
     for place in places[1:]:
         if int(place.rpartition(":")[2]) not in shown or not place.startswith(f"{first.file}:"):
             others.append(code.show(source.listing(place, longest=12), source.owner_of(place)))
@@ -150,7 +150,7 @@ def _lines(name: str) -> Iterator[Markup]:
 
 
 def check(name: str, command: str, ops: list[str], models: list[str], evidence: Evidence) -> Iterator[Markup]:
-    """Yield what was compared, how far apart the two were when the book was made, and the command that repeats it."""
+    """Yield what was compared, the error measured when the book was made, and the command that repeats it."""
     if command:
         yield tag("p", "Repeat it: ", tag("code", command))
     for op in ops:
@@ -181,7 +181,7 @@ def _test(node: str, says: str, evidence: Evidence) -> tuple[Markup | str, ...]:
 
 
 def op_rows(op: str, rows: list[Row]) -> Iterator[Markup]:
-    """Yield the gradients of an op: what each was compared with, and how far apart they were."""
+    """Yield the gradients of an op: what each was compared with, and the error."""
     if not rows:
         text = " has a gradient that is on purpose not its derivative: finite differences must disagree, see its derivation."
         yield tag("p", tag("code", op), text)

@@ -1,4 +1,4 @@
-"""What was checked while the book was made: gradients against finite differences, and the tests that prove an equation."""
+"""What is checked while the book is made: gradients against finite differences, and the tests that prove an equation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from minivae.study import guide, museum, source
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one test function, all its cases together."""
+    """The result of one test function, over all its cases."""
 
     passed: int = 0
     failed: int = 0
@@ -38,7 +38,7 @@ class Evidence:
     rows: tuple[Row, ...] = ()
     tests: dict[str, Outcome] = field(default_factory=dict)
     why_no_tests: str = ""
-    symptoms: dict[str, dict[str, Any]] = field(default_factory=dict)  # bug → what a training with it shows; "" is the right code
+    symptoms: dict[str, dict[str, Any]] = field(default_factory=dict)  # bug → what a training with it shows; "": the right code
 
     def of(self, name: str) -> list[Row]:
         """Return the rows of an op, or of a model under every likelihood."""
@@ -46,22 +46,22 @@ class Evidence:
 
 
 def gather() -> Evidence:
-    """Run every gradient check, and beside them the tests that the guided path gives as the proof of an equation."""
+    """Run every gradient check and, in parallel, the tests that the guided path names as the proof of an equation."""
     missing = [name for name in ("pytest", "hypothesis", "scipy", "mpmath") if not importlib.util.find_spec(name)]
     why = f"the tests need {', '.join(missing)} ({installing('test')})" if missing else ""
     if not source.TESTS.is_dir():
         why = "the package was installed without its tests"
     nodes = sorted({node for step in guide.reading_order() for node in proving_tests(step.tag, step.command)})
-    with ThreadPoolExecutor(1) as beside:  # one process beside this one
+    with ThreadPoolExecutor(1) as beside:  # the tests run in one other process
         running, symptoms = beside.submit(run_tests, [] if why else nodes), beside.submit(train_with_bugs)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a model of one epoch has learned little is no news
+            warnings.simplefilter("ignore")  # a model of one epoch has learned little, which is expected
             rows = (*verify.check_ops(), *verify.check_models())
         return Evidence(rows, running.result(), why, symptoms.result())
 
 
 def train_with_bugs() -> dict[str, dict[str, Any]]:
-    """Return what a small training shows with each bug of the museum; nothing where there is no museum."""
+    """Return what a small training shows with each bug of the museum; nothing if there is no museum."""
     if not museum.present():
         return {}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

@@ -11,13 +11,13 @@ from minivae.pages.book.frame import Page
 from minivae.pages.markup import Markup, join, tag
 from minivae.study import exercises, guide, museum
 
-HOW = """Each command writes a file: the forward as it is, the equation, and a backward to be written; or the whole operation with a
-bug that public code has had.  --check judges it by finite differences, by the equation, and far out, and says in words what is
-wrong."""
+HOW = """Each command writes a file: the forward pass, the equation, and a backward pass to be written; or the whole operation with
+a bug that public code has had.  --check compares it with finite differences and with the equation, also at large inputs, and says
+in words what is wrong."""
 
 
 def exercise_page() -> Page:
-    """Return the page of all exercises, in the order of the path."""
+    """Return the page of all exercises, in the order of the guided path."""
     items = [_exercise(name) for name in exercises.order()]
     body = join((tag("p", HOW), tag("ol", items, class_="exercises")))
     return Page("exercises", "Exercises", "Write it yourself", body, words="exercise backward solution bug find")

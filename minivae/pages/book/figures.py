@@ -15,16 +15,16 @@ SCRIPTS = ("ndarray.js", "python.js", "numbers.js", "figures.js")
 WALK = """A VAE of two inputs, two hidden units and one latent. Forward, each row is computed from rows above it; backward, each
 gradient is made of gradients above it, by the rule of the link in between; beside each stands a finite difference of the loss."""
 
-# Tag → title and caption; the ones with an op compute with its own code, the others show what was measured.
-NOISE = "Move μ, log σ² and ε: where z comes to lie, and what of a gradient of 1 at z reaches each of them."
-SURFACE = "The KL over μ and log σ²: darker is less. The line is minus the gradient; followed, it leads to (0, 0)."
+# Tag → title and caption; those with an op compute with the op's own code, the others show what was measured.
+NOISE = "Move μ, log σ² and ε: the figure shows where z ends up, and how much of a gradient of 1 at z reaches each of them."
+SURFACE = "The KL over μ and log σ²: darker is lower. The line shows minus the gradient; following it leads to (0, 0)."
 FIGURES = {
     **dict.fromkeys(("R.1", "R.2"), ("reparameterize", NOISE)),
     **dict.fromkeys(("K.1", "K.2"), ("kl_standard_normal", SURFACE)),
-    "L.1": ("bernoulli_nll", "−log p(x|z) of one pixel over its logit, and what becomes of it when probabilities are clipped."),
-    "L.5": ("gaussian_nll", "The loss per pixel over the variance that is assumed. A squared error assumes one without saying so."),
-    "M.5": ("", "β against reconstruction and KL: the digits trained anew for each, while this page was made."),
-    "M.6": ("", "The bound over the number of samples k, as it was measured while this page was made."),
+    "L.1": ("bernoulli_nll", "−log p(x|z) of one pixel against its logit, and how clipping the probabilities changes it."),
+    "L.5": ("gaussian_nll", "The loss per pixel against the assumed variance. A squared error assumes a variance implicitly."),
+    "M.5": ("", "Reconstruction and KL against β: a model was trained on the digits for each β while this page was made."),
+    "M.6": ("", "The bound against the number of samples k, measured while this page was made."),
 }
 
 

@@ -1,4 +1,4 @@
-"""The frame of the book: what a page is, how pages are bound in order, and the search that each of them carries."""
+"""The frame of the book: what a page is, how pages are put in order, and the search that every page has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Page:
     title: str
     body: Markup
     label: str = ""  # a tag such as "K.1", or nothing
-    words: str = ""  # what else the search finds it by
+    words: str = ""  # further words by which the search finds it
     scripts: tuple[str, ...] = ()
 
     @property

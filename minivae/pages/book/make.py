@@ -18,9 +18,9 @@ from minivae.study import guide, source
 from minivae.study.guide import Step
 from minivae.training.checkpoint import write_whole
 
-ABOUT = """The variational autoencoder from the chain rule up, an equation to a page: what it says, why it holds, the line that
-computes it in NumPy and in CUDA, what it was checked against, the bugs that people write there, and its numbers.  Begin at the
-first and turn the pages, or search."""
+ABOUT = """The variational autoencoder from the chain rule up, with a page for each equation: what it says, why it holds, the line
+that computes it in NumPy and in CUDA, what it was checked against, the bugs that people write there, and its numbers.  Begin with
+the first page, or search."""
 
 
 def make(out: Path, evidence: Evidence | None = None) -> list[Path]:
@@ -41,7 +41,7 @@ def pages(evidence: Evidence) -> list[Page]:
 
 
 def steps() -> list[Step]:
-    """Return a step for every equation: those of the path, then those that the path does not have."""
+    """Return a step for every equation: first those of the guided path, then the others."""
     path = [step for step in guide.reading_order() if step.tag]
     others = guide.equations().keys() - {step.tag for step in path}
     return path + [_step_aside(name) for name in sorted(others)]

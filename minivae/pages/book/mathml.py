@@ -1,8 +1,8 @@
 """From the Unicode mathematics of the docstrings to MathML, which browsers typeset and screen readers read.
 
-The notation is what the docstrings use: "σ²_ij", "e^−|ℓ|", "Σ_j", "∂kl/∂μ", "(μ − m)² / τ²", "ρ̂", "½".  Nothing is simplified and
-nothing reordered: read from left to right, the result has the tokens of the text.  A slash without spaces divides its two
-neighbours, one between spaces the whole product at its left.  Words of prose between formulas stay text.
+The notation is what the docstrings use: "σ²_ij", "e^−|ℓ|", "Σ_j", "∂kl/∂μ", "(μ − m)² / τ²", "ρ̂", "½".  Nothing is simplified or
+reordered: read from left to right, the result has the tokens of the text.  A slash without spaces divides its two neighbours, and a
+slash between spaces divides the whole product at its left.  Words of prose between formulas stay text.
 """
 
 from __future__ import annotations

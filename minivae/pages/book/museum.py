@@ -1,4 +1,4 @@
-"""Bugs: the exhibits of the museum, which lives in the tests, and what its kill matrix says of them."""
+"""Bugs: the exhibits of the museum, which is part of the tests, and what its kill matrix says about them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from minivae.study.museum import exhibits, functions_of, mutations
 
 KINDS = ("finite differences", "distribution", "oracle", "invariant")
 RESULTS = source.ROOT / "benchmarks" / "results"
-ABSENT = "The museum of bugs lives in the tests, and this package was installed without them: work from a checkout to see it here."
-WHY_THEY_PASS = """ The backward is right, for the wrong function; or what is wrong is never differentiated.  That a gradient
-agrees with finite differences proves that forward and backward belong together, and nothing more.  What is drawn, what it is
-worth, and what must hold whatever the numbers are: these need checks of their own."""
+ABSENT = "The museum of bugs is part of the tests, which are not installed here: work from a checkout to see it."
+WHY_THEY_PASS = """ Either the backward pass is right, but for the wrong function, or the mistake is in code that is never
+differentiated.  A gradient that agrees with finite differences proves that forward and backward belong together, and nothing more.
+The distribution of samples, the values themselves, and invariants need checks of their own."""
 MARKS = {"yes": "sees it", "no": "blind", "": "does not look here"}
 
 
@@ -58,7 +58,7 @@ def bugs_of(places: Sequence[str], evidence: Evidence) -> Iterator[Markup]:
 
 
 def exhibit(bug: Any, evidence: Evidence) -> Markup:
-    """Return a bug as an article: where it is at home, the difference, what it does, who sees it."""
+    """Return a bug as an article: where it was found, its diff, its effect, and which checks see it."""
     sight = seen_by(bug.name)
     chips = (tag("li", kind, ": ", MARKS[answer], class_=f"chip {answer or 'none'}") for kind, answer in sight.items())
     edits = (code.difference(old, new) for old, new in bug.edits)
@@ -78,7 +78,7 @@ def _small_mistakes(here: set[tuple[str, str]]) -> Iterator[Markup]:
     if not rows:
         return
     yield tag("h3", "Small mistakes, one at a time")
-    text = "A sign, a factor, a dropped term, a wrong operand or axis: each was written into the function, and all checks were run."
+    text = "A wrong sign, a factor, a dropped term, a wrong operand or axis: each was planted here, and all checks were run."
     yield tag("p", text)
     header = ("function", "mistakes", *(f"seen by {kind}" for kind in KINDS), "change nothing")
     cells = ((tag("code", key[1]), row["mutations"], *(row[k] or "–" for k in KINDS), row["equivalent"]) for key, row in rows)
@@ -129,5 +129,5 @@ def _figure(rows: list[dict[str, str]]) -> Markup:
         )
         for bug, row in zip(exhibits(), rows)
     )
-    legend = tag("p", "● sees it   ○ looks, and is blind   · does not look at this place", class_="note")
+    legend = tag("p", "● finds it   ○ checks this place but misses it   · does not check this place", class_="note")
     return tag("figure", tag("figcaption", "Who sees what"), table(("bug", *KINDS), body, "matrix"), legend)

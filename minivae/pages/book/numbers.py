@@ -1,4 +1,4 @@
-"""The worked example of an op, with inputs to change: the page computes anew with the op's own code, translated."""
+"""The worked example of an op, with inputs to change: the page recomputes it with the op's own code, translated."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from minivae.runs.tables import EXPLAIN_HEADER, explain_rows
 from minivae.study.explain import Explanation, explain
 
 SCRIPTS = ("ndarray.js", "python.js", "numbers.js")
-HOW = """Change a number: result, gradients and finite differences follow.  The page computes with the operation's own code, in
-JavaScript translated from the Python above."""
+HOW = """Change a number, and the result, gradients and finite differences are computed again.  The page uses the operation's own
+code, translated from the Python above to JavaScript."""
 
 
 def pane(ops: list[str]) -> Iterator[Markup]:
-    """Yield the numbers of each op, and what the page's script needs to compute them anew."""
+    """Yield the numbers of each op, and what the page's script needs to compute them again."""
     worked = [name for name in ops if name in ALL_OPS]
     if not worked:
-        yield tag("p", "No differentiable operation of its own computes this.", class_="note")
+        yield tag("p", "This equation has no differentiable operation of its own.", class_="note")
         return
     live = [name for name in worked if translated(name)]
     if live:
@@ -51,7 +51,7 @@ def translated(name: str) -> bool:
 
 
 def record_of(it: Explanation) -> dict[str, Any]:
-    """Return an example and what Python makes of it, JSON-able."""
+    """Return an example with Python's results for it, in a form that JSON can hold."""
     return {
         "name": it.name,
         "options": {name: _plain(value) for name, value in it.options.items()},

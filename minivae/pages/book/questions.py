@@ -46,11 +46,11 @@ def _reductions() -> Iterator[Markup]:
     yield _text(
         """Sum over pixels and over latents; average over the batch, once, and both terms alike. Only then is the loss minus a
         bound on log p(x) (M.3, M.4). A mean over pixels, or over latents, or a sum of one term over the batch, multiplies one
-        of the two terms by a number, and that is β under another name (M.5)."""
+        of the two terms by a number, which is β in disguise (M.5)."""
     )
     yield _text(
         """Below, one model under six reductions. A factor before the whole loss changes next to nothing under Adam, so
-        each is trained as the β that it amounts to, with 64 pixels, 6 latents and batches of 100. On MNIST, with 784 pixels,
+        each is trained with the β that it amounts to, with 64 pixels, 6 latents and batches of 100. On MNIST, with 784 pixels,
         the second row would be β = 784."""
     )
     yield tag("p", MODEL, class_="note")

@@ -1,4 +1,4 @@
-"""The pages of single ops and models: derivation, code, check, numbers; they are where equations link to."""
+"""The pages of single ops and models, to which the equations link: derivation, code, check, numbers."""
 
 from __future__ import annotations
 

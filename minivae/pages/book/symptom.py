@@ -1,4 +1,4 @@
-"""What a training with a bug in it shows: what it says of itself, what is true, and what it draws."""
+"""What a training with a bug in it shows: the figures it reports, the true ones, and its samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def symptom(record: dict[str, Any] | None, right: dict[str, Any] | None) -> Mark
     if "stopped" in record:
         return tag("p", lead, "It stops: ", tag("code", record["stopped"]))
     if "true" not in record:
-        return tag("p", lead, "A plain VAE's training has no trace of it: the weights come out the same to the last bit.")
+        return tag("p", lead, "It leaves no trace in the training of a plain VAE: the weights are the same to the last bit.")
     said = (
         f"It reports an ELBO of {_nats(record['reported'])} nats; of the same weights the right code says {_nats(record['true'])}."
     )

@@ -1,8 +1,8 @@
-"""From the Python of an op to JavaScript, so that a page computes with the very code that it shows.
+"""From the Python of an op to JavaScript, so that a page computes with the code that it shows.
 
-Ops are written in a small part of Python, against an array module ``xp`` that is handed to them.  Each statement becomes the same
-statement of JavaScript, its names kept; it runs on ``web/ndarray.js``, the ``xp``, and ``web/python.js``, Python's manners.  What
-refuses bad input is left out.  A construct that the ops do not use is an error, not a guess.
+Ops are written in a small part of Python, with an array module ``xp`` as an argument.  Each statement becomes the same statement in
+JavaScript, with the same names; it runs on ``web/ndarray.js``, which is the ``xp``, and ``web/python.js``, which imitates Python's
+operators.  Code that refuses bad input is left out.  A construct that the ops do not use is an error, not a guess.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _caller(op: Op, name: str) -> str:
 
 
 class Translator:
-    """Translates functions, and those that they call, once each."""
+    """Translates functions and the functions that they call, each of them once."""
 
     def __init__(self) -> None:
         self.written: dict[str, str] = {}
@@ -64,7 +64,7 @@ class Translator:
         if function not in self.names:
             name, file = function.__name__, function.__module__.rpartition(".")[2]
             name = self.names[function] = f"{name}_{file}" if name in self.written else name
-            self.written[name] = ""  # it may call itself
+            self.written[name] = ""  # known before its body is translated, since it may call itself
             tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
             assert isinstance(tree, ast.FunctionDef)
             tree.name = name
