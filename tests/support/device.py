@@ -57,13 +57,17 @@ def forget_cublas() -> None:
 
 
 @pytest.fixture(autouse=True)
-def auto_device(monkeypatch) -> None:
+def auto_device(monkeypatch) -> Iterator[None]:
     """With MINIVAE_TEST_AUTO=strict the strict stand-in is what ``device="auto"`` finds, in every test, as a GPU would be.
 
     So code that mixes the two libraries is found on any machine.
     """
     if os.environ.get("MINIVAE_TEST_AUTO") == "strict":
         install(monkeypatch, with_kernels=False)
+        yield
+        probe_cuda.cache_clear()  # whoever knows it by its own name has asked the stand-in, which is no longer there
+    else:
+        yield
 
 
 @pytest.fixture(params=["numpy", "strict", "cupy"])
