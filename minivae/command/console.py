@@ -40,7 +40,11 @@ class Terminal:
     def _console(self, stderr: bool) -> Console:
         from rich.console import Console
 
-        console = Console(stderr=stderr, quiet=self.quiet, highlight=False)
+        class Reporting(Console):
+            def on_broken_pipe(self) -> None:  # where rich would end the process, and a training with it
+                raise BrokenPipeError
+
+        console = Reporting(stderr=stderr, quiet=self.quiet, highlight=False)
         if not console.is_terminal:
             console.width = PLAIN_WIDTH
         return console
