@@ -16,6 +16,7 @@ from minivae.op import Op
 from minivae.ops import ALL_OPS
 from minivae.study import guide, museum
 
+OVERLOOKED = 16  # the museum's group of bugs that show only in large batches, on a second call, or for some of the gradients
 WARMING_UP = ("mul", "tanh", "softplus", "dense", "logsumexp")
 TODO = "TODO"
 GRADIENT = re.compile(r"\s*(\([A-Z]\.\d\)  )?∂")
@@ -30,10 +31,11 @@ def order() -> list[str]:
 
 
 def bugs_of(name: str) -> list[Any]:
-    """Return the museum's bugs in an op's own functions."""
+    """Return the museum's bugs in an op's own functions, less those that were made so that one call alone does not show them."""
     op = ALL_OPS[name]
     own = {(_file(op), f.__name__) for f in _functions(op)}
-    return [bug for bug in museum.exhibits() if museum.functions_of(bug) <= own and museum.wrong_source(bug)]
+    found = (bug for bug in museum.exhibits() if bug.group != OVERLOOKED)
+    return [bug for bug in found if museum.functions_of(bug) <= own and museum.wrong_source(bug)]
 
 
 def solution_of(name: str) -> str:
