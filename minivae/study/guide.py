@@ -160,6 +160,7 @@ PATH: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("N.1", "random bits, looked up by position", "pytest tests/kernels/test_counter_noise.py -k published"),
         ("N.2", "uniform numbers from the bits", "pytest tests/kernels/test_counter_noise.py -k uniform"),
         ("N.3", "normal numbers from those", "pytest tests/kernels/test_counter_noise.py -k normal"),
+        ("N.4", "by what a row holds, so that its figure is its own", "pytest tests/kernels/test_row_noise.py"),
     ),
     "The family": (
         ("A.1", "the autoencoder: a code instead of a posterior", "minivae gradcheck"),

@@ -55,7 +55,7 @@ def kind_of(dtype: Any, shape: tuple[int, ...]) -> Kind:
 
 def check_kinds(expected: dict[str, Kind], found: dict[str, Kind]) -> None:
     """Refuse missing arrays, unknown ones, and those of another kind."""
-    for name in expected.keys() ^ found.keys():
+    for name in sorted(expected.keys() ^ found.keys()):  # the same complaint every time
         reject(f"array {name}", "one" if name in expected else "none of this name", "none" if name in expected else "one")
     for name, kind in found.items():
         if kind != expected[name]:
