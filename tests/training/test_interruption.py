@@ -221,11 +221,9 @@ def test_signal_ends_the_step_saves_and_says_so_in_one_line(tmp_path, number, co
             time.sleep(0.01)
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (code, "")
-    assert err.count("\n") == 1
-    assert "minivae train --resume runs/mine" in err
+    assert (process.returncode, out) == (code, ""), err
     step = checkpoint.load(tmp_path / "runs/mine/checkpoint.safetensors")[1]["training"]["step"]
-    assert f"step {step} is kept" in err
+    assert err == f"minivae: interrupted, step {step} is saved; go on with: minivae train --resume runs/mine\n"
     assert os.listdir(tmp_path / "runs/mine") == ["checkpoint.safetensors"]
     with command("train", "--resume", "mine", "--epochs", "1", "--quiet", folder=tmp_path) as process:
         assert process.communicate(timeout=60) == ("", "")
