@@ -26,7 +26,7 @@ MODELS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "β-TC-VAE, β = 4": (BetaTCVAE, {"beta": 4.0}),
     "InfoVAE": (InfoVAE, {}),
     "DIP-VAE-I": (DIPVAE, {"moments": "means", "off_diagonal": 10.0, "diagonal": 100.0}),
-    "DIP-VAE-II": (DIPVAE, {}),
+    "DIP-VAE-II": (DIPVAE, {"off_diagonal": 10.0, "diagonal": 10.0}),
 }
 SETTINGS = {"latent_dim": 8, "hidden_dims": (200,), "batch_size": 64, "learning_rate": 2e-3, "output_bias": "data", "device": "cpu"}
 EXAMPLES = 4800  # half of the sprites, from which the scores are computed

@@ -89,7 +89,9 @@ class DIPVAE(Variational):
     Parameters
     ----------
     moments : "means" (I) or "samples" (II).
-    off_diagonal, diagonal : λ_od and λ_d.  The paper takes λ_d = 10 λ_od for I and λ_d = λ_od for II.
+    off_diagonal, diagonal : λ_od and λ_d.  The paper takes λ_d = 10 λ_od for I and λ_d = λ_od for II.  On 10,000
+        digits of MNIST (8 epochs) weights of 0, 1 and 10 leave off-diagonal covariances of 0.13, 0.05 and 0.03; those of 1 cost
+        half a nat of the bound, and those of 10 cost 13 nats and make the code slow to start.
 
     All other parameters are those of ``minivae.models.settings.Settings``.
 
@@ -100,8 +102,8 @@ class DIPVAE(Variational):
     """
 
     moments: str = "samples"
-    off_diagonal: float = 10.0
-    diagonal: float = 10.0
+    off_diagonal: float = 1.0
+    diagonal: float = 1.0
 
     def check_settings(self) -> None:
         super().check_settings()
