@@ -17,6 +17,7 @@ The counters rely on each core's writes becoming visible to the others in order,
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import itertools
 import math
@@ -25,6 +26,7 @@ import os
 import platform
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -46,6 +48,8 @@ MOST_TERMS = 32  # most terms of an objective
 LINE = 64  # bytes of a cache line: each counter has a line of its own, and each part of a vector has whole lines
 POLLS, YIELDS = 2_000, 20_000  # a wait polls for about 0.1 ms, then lets others use the core for 10 ms, then sleeps
 NAP = 5e-4  # seconds
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent ends
+ONE_AT_A_TIME = threading.RLock()  # a process has one number of BLAS threads for all its threads
 
 
 @contextlib.contextmanager
@@ -53,7 +57,7 @@ def team(trainer: Trainer, processes: int, follow: Callable[[], object] | None =
     """Train with ``processes`` processes within the block; with one, nothing is changed.
 
     ``follow`` is what the other processes repeat, by default the trainer's epochs: it has to make the same steps as this process,
-    in the same order.
+    in the same order.  The training of another thread of this process waits until this one has ended.
 
     Raises ``DeviceError`` elsewhere than on Linux and x86, without threadpoolctl, or with a device that is not the CPU, and
     ``InputError`` for a loss that is not a mean over examples.
@@ -64,7 +68,7 @@ def team(trainer: Trainer, processes: int, follow: Callable[[], object] | None =
     if not sys.platform.startswith("linux") or platform.machine() != "x86_64":
         reject("processes", "1 elsewhere than on Linux and x86", processes, "leave it out", DeviceError)
     check_is_a_mean_over_examples("processes", trainer.model)
-    with _few_blas_threads(processes):
+    with ONE_AT_A_TIME, _few_blas_threads(processes):
         peers = Team(trainer, processes)
         try:
             peers.start(follow or functools.partial(trainer.make_epoch, watch=False))
@@ -79,7 +83,6 @@ class Team(Peers):
     def __init__(self, trainer: Trainer, processes: int) -> None:
         super().__init__(0, processes)
         self._trainer, vector = trainer, trainer.model.parameters_
-        self._first = os.getpid()
         size, dtype = vector.values.size, vector.values.dtype
         unit = LINE // dtype.itemsize
         width = -(-size // unit) * unit
@@ -96,6 +99,7 @@ class Team(Peers):
         """Move the parameters and the optimiser's state to shared memory, and fork."""
         self._move(_shared, self._gradients[0])
         self._trainer.peers = self
+        first, prctl = os.getpid(), ctypes.CDLL(None).prctl
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # no handler may run in a child, nor between fork and append
         try:
             for rank in range(1, self.size):
@@ -103,7 +107,10 @@ class Team(Peers):
                     warnings.simplefilter("ignore", DeprecationWarning)
                     child = os.fork()
                 if child == 0:
-                    self._follow(rank, follow)
+                    prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))  # whatever it is doing then
+                    if os.getppid() == first:  # which had not ended before
+                        self._follow(rank, follow)
+                    os._exit(1)
                 self._others.append(child)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -160,10 +167,8 @@ class Team(Peers):
 
     def leave(self) -> bool:
         if self._trainer.peers is self:
-            for child in self._others:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGKILL)  # it holds nothing that has to be saved
-            for child in self._others:
+            for child in itertools.filterfalse(_has_ended, self._others):
+                os.kill(child, signal.SIGKILL)  # it holds nothing that has to be saved
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(child, 0)
             self._trainer.peers = None
@@ -202,19 +207,27 @@ class Team(Peers):
                     os.sched_yield()
                 if polls > YIELDS:
                     time.sleep(NAP)
-                    self._check_life(rank)
+                    if self.rank == 0:
+                        self._check_life(rank)
 
     def _check_life(self, rank: int) -> None:
-        """Stop waiting for a process that has ended: raise its error, or end with the first process."""
-        if self.rank > 0:
-            if os.getppid() != self._first:
-                os._exit(1)
-        elif os.waitpid(self._others[rank - 1], os.WNOHANG)[0]:
-            self._others.pop(rank - 1)
+        """Raise the error of a process that has ended."""
+        if _has_ended(self._others[rank - 1]):
             kind, _, words = bytes(self._last_words).rstrip(b"\0").decode(errors="ignore").partition("\n")
             raise getattr(checks, kind, MinivaeError)(
                 words or f"processes: process {rank} of {self.size} has died; look at what it printed"
             )
+
+
+def _has_ended(child: int) -> bool:
+    """Return whether a child has ended, also if others have taken note of it: SIGCHLD may be ignored, or a handler await any child.
+
+    A child that was taken note of is no longer to be sent signals: another process may have its number.
+    """
+    try:
+        return os.waitpid(child, os.WNOHANG)[0] == child
+    except ChildProcessError:
+        return True
 
 
 def _shared(shape: tuple[int, ...], dtype: Any) -> Array:

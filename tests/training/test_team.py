@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -118,6 +119,54 @@ def test_follower_that_dies_is_noticed():
         mv.VAE(**SMALL, processes=3).fit(ROWS, on_step=kill)
 
 
+@pytest.mark.parametrize("taken", ["waited for by others", "by a handler", "never"])
+def test_follower_whose_end_others_have_taken_note_of(taken):
+    """User code may wait for any child, or ask the system to forget all that end."""
+    before, handler = children(), signal.getsignal(signal.SIGCHLD)
+
+    def reap(*_):
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+    def kill(trainer):
+        os.kill(int(next(iter(children() - before))), signal.SIGKILL)
+        if taken == "waited for by others":
+            os.waitpid(-1, 0)
+
+    settings = {"by a handler": reap, "never": signal.SIG_IGN}
+    signal.signal(signal.SIGCHLD, settings.get(taken, handler))
+    try:
+        with pytest.raises(MinivaeError, match=r"processes: process [12] of 3 has died"):
+            mv.VAE(**SMALL, processes=3).fit(ROWS, on_step=kill)
+        sound = mv.VAE(**SMALL, processes=3).fit(ROWS)
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+    assert np.isfinite(sound.transform(ROWS)).all()
+
+
+def test_no_signal_is_sent_to_a_number_that_is_no_longer_a_followers(monkeypatch):
+    """Where others have waited for a follower, another process may have its number by now."""
+    killed = []
+    kill = os.kill
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append(pid) or kill(pid, number))
+
+    def end_all(trainer):
+        for pid in followers():
+            kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        raise ZeroDivisionError
+
+    before = children()
+
+    def followers() -> list[int]:
+        return [int(pid) for pid in children() - before]
+
+    with pytest.raises(ZeroDivisionError):
+        mv.VAE(**SMALL, processes=3).fit(ROWS, on_step=end_all)
+    assert not killed
+
+
 def test_bad_data_that_a_follower_meets_is_complained_of_as_always(tmp_path, monkeypatch):
     """A mapped file that is too large to be looked through before: each batch is checked when it is taken."""
     rows = ROWS.astype("float32")
@@ -132,22 +181,50 @@ def test_bad_data_that_a_follower_meets_is_complained_of_as_always(tmp_path, mon
     assert seen == {InputError}
 
 
-def test_followers_end_when_the_first_process_is_killed(tmp_path):
-    script = f"""
-import numpy as np, minivae as mv, os
+# A training that stands still: in a hook of the first process, for which the others wait, or in what the others compute.
+STANDING = """
+import os, sys, time
+import numpy as np, minivae as mv
+from minivae.training.team import Team
+
+first, average = os.getpid(), Team.average
+def standing(team, *args):
+    if sys.argv[1] == "computing" and os.getpid() != first:
+        time.sleep(1000)
+    return average(team, *args)
+Team.average = standing
+
 def tell(trainer):
-    print(open(f"/proc/{{os.getpid()}}/task/{{os.getpid()}}/children").read(), flush=True)
-mv.VAE(**{SMALL | {"epochs": 10**6}!r}, processes=3).fit(np.random.default_rng(0).random((123, 7)), on_epoch=tell)
+    print(open(f"/proc/{first}/task/{first}/children").read(), flush=True)
+    if sys.argv[1] == "waiting":
+        time.sleep(1000)
+def share(team, *args, share=Team.share):
+    if sys.argv[1] == "computing" and os.getpid() == first:
+        tell(None)
+    return share(team, *args)
+Team.share = share
+
+vae = mv.VAE(latent_dim=3, hidden_dims=(11,), batch_size=61, epochs=10**6, device="cpu", processes=3)
+vae.fit(np.random.default_rng(0).random((123, 7)), on_step=tell)
 """
+
+
+@pytest.mark.parametrize("others", ["waiting", "computing"])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGHUP, signal.SIGSEGV])
+def test_followers_end_with_the_first_process_whatever_they_do(others, end, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(Path(mv.__file__).parents[1])}
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
+    line = [sys.executable, "-c", STANDING, others]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
     followers = process.stdout.readline().split()
     assert len(followers) == 2
-    process.kill()
-    process.communicate()
-    deadline = time.monotonic() + 10
+    process.send_signal(end)
+    process.wait()
+    deadline = time.monotonic() + 1
     while (left := [pid for pid in followers if is_running(pid)]) and time.monotonic() < deadline:
-        time.sleep(0.01)
+        time.sleep(0.001)
+    for pid in left:
+        os.kill(int(pid), signal.SIGKILL)
+    process.stdout.close()
     assert not left
 
 
@@ -229,17 +306,50 @@ def test_parts_of_an_optimisers_step_make_the_whole(optimizer):
     np.testing.assert_array_equal(pieces, whole)
 
 
-def test_threads_of_matrix_products_are_given_back():
-    from threadpoolctl import threadpool_info
+def test_threads_of_matrix_products_are_given_back(tmp_path):
+    """Also by several trainings at the same time, which take turns, since a process has one number of them for all."""
+    script = f"""
+import itertools, threading, time
+import numpy as np, minivae as mv
+from threadpoolctl import threadpool_info
 
-    def threads():
-        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+def threads():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
-    before, within = threads(), []
-    processes = max(2, len(os.sched_getaffinity(0)))
-    mv.VAE(**SMALL | {"epochs": 1}, processes=processes).fit(ROWS, on_epoch=lambda trainer: within.extend(threads()))
-    assert set(within) == {1}
-    assert threads() == before
+def fit(seed):
+    def tell(trainer):
+        said.append(seed)
+        within.extend(threads())
+        time.sleep(0.01)
+    settings = {SMALL!r} | {{"seed": seed}}
+    models[seed] = mv.VAE(**settings, processes=8).fit(np.random.default_rng(0).random((123, 7)), on_epoch=tell)
+
+before, said, within, models = threads(), [], [], {{}}
+workers = [threading.Thread(target=fit, args=(seed,)) for seed in range(3)]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+assert set(within) == {{1}}, within
+assert threads() == before, threads()
+assert [seed for seed, _ in itertools.groupby(said)] == list(dict.fromkeys(said)), said
+for seed, model in list(models.items()):
+    fit(seed)
+    assert (models[seed].parameters_.values == model.parameters_.values).all()
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(mv.__file__).parents[1]), "OPENBLAS_NUM_THREADS": "4"}
+    subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, check=True)
+
+
+def test_a_training_within_a_hook_of_another_does_not_wait_for_it():
+    inner = []
+
+    def fit(trainer):
+        inner.append(mv.VAE(**SMALL | {"epochs": 1}, processes=2).fit(ROWS))
+
+    outer, alone = (mv.VAE(**SMALL | {"epochs": 2}, processes=2).fit(ROWS, on_epoch=hook) for hook in (fit, None))
+    np.testing.assert_array_equal(outer.parameters_.values, alone.parameters_.values)
+    assert len(inner) == 2
 
 
 @pytest.mark.parametrize(
