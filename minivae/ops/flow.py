@@ -8,6 +8,7 @@ grown.
 
 from __future__ import annotations
 
+from minivae.checks import reject
 from minivae.op import Op
 from minivae.ops.broadcast import shape_of, unbroadcast
 
@@ -21,9 +22,12 @@ def planar_forward(xp, z, u, w, b):
         with g = ∂L/∂z' and s = ∂L/∂a = (uᵀg) (1 − tanh² a)
 
     Why: dz' = dz + du tanh a + u (1 − tanh² a) da and da = wᵀdz + zᵀdw + db.  Collect what multiplies each differential in gᵀdz'.
-    Shapes: z, u and w broadcast to (…, k), b to (…); the result (…, k).  Saved: z, u, w, tanh a, 1 − tanh² a and the shape of b.
+    Shapes: z, u and w (…, k), b (…), with leading axes that broadcast; the result (…, k).
+    Saved: z, u, w, tanh a, 1 − tanh² a and the shape of b.
+    Errors: InputError when z, u and w have different numbers of coordinates.
     Source: Rezende & Mohamed 2015, section 4.1.
     """
+    _check_coordinates("planar", z, u, w)
     a = (z * w).sum(axis=-1) + b
     t = xp.tanh(a)
     return z + u * t[..., None], (z, u, w, t, _slope(xp, a), shape_of(b))  # (F.1)
@@ -51,12 +55,14 @@ def planar_log_det_forward(xp, z, u, w, b):
 
     Why: ∂z'/∂z = I + (1 − tanh² a) u wᵀ, and det(I + p qᵀ) = 1 + pᵀq: the step stretches space along one direction only.
     The absolute value is part of the formula: a step that mirrors space has a negative determinant but a positive volume.
-    Shapes: z, u and w broadcast to (…, k), b to (…); the result (…).
+    Shapes: z, u and w (…, k), b (…), with leading axes that broadcast; the result (…).
     Saved: z, u, w, tanh a, 1 − tanh² a, D − 1 and the shape of b.
     Numerics: |D| is 1 + (D − 1) or, where that is negative, 1 + (−2 − (D − 1)), the larger of the two: one log1p serves both signs.
     Minus infinity where D = 0, a step that flattens space; uᵀw > −1 keeps it away (see ``minivae.models.flow``).
+    Errors: InputError when z, u and w have different numbers of coordinates.
     Source: Rezende & Mohamed 2015, equations 11 and 12.
     """
+    _check_coordinates("planar_log_det", z, u, w)
     a = (z * w).sum(axis=-1) + b
     slope = _slope(xp, a)
     growth = slope * (u * w).sum(axis=-1)  # D − 1
@@ -73,6 +79,13 @@ def planar_log_det_backward(xp, saved, g, needs):
         unbroadcast(s[..., None] * z + c * u, w.shape) if needs[2] else None,
         unbroadcast(s, b_shape) if needs[3] else None,
     )
+
+
+def _check_coordinates(name, z, u, w):
+    """Refuse a last axis that would stretch: of a point with one coordinate wᵀz is one product, not k."""
+    if not z.shape[-1:] == u.shape[-1:] == w.shape[-1:] != ():
+        shapes = ", ".join(str(array.shape) for array in (z, u, w))
+        reject(f"{name}: z, u, w", "points and vectors with the same number of coordinates", f"shapes {shapes}")
 
 
 def _slope(xp, a):

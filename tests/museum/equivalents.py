@@ -14,6 +14,7 @@ BROADCASTS = "Zeros of any trailing axes of x broadcast to the same result; whic
 
 EQUIVALENTS = {
     "dense_backward: len(g) < FEW_ROWS → len(g) <= FEW_ROWS": "Both ways are the same product.",
+    "dense_backward: (matrix @ g.T).T if len(g) < FEW_ROWS else g @ matrix.T → (matrix @ g.T).T": "Both ways are the same product.",
     "sigmoid_forward: x > 0 → x >= 0": SAME_AT_ZERO,
     "softplus_forward: x > 0 → x >= 0": SAME_AT_ZERO,
     "reparameterize_variance_forward: r > 0 → r >= 0": SAME_AT_ZERO,

@@ -63,6 +63,13 @@ def mismatched(*shapes: tuple[int, ...]) -> tuple[Refusal, ...]:
     return (refuse("shapes fit together", *shapes),)
 
 
+def uneven(name: str, *shapes: tuple[int, ...]) -> tuple[Refusal, ...]:
+    return (
+        refuse(f"{name}: z, u, w: expected points and vectors with the same number of coordinates", *shapes),
+        *mismatched((5, 7), (5, 7), (3, 7), (5,)),
+    )
+
+
 def elementwise(exact: Callable[..., Any], extremes: Any, **rest: Any) -> OpCase:
     """A row for an op that makes one number of corresponding numbers of its arguments."""
     return OpCase(lambda *arrays, **options: on_grid(exact, arrays, options), exact, tuple(extremes), **rest)
@@ -332,8 +339,8 @@ CASES: dict[str, OpCase] = {
         double=True,
         refusals=(refuse("covariance: expected a matrix (n, k) with at least one row", (0, 7)),),
     ),
-    "planar": OpCase(planar, refusals=mismatched((5, 7), (5, 7), (5, 3), (5,))),  # (F.1)
-    "planar_log_det": OpCase(planar_log_det, refusals=mismatched((5, 7), (5, 3), (5, 7), (5,))),  # (F.2)
+    "planar": OpCase(planar, refusals=uneven("planar", (5, 7), (5, 7), (5, 1), (5,))),  # (F.1)
+    "planar_log_det": OpCase(planar_log_det, refusals=uneven("planar_log_det", (5, 7), (5, 1), (5, 7), (5,))),  # (F.2)
     "absolute": elementwise(abs, EVERYWHERE[1:]),  # 0 is the kink: see test_penalty.py
     "sparsity_kl": OpCase(
         lambda logits, **options: sum(float(sparsity_kl(*map(mp.mpf, column), **options)) for column in logits.T.tolist()),
