@@ -10,7 +10,10 @@ BUGS = (
         "ops/kl.py",
         (
             ("return (0.5 * terms.sum(axis=-1)).astype(mean.dtype)", "return (0.5 * terms.mean(axis=-1)).astype(mean.dtype)"),
-            ("over_terms(xp, g, mean.shape, log_var.shape)", "over_terms(xp, g / mean.shape[-1], mean.shape, log_var.shape)"),
+            (
+                "over_terms(xp, g, mean.shape, log_var.shape)",
+                "over_terms(xp, g, mean.shape, log_var.shape) / max((1, *mean.shape[-1:], *log_var.shape[-1:]))",
+            ),
         ),
         group=3,
         seen="code that calls a library's mean()",
@@ -23,7 +26,10 @@ BUGS = (
         "ops/likelihood.py",
         (
             ('terms.sum(axis=-1, dtype="float64").astype(terms.dtype)', 'terms.mean(axis=-1, dtype="float64").astype(terms.dtype)'),
-            ("over_terms(xp, g, x.shape, logits.shape)", "over_terms(xp, g / logits.shape[-1], x.shape, logits.shape)"),
+            (
+                "over_terms(xp, g, x.shape, logits.shape)",
+                "over_terms(xp, g, x.shape, logits.shape) / max((1, *x.shape[-1:], *logits.shape[-1:]))",
+            ),
         ),
         group=3,
         seen="code that calls a library's mean()",
