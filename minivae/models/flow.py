@@ -12,7 +12,7 @@ from minivae.backend import Array, standard_normal
 from minivae.checks import check_int, check_real, reject
 from minivae.evaluation.aggregate import PARTS
 from minivae.models.vae import VAE
-from minivae.ops import kl_standard_normal, mean, planar, planar_log_det, reparameterize, softplus, square, sum_
+from minivae.ops import kl_standard_normal, mean, planar, planar_log_det, softplus, square, sum_
 
 NO_PLANE = 1e-6  # added to ‖w‖², so that a step with w = 0 moves nothing instead of being 0/0: then wᵀû is wᵀu = 0
 
@@ -75,12 +75,12 @@ class FlowVAE(VAE):
     def code_width(self) -> int:
         return 2 * self.latent_dim + self.n_flows * (2 * self.latent_dim + 1)
 
-    def posterior(self, x: Array | Tensor, condition: Array | None = None) -> tuple[Tensor, Tensor]:
-        """Return mean and log-variance of the Gaussian q_0(z|x), two (n, latent_dim) tensors."""
-        return self._heads(x, condition)[:2]
+    def heads(self, x: Array | Tensor, condition: Array | None = None) -> tuple[Tensor, Tensor]:
+        """Return what the encoder says of the Gaussian q_0(z|x), two (n, latent_dim) tensors."""
+        return self._heads_and_steps(x, condition)[:2]
 
-    def _heads(self, x: Array | Tensor, condition: Array | None) -> tuple[Tensor, Tensor, list[Step]]:
-        """Return mean and log-variance of q_0(z|x), and the steps of its flow."""
+    def _heads_and_steps(self, x: Array | Tensor, condition: Array | None) -> tuple[Tensor, Tensor, list[Step]]:
+        """Return the two heads of q_0(z|x), and the steps of its flow."""
         k, heads = self.latent_dim, self.encoder(x, condition)
         starts = range(2 * k, heads.shape[1], 2 * k + 1)
         steps = [(heads[:, at : at + k], heads[:, at + k : at + 2 * k], heads[:, at + 2 * k]) for at in starts]
@@ -88,13 +88,14 @@ class FlowVAE(VAE):
 
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
         """Return −log p(x|z_K) and KL(q_K(z|x) ‖ p(z)), the latter estimated at the samples (F.4), each (n,) in nats."""
-        mu, log_var, steps = self._heads(x, condition)
-        z = reparameterize(mu, log_var, standard_normal(rng, (self.n_samples, *mu.shape), mu.dtype))  # (R.1)
+        mu, raw, steps = self._heads_and_steps(x, condition)
+        z = self.draw(mu, raw, standard_normal(rng, (self.n_samples, *mu.shape), mu.dtype))
         nll, bend = self._moved(x, z, condition, steps)
-        return {"reconstruction": mean(nll, axis=0), "kl": kl_standard_normal(mu, log_var) + mean(bend, axis=0)}  # (F.4)
+        kl = kl_standard_normal(mu, self.log_variance(raw)) + mean(bend, axis=0)  # (F.4)
+        return {"reconstruction": mean(nll, axis=0), "kl": kl}
 
     def energy(self, x: Array, z: Tensor, condition: Array | None) -> Tensor:
-        nll, bend = self._moved(x, z, condition, self._heads(x, condition)[2])
+        nll, bend = self._moved(x, z, condition, self._heads_and_steps(x, condition)[2])
         return nll + bend
 
     def _moved(self, x: Array, z: Tensor, condition: Array | None, steps: list[Step]) -> tuple[Tensor, Tensor]:
@@ -126,7 +127,7 @@ class FlowVAE(VAE):
         self._require_fit()
 
         def moved(x: Array, condition: Array | None) -> Array:
-            mu, log_var, steps = self._heads(x, condition)
-            return planar_flow(Tensor(draw(mu.data, log_var.data)), steps)[0].data
+            mu, raw, steps = self._heads_and_steps(x, condition)
+            return planar_flow(Tensor(draw(mu.data, self.log_variance(raw).data)), steps)[0].data
 
         return self._map(moved, x, y, "x", self.n_features_in_)

@@ -11,7 +11,7 @@ from minivae.backend import Array, standard_normal
 from minivae.checks import check_choice, check_int
 from minivae.models.objectives import importance_weighted_bound
 from minivae.models.vae import Variational
-from minivae.ops import gaussian_nll, kl_standard_normal, mean, neg, reparameterize, scale_gradient
+from minivae.ops import gaussian_nll, kl_standard_normal, mean, neg, scale_gradient
 
 GRADIENTS = ("standard", "doubly_reparameterized")
 
@@ -59,9 +59,10 @@ class IWAE(Variational):
 
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
         """Return the mean of −log p(x|z) over the samples, the KL divergence, and the negative bound, each (n,) in nats."""
-        mu, log_var = self.posterior(x, condition)
+        mu, raw = self.heads(x, condition)
+        log_var = self.log_variance(raw)
         noise = standard_normal(rng, (self.n_importance_samples, *mu.shape), mu.dtype)
-        z = reparameterize(mu, log_var, noise)  # (R.1), (s, n, latent_dim)
+        z = self.draw(mu, raw, noise)  # (s, n, latent_dim)
         weights = None
         if self.gradient == "doubly_reparameterized":
             weights = self.xp_.empty((*z.shape[:2], 1), dtype=z.dtype)  # filled in below, read when backward runs

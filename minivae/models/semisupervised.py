@@ -25,7 +25,7 @@ from minivae.models.objectives import semi_supervised_loss, warm_up
 from minivae.models.settings import check_widths
 from minivae.models.vae import VAE
 from minivae.nn import MLP
-from minivae.ops import exp, kl_standard_normal, reparameterize, reshape, sum_
+from minivae.ops import exp, kl_standard_normal, reshape, sum_
 
 M1 = TypeVar("M1", bound="VAEClassifier")
 
@@ -148,13 +148,13 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
     def class_log_probabilities(self, x: Array) -> Tensor:
         return log_softmax(self.classifier_(x))
 
-    def posterior(self, x: Array | Tensor, condition: Array = None) -> tuple[Tensor, Tensor]:
-        """Return mean and log-variance of q(z|x, y), with the most probable y where it is unknown."""
+    def heads(self, x: Array | Tensor, condition: Array = None) -> tuple[Tensor, Tensor]:
+        """Return what the encoder says of q(z|x, y), with the most probable y where it is unknown."""
         xp = self.xp_
         condition = condition[:, : len(self.classes_)]
         unknown = ~condition.any(axis=1, keepdims=True)
         guess = xp.eye(len(self.classes_), dtype=self.dtype)[self.class_log_probabilities(x).data.argmax(axis=1)]
-        return super().posterior(x, condition + unknown * guess)
+        return super().heads(x, condition + unknown * guess)
 
     def decoder(self, z: Array | Tensor, condition: Array) -> Tensor:
         condition = condition[:, : len(self.classes_)]
@@ -170,11 +170,11 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
         log_q = self.class_log_probabilities(x)
         q = condition + ~known[:, None] * exp(log_q)  # certain where y is known
         each_x, each_y = xp.repeat(x, c, axis=0), xp.tile(xp.eye(c, dtype=x.dtype), (n, 1))  # (n c, d) and (n c, c)
-        mean, log_var = super().posterior(each_x, each_y)
+        mean, raw = super().heads(each_x, each_y)
         noise = standard_normal(rng, (c, n, self.latent_dim), mean.dtype).swapaxes(0, 1).reshape(mean.shape)
-        z = reparameterize(mean, log_var, noise)  # (R.1)
+        z = self.draw(mean, raw, noise)
         nll = reshape(self.likelihood_.nll(each_x, super().decoder(z, each_y)), shape=(n, c))
-        kl = reshape(kl_standard_normal(mean, log_var), shape=(n, c))
+        kl = reshape(kl_standard_normal(mean, self.log_variance(raw)), shape=(n, c))
         return {
             "reconstruction": sum_(q * nll, axis=1),
             "kl": sum_(q * kl, axis=1),

@@ -8,7 +8,7 @@ from typing import Any
 
 from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array, standard_normal
-from minivae.checks import check_int, check_real, reject
+from minivae.checks import check_choice, check_int, check_real, reject
 from minivae.evaluation.aggregate import decompose
 from minivae.evaluation.annealing import Certificate, bidirectional
 from minivae.evaluation.estimators import kl_per_dimension
@@ -16,22 +16,58 @@ from minivae.kernels.counter_noise import noise_source
 from minivae.kernels.whole import obstacle
 from minivae.models.generative import Generative
 from minivae.models.objectives import capacity_loss, free_bits_kl, negative_elbo, warm_up
-from minivae.ops import kl_standard_normal, mean, reparameterize
+from minivae.ops import kl_standard_normal, log, mean, relu, reparameterize, reparameterize_variance, softplus
 from minivae.training.batches import Rows
 
 WATCHED, DRAWS = 256, 32  # posteriors and draws, at most, for the parts of the KL after every epoch: a few milliseconds
 
 
+VARIANCES = ("exp", "softplus")
+
+
+def log_softplus(raw: Tensor) -> Tensor:
+    """Return log softplus(raw).  Below −40, where softplus goes on to underflow, that is raw to the last bit of a double."""
+    below = relu(-40.0 - raw)
+    return log(softplus(raw + below)) - below
+
+
+@dataclass(kw_only=True, eq=False)
 class Variational(Generative):
-    """A model whose encoder gives q(z|x) = N(μ(x), σ²(x))."""
+    """A model whose encoder gives q(z|x) = N(μ(x), σ²(x)).
+
+    Parameters
+    ----------
+    posterior_variance : how the encoder's second head r gives the variance: "exp", σ² = eʳ, so that r is log σ² (R.1); or
+        "softplus", σ² = softplus(r) (R.3), which grows only as r does.
+    """
+
+    posterior_variance: str = "exp"
+
+    def check_settings(self) -> None:
+        super().check_settings()
+        check_choice("posterior_variance", self.posterior_variance, VARIANCES)
 
     def code_width(self) -> int:
         return 2 * self.latent_dim
 
+    def heads(self, x: Array | Tensor, condition: Array | None = None) -> tuple[Tensor, Tensor]:
+        """Return what the encoder says of q(z|x), two (n, latent_dim) tensors: μ and r.  One product for both, then two halves."""
+        both = self.encoder(x, condition)
+        return both[:, : self.latent_dim], both[:, self.latent_dim :]
+
+    def log_variance(self, raw: Tensor) -> Tensor:
+        """Return log σ² for the second head."""
+        return raw if self.posterior_variance == "exp" else log_softplus(raw)
+
+    def draw(self, mean: Tensor, raw: Tensor, noise: Array) -> Tensor:
+        """Return z ~ q(z|x) from the two heads and standard normal noise, (n, k), or (s, n, k) for s draws each."""
+        sampler = reparameterize if self.posterior_variance == "exp" else reparameterize_variance
+        return sampler(mean, raw, noise)  # (R.1) or (R.3)
+
     def posterior(self, x: Array | Tensor, condition: Array | None = None) -> tuple[Tensor, Tensor]:
-        """Return mean and log-variance of q(z|x), two (n, latent_dim) tensors: one product for both heads, then two halves."""
-        heads = self.encoder(x, condition)
-        return heads[:, : self.latent_dim], heads[:, self.latent_dim :]
+        """Return mean and log-variance of q(z|x), two (n, latent_dim) tensors."""
+        mean, raw = self.heads(x, condition)
+        return mean, self.log_variance(raw)
 
     def certificate(
         self, n: int = 16, n_chains: int = 8, n_steps: int = 500, seed: int | None = None, y: Any = None
@@ -61,9 +97,10 @@ class Variational(Generative):
 
         The terms are −log p(x|z) at z ~ q(z|x), the mean over ``n_samples`` of them, and KL(q(z|x) ‖ p(z)), each (n,) in nats.
         """
-        mu, log_var = self.posterior(x, condition)
+        mu, raw = self.heads(x, condition)
+        log_var = self.log_variance(raw)
         samples = (n_samples,) if n_samples > 1 else ()
-        z = reparameterize(mu, log_var, standard_normal(rng, (*samples, *mu.shape), mu.dtype))  # (R.1), (n, k) or (s, n, k)
+        z = self.draw(mu, raw, standard_normal(rng, (*samples, *mu.shape), mu.dtype))  # (n, k) or (s, n, k)
         nll = self.likelihood_.nll(x, self.decoder(z, condition))
         terms = {"reconstruction": mean(nll, axis=0) if samples else nll, "kl": kl_standard_normal(mu, log_var)}  # (K.1)
         return terms, (mu, log_var, z)
@@ -159,7 +196,8 @@ class VAE(Variational):
     def whole_obstacle(self) -> str:
         if type(self) is not VAE:  # whose terms or loss may be others
             return super().whole_obstacle()
-        for name, known in {"likelihood": "bernoulli", "free_bits": 0, "capacity": 0, "n_samples": 1}.items():
+        known_settings = {"likelihood": "bernoulli", "posterior_variance": "exp", "free_bits": 0, "capacity": 0, "n_samples": 1}
+        for name, known in known_settings.items():
             if getattr(self, name) != known:
                 return f"{name}={getattr(self, name)!r}, where it knows {known!r}"
         return obstacle((self.n_features_in_, *self.hidden_dims, self.latent_dim), self.activation, self.batch_size)

@@ -74,7 +74,7 @@ def check_objective(name: str, objective: Callable[[], Tensor], parameters: Iter
 
 
 def check_models(seed: int = 0) -> list[Row]:
-    """Return the rows of the objective of every model under every likelihood, small and with smooth activations.
+    """Return the rows of the objective of every model, under every likelihood and way to a variance, with smooth activations.
 
     Objectives with a surrogate gradient and the parameters of a network that is trained separately are left out, since finite
     differences cannot check them.
@@ -84,8 +84,11 @@ def check_models(seed: int = 0) -> list[Row]:
     rows = []
     for name, kind in MODELS.items():
         weights: dict[str, Any] = {"beta": 3.0} if hasattr(kind, "beta") else {}
-        for likelihood in LIKELIHOODS:
-            model = kind(**small, **weights, likelihood=likelihood, dtype="float64", seed=seed, device="cpu").fit(x, y)
+        variants: dict[str, dict[str, Any]] = {likelihood: {"likelihood": likelihood} for likelihood in LIKELIHOODS}
+        if hasattr(kind, "posterior_variance"):
+            variants["softplus variance"] = {"posterior_variance": "softplus"}
+        for variant, settings in variants.items():
+            model = kind(**small, **weights, **settings, dtype="float64", seed=seed, device="cpu").fit(x, y)
             batch = model._rows(x, y)
 
             def objective(model: Model = model, batch: Rows = batch) -> Tensor:
@@ -95,7 +98,7 @@ def check_models(seed: int = 0) -> list[Row]:
             reached = set(topological_order(objective()))
             if not any(tensor.node.op in SURROGATE_GRADIENTS.values() for tensor in reached if tensor.node):
                 parameters = [parameter for parameter in model.parameters_.parameters.values() if parameter in reached]
-                rows += check_objective(f"{name}, {likelihood}", objective, parameters, seed)
+                rows += check_objective(f"{name}, {variant}", objective, parameters, seed)
     return rows
 
 

@@ -110,7 +110,7 @@ PATH: dict[str, tuple[tuple[str, str, str], ...]] = {
     "The posterior: sampled, and still differentiable": (
         ("R.1", "make the noise an input, so that a gradient can pass", "minivae explain reparameterize"),
         ("R.2", "the gradient that passes", "minivae gradcheck --op reparameterize"),
-        ("R.3", "the same for a network that puts out a variance", "minivae explain reparameterize_variance"),
+        ("R.3", "the same for an encoder that puts out a variance", "minivae train --posterior-variance softplus"),
         ("K.1", "how far the posterior is from the prior", "minivae explain kl_standard_normal"),
         ("K.2", "its gradient: pull μ to 0 and σ to 1", "minivae gradcheck --op kl_standard_normal"),
         ("K.3", "between any two diagonal Gaussians", "minivae explain kl_normal"),

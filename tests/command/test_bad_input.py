@@ -183,7 +183,7 @@ ELSEWHERE = {"get_params", "posterior", "terms", "loss", "summarize", "code_stat
 ELSEWHERE |= {"class_log_probabilities", "code", "encoder_input", "penalties", "strengths", "get_feature_names_out", "set_output"}
 # What ``fit`` and the estimates call, for who extends a model: their arguments were checked before.
 ELSEWHERE |= {"bound_terms", "check_settings", "code_width", "condition_width", "couples_examples", "encode_condition", "energy"}
-ELSEWHERE |= {"fill_labels", "learn_condition", "make_layers", "pool", "whole_obstacle"}
+ELSEWHERE |= {"draw", "fill_labels", "heads", "learn_condition", "log_variance", "make_layers", "pool", "whole_obstacle"}
 ENGINE = {"ops", "backward", "no_grad", "gradcheck"}  # with tests of bad input in their own files
 CASES = [(name, argument) for name, call in CALLS.items() for argument in call.kinds]
 
@@ -244,7 +244,7 @@ SETTINGS = {
     "tied": "",
     **dict.fromkeys(("l1", "l2", "posterior_std", "sparsity", "contraction", "amount"), "real"),
     **dict.fromkeys(("weight_decay", "classification_weight"), "real"),
-    **dict.fromkeys(("penalty", "corruption", "estimator", "kernel", "moments"), "choice"),
+    **dict.fromkeys(("penalty", "corruption", "estimator", "kernel", "moments", "posterior_variance"), "choice"),
     **dict.fromkeys(("alpha", "gamma", "kl_weight", "mmd_weight", "diagonal", "off_diagonal"), "real"),
     "n_flows": "positive whole",
     "target": "real",

@@ -15,6 +15,7 @@ from minivae.backend import to_device, to_numpy
 from minivae.checks import InputError
 from minivae.models import MODELS, Model
 from minivae.models.classifying import Classifier
+from minivae.models.vae import Variational
 
 every_model = pytest.mark.parametrize("kind", MODELS.values(), ids=list(MODELS))
 
@@ -27,6 +28,7 @@ VARIANTS = [
     (mv.DenoisingAutoencoder, {"corruption": "gaussian"}),
     (mv.DenoisingAutoencoder, {"corruption": "salt_and_pepper"}),
     (mv.ContractiveAutoencoder, {"tied": True, "activation": "elu"}),
+    *((kind, {"posterior_variance": "softplus"}) for kind in MODELS.values() if issubclass(kind, Variational)),
     (mv.VAE, {"free_bits": 0.1}),
     (mv.VAE, {"capacity": 2.0, "warm_up_epochs": 2}),
     (mv.IWAE, {"gradient": "doubly_reparameterized", "likelihood": "gaussian_shared"}),
@@ -49,9 +51,9 @@ def test_file_brings_the_model_back(kind, settings, tmp_path):
     np.testing.assert_array_equal(again.reconstruct(X, 0.5, y=Y), model.reconstruct(X, 0.5, y=Y))
 
 
-@every_model
-def test_every_use_works(kind):
-    model = blank(kind, Y)
+@every_variant
+def test_every_use_works(kind, settings):
+    model = blank(kind, Y, **settings)
     mean, log_var = model.encode(X, Y)
     assert mean.shape == log_var.shape == (len(X), K)
     assert model.decode(mean, Y).shape == model.reconstruct(X, y=Y).shape == X.shape

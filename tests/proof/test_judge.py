@@ -16,6 +16,7 @@ import minivae as mv
 from minivae.autodiff import Tensor, backward
 from minivae.models import MODELS
 from minivae.models.likelihoods import LIKELIHOODS
+from minivae.models.vae import Variational
 from minivae.nn import ACTIVATIONS
 from minivae.ops import SURROGATE_GRADIENTS
 from minivae.ops.examples import EXAMPLES
@@ -81,6 +82,7 @@ VARIANTS = [
     ("ContractiveAutoencoder", {"tied": True, "code_activation": "identity"}),
     ("QuantizedAutoencoder", {"levels": 4}),
     ("VAE", {"beta": 3.0, "n_samples": 4}),
+    *((name, {"posterior_variance": "softplus"}) for name, kind in MODELS.items() if issubclass(kind, Variational)),
     ("VAE", {"free_bits": 0.1}),
     ("VAE", {"capacity": 50.0}),
     ("IWAE", {"gradient": "doubly_reparameterized"}),

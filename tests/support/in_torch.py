@@ -161,8 +161,14 @@ class Case(SimpleNamespace):
     def normal(self, *shape: int) -> Tensor:
         return torch.from_numpy(self.rng.standard_normal(shape))
 
+    def heads(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and log-variance of the posterior, and what else the encoder puts out."""
+        k = self.m.latent_dim
+        mean, raw, rest = self.network("encoder", self.beside(self.x)).tensor_split((k, 2 * k), -1)
+        return mean, raw if self.m.posterior_variance == "exp" else OPS["softplus"](raw).log(), rest
+
     def posterior(self) -> tuple[Tensor, Tensor]:
-        return self.network("encoder", self.beside(self.x)).chunk(2, -1)
+        return self.heads()[:2]
 
     def sampled(self, *samples: int) -> tuple[Normal, Tensor, Tensor]:
         """Return q(z|x), z of the shape (*samples, n, k), and −log p(x|z)."""
@@ -213,11 +219,11 @@ def vae(c: Case) -> Tensor:
 
 def flow_vae(c: Case) -> Tensor:
     m, k = c.m, c.m.latent_dim
-    heads = c.network("encoder", c.beside(c.x))
-    q = gaussian(heads[:, :k], heads[:, k : 2 * k])
+    *q, rest = c.heads()
+    q = gaussian(*q)
     z = start = q.loc + q.scale * c.normal(m.n_samples, *q.loc.shape)
     growth = torch.zeros(())
-    for step in heads[:, 2 * k :].split(2 * k + 1, 1):
+    for step in rest.split(2 * k + 1, 1):
         u, w, b = step.split((k, k, 1), 1)
         inner = (u * w).sum(-1, keepdim=True)
         u = u + (OPS["softplus"](inner + math.log(math.e - 1)) - 1 - inner) * w / (w.square().sum(-1, keepdim=True) + 1e-6)
