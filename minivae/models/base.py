@@ -9,7 +9,7 @@ import numpy as np
 
 from minivae.autodiff import Tensor
 from minivae.backend import Array, generator, resolve_device, to_numpy
-from minivae.checks import NotFittedError, reject
+from minivae.checks import NonFiniteError, NotFittedError, reject
 from minivae.evaluation.estimators import active_units
 from minivae.models import whole
 from minivae.models.likelihoods import LIKELIHOODS
@@ -203,14 +203,19 @@ class Model(Manners):
 
     def _require_fit(self) -> None:
         if not hasattr(self, "parameters_"):
-            mend = "call fit or minivae.load first"
-            reject(type(self).__name__, "a fitted model", "one without parameters", mend, NotFittedError)
+            reject(type(self).__name__, "a fitted model", "one without parameters", "call fit or mv.load first", NotFittedError)
+
+    def _require_finite(self) -> None:
+        """Refuse a model without parameters, or with NaN or ±inf among them, of which no figure says anything."""
+        self._require_fit()
+        if not bool(self.xp_.isfinite(self.parameters_.values).all()):
+            reject(type(self).__name__, "finite parameters", "some others", "train with a lower learning_rate", NonFiniteError)
 
     # Keeping ------------------------------------------------------------------------------------------------------------------
 
     def save(self, path: Any) -> None:
         """Write parameters, settings and history to one safetensors file; the file appears whole or not at all."""
-        self._require_fit()
+        self._require_finite()
         arrays = {name: to_numpy(array) for name, array in self.parameters_.state().items()}
         checkpoint.save(path, arrays, self.record())
 

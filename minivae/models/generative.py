@@ -14,7 +14,7 @@ import numpy as np
 
 from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array, array_module, as_array, standard_normal, to_device, to_numpy
-from minivae.checks import NonFiniteError, check_choice, check_int, check_real, reject
+from minivae.checks import check_choice, check_int, check_real
 from minivae.evaluation.estimators import ImportanceEstimate, importance_weighted
 from minivae.evaluation.latent import interpolate, traverse
 from minivae.kernels.counter_noise import noise_source
@@ -224,13 +224,10 @@ class Generative(Model):
     def _or_minus_infinity(self, bound: Array) -> Array:
         """Return bounds on log p(x), (n,), with −∞ where a row is so far out that its numbers overflow: NaN is no bound."""
         xp = array_module(bound)
-        unknown = xp.isnan(bound)
-        if bool(unknown.any()) and not bool(xp.isfinite(to_device(xp, self.parameters_.values)).all()):
-            mend = "train anew with a lower learning_rate"
-            reject(type(self).__name__, "finite parameters", "some that are not", mend, NonFiniteError)
-        return xp.where(unknown, -xp.inf, bound)
+        return xp.where(xp.isnan(bound), -xp.inf, bound)
 
     def _over(self, function: Scored, rows: Rows, seed: int | None, like: Any) -> Array:
+        self._require_finite()
         seed = self.seed if seed is None else check_int("seed", seed, 0)
         with no_grad():
             parts = [function(*chunk) for chunk in rows.evaluation(seed)]

@@ -147,8 +147,11 @@ def gradcheck(
     gradients = {argument: np.array(leaf.grad) for argument, leaf in leaves.items()}
 
     functional = Functional(fn, leaves, cotangent, gradients, rng, tolerance)
-    if functional.value() != functional.value():
-        reject(f"{name}: result", "the same finite numbers every time", "two that differ", "pass noise in as an argument")
+    value = functional.value()
+    if not math.isfinite(value):
+        reject(f"{name}: result", "finite numbers", "NaN or an infinite one", "check it at other inputs, or look for the cause")
+    if functional.value() != value:
+        reject(f"{name}: result", "the same numbers every time", "two that differ", "pass noise in as an argument")
     reports = []
     for argument, leaf in leaves.items():
         entries = np.arange(leaf.data.size)

@@ -48,7 +48,7 @@ def data(n: int = N) -> tuple[np.ndarray, np.ndarray]:
 def fitted(name: str, **settings) -> mv.Model:
     x, y = data(256)
     chosen = {"hidden_dims": (9,), "latent_dim": 3, "epochs": 3, "batch_size": 64, "learning_rate": 0.01, "device": "cpu"}
-    return getattr(mv, name.split(",")[0])(**chosen | MODELS[name] | settings).fit(x, y)
+    return getattr(mv, name.split(",")[0])(**chosen | MODELS.get(name, {}) | settings).fit(x, y)
 
 
 @every_model
@@ -141,7 +141,25 @@ def test_an_evaluation_that_is_not_finite_names_its_row(tmp_path) -> None:
     assert "at row 17" in complaint(NonFiniteError, score, model, mv.datasets.Dataset(test, None, None, "test"))
 
 
-def test_a_model_whose_numbers_are_not_finite_gives_no_scores() -> None:
-    model = fitted("VAE")
-    model.parameters_.values[3] = np.nan
-    assert "finite parameters" in complaint(NonFiniteError, model.elbo, data(5)[0])
+@pytest.mark.parametrize("name", mv.MODELS)
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_model_whose_numbers_are_not_finite_gives_none(name, wrong, tmp_path) -> None:
+    """None of its figures, codes, decodings and predictions is given, and it is not saved; the blame is on the parameters."""
+    model = fitted(name)
+    model.parameters_.values[...] = wrong
+    x, y = data(5)
+    about = {} if not model.condition_width() else {"y": y}
+    calls = {
+        **{method: lambda f, _: f(x, **about) for method in ("elbo", "log_likelihood", "encode", "transform", "reconstruct")},
+        **{method: lambda f, _: f(x, **about) for method in ("score_samples", "anomaly_score", "importance_estimate")},
+        **{method: lambda f, _: f(x) for method in ("predict", "predict_proba")},
+        "sample": lambda f, _: f(5, **about),
+        "decode": lambda f, k: f(np.zeros((5, k), np.float32), **about),
+        "interpolate": lambda f, _: f(x[0], x[1], 3, **dict.fromkeys(about, y[:1])),
+        "traverse": lambda f, _: f(x[0], dim=0, **dict.fromkeys(about, y[:1])),
+        "save": lambda f, _: f(tmp_path / "file"),
+    }
+    for method, call in calls.items():
+        if hasattr(model, method):
+            assert "expected finite parameters" in complaint(NonFiniteError, call, getattr(model, method), model.latent_dim), method
+    assert not list(tmp_path.iterdir())
