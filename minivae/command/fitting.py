@@ -9,11 +9,11 @@ import shlex
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from minivae.checks import MinivaeWarning, check_choice, check_int, is_there, reject
+from minivae.checks import DataFileError, MinivaeWarning, check_choice, check_int, is_there, reject
 from minivae.command.console import Terminal
 from minivae.command.environment import versions
 from minivae.command.options import given_settings, option
@@ -36,9 +36,6 @@ from minivae.training.keeper import Keeper, interval
 from minivae.training.mpi import MPIPeers
 from minivae.training.schema import compare
 from minivae.training.trainer import Hook, Trainer
-
-if TYPE_CHECKING:
-    pass
 
 GRID = 20  # cells on a side of the decoded latent plane
 
@@ -78,20 +75,22 @@ def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: MPIPe
             with latch, terminal.training(title) as display:
                 model.fit(data.values, data.y, test.values, test.y, **chained(peers, display, keeper))
             figures = score(model, test, args.eval_samples, args.eval_examples) | {"seconds": time.perf_counter() - started}
+            config = {
+                "model": kind,
+                "settings": model.get_params(),
+                "data": origin | {"name": data.name, "n_train": len(data), "n_test": len(test), "image_shape": data.image_shape},
+                "command": ["minivae", *args.arguments],
+                "versions": versions(),
+                "figures": figures,
+            }
+            write_whole(draft.folder / CONFIG, as_json(config, indent=2).encode())
+            write_whole(draft.folder / HISTORY, history_csv(model.history_))
+            draw_all(model, test, figures.get("entropy_floor"), draft.folder)
+            model.save(draft.folder / MODEL)  # last, since this makes it a finished run
         except KeyboardInterrupt as stop:
-            raise Interruption(getattr(stop, "signum", Interruption().signum), keeper.note()) from None
-        config = {
-            "model": kind,
-            "settings": model.get_params(),
-            "data": origin | {"name": data.name, "n_train": len(data), "n_test": len(test), "image_shape": data.image_shape},
-            "command": ["minivae", *args.arguments],
-            "versions": versions(),
-            "figures": figures,
-        }
-        write_whole(draft.folder / CONFIG, as_json(config, indent=2).encode())
-        write_whole(draft.folder / HISTORY, history_csv(model.history_))
-        draw_all(model, test, figures.get("entropy_floor"), draft.folder)
-        model.save(draft.folder / MODEL)  # last, since this makes it a finished run
+            raise Interruption(getattr(stop, "signum", Interruption().signum), keeper.note("interrupted", ", ")) from None
+        except DataFileError as error:
+            raise DataFileError(keeper.note(str(error), "; ")) from None
     terminal.table(f"{kind} on {data.name}, nats per example", figure_rows(figures))
     terminal.line(f"\nrun: {draft.path}")
     for line in what_next(draft.folder, model, args.runs_dir):
@@ -154,12 +153,12 @@ class RunKeeper(Keeper):
         self.draft.worth = self.draft.worth or trainer.step > 0
         self.path = self.draft.folder / CHECKPOINT
 
-    def note(self) -> str:
-        """Return the message for a training that was interrupted."""
+    def note(self, why: str, then: str) -> str:
+        """Return the message of a command that stopped: why, and then how to go on, if there is something to go on from."""
         if not self.saved_step:
-            return "interrupted"
+            return why
         run = shlex.quote(os.fspath(self.draft.folder))
-        return f"interrupted, step {self.saved_step} is saved; go on with: minivae train --resume {run}"
+        return f"{why}{then}step {self.saved_step} is saved; go on with: minivae train --resume {run}"
 
 
 class Follower(Keeper):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from support.helpers import complaint
 
 import minivae as mv
 from minivae.checks import DataFileError
+from minivae.command.cli import main
 from minivae.training import checkpoint
 from minivae.training.keeper import Keeper
 
@@ -230,6 +233,23 @@ def test_signal_ends_the_step_saves_and_says_so_in_one_line(tmp_path, number, co
     assert (tmp_path / "runs/mine/model.safetensors").exists()
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_while_pictures_are_drawn_says_how_to_go_on(tmp_path, number, code):
+    arguments = ["--epochs", "1", "--hidden-dims", "20", "--latent-dim", "2", "--device", "cpu", "--quiet", "--name", "mine"]
+    with command("train", *arguments, folder=tmp_path) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "runs/mine/history.csv").exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert (out, err) == ("", "minivae: interrupted, step 12 is saved; go on with: minivae train --resume runs/mine\n")
+    assert process.returncode == code
+    assert not (tmp_path / "runs/mine/model.safetensors").exists()
+    with command("train", "--resume", "runs/mine", "--quiet", folder=tmp_path) as process:
+        assert process.communicate(timeout=60) == ("", "")
+    assert {"model.safetensors", "curves.png", "manifold.png"} <= set(os.listdir(tmp_path / "runs/mine"))
+
+
 def test_killed_command_is_resumed_by_its_name_and_leaves_no_rest(tmp_path):
     arguments = ["train", "--epochs", "9999", "--hidden-dims", "20", "--device", "cpu", "--quiet", "--checkpoint-every", "0.001s"]
     with command(*arguments, "--name", "mine", folder=tmp_path) as process:
@@ -273,6 +293,58 @@ def test_full_disk_is_named_and_the_last_good_state_kept(tmp_path):
     assert "File too large" in message
     assert "make room" in message
     assert (tmp_path / "file").read_bytes() == before
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("file", ["config.json", "curves.png", "model.safetensors"])
+def test_full_disk_after_the_last_step_costs_no_training(file, tmp_path, monkeypatch, capsys):
+    """What is written then can be made again from the state, and the message says how."""
+    monkeypatch.chdir(tmp_path)
+    replace = os.replace
+
+    def full(source, target):
+        if Path(target).name == file:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    train = ["train", "--epochs", "1", "--hidden-dims", "5", "--latent-dim", "2", "--device", "cpu", "--quiet", "--name", "mine"]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        assert main(train) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert file in err
+    assert "No space left on device" in err
+    assert err.endswith("; step 12 is saved; go on with: minivae train --resume runs/mine\n")
+    assert main(["train", "--resume", "runs/mine", "--quiet"]) == 0
+    assert mv.load("runs/mine/model.safetensors").history_["epoch"] == [1]
+
+
+@pytest.mark.parametrize("call", ["open", "fsync", "close"])
+def test_folder_that_cannot_be_synced_is_no_failed_save(call, tmp_path, monkeypatch):
+    """CIFS refuses to sync a folder (EINVAL), and Windows to open one; the rename has been made all the same, and counts."""
+    number = errno.EACCES if call == "open" else errno.EINVAL
+    synced, real = [], getattr(os, call)
+
+    def refuse(what, *args, **kwargs):
+        folder = Path(what).is_dir() if call == "open" else stat.S_ISDIR(os.fstat(what).st_mode)
+        if folder and (call != "open" or args == (os.O_RDONLY,)):
+            synced.append(what)
+            if call == "close":
+                real(what)
+            raise OSError(number, os.strerror(number))
+        return real(what, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        for content in (b"first", b"second"):
+            checkpoint.write_whole(tmp_path / "file", content)
+            assert (tmp_path / "file").read_bytes() == content
+        os.unlink(tmp_path / "file")
+        keeper, _ = kept(tmp_path)
+    assert len(synced) >= 3
+    assert keeper.saved_step == 6
+    assert checkpoint.load(tmp_path / "file")[1]["training"]["step"] == 6
     assert os.listdir(tmp_path) == ["file"]
 
 
