@@ -158,6 +158,16 @@ def standard_normal(rng: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     return rng.standard_normal(shape, dtype=dtype)
 
 
+def standard_gumbel(rng: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Draw g = −log(−log u), u uniform, of the given shape in the given dtype: the noise of Q.1.
+
+    Generators draw u from [0, 1), and in float32 one in 17 million is 0, whose logarithm is −∞: it becomes the smallest number.
+    """
+    u = rng.random(shape, dtype=dtype)
+    xp = array_module(u)
+    return -xp.log(-xp.log(xp.maximum(u, np.finfo(u.dtype).tiny)))
+
+
 def generator_state(rng: Any) -> Any:
     """Return the state of a generator: for NumPy's a dict of integers, for others the array that holds it."""
     if isinstance(rng, np.random.Generator):

@@ -90,6 +90,16 @@ def planar_log_det(z, u, w, b):
     return np.log(np.abs(1 + (1 - np.tanh((z * w).sum(axis=-1) + b) ** 2) * (u * w).sum(axis=-1)))
 
 
+def gumbel_softmax(logits, noise):
+    grown = np.exp(logits + noise)
+    return grown / grown.sum(axis=-1, keepdims=True)
+
+
+def kl_uniform(logits):
+    p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    return (p * np.log(p)).sum(axis=-1) + np.log(logits.shape[-1])
+
+
 REFERENCES = {
     "dense": dense,
     "identity": lambda x: x,
@@ -125,6 +135,8 @@ REFERENCES = {
     "covariance": covariance,
     "planar": planar,
     "planar_log_det": planar_log_det,
+    "gumbel_softmax": gumbel_softmax,
+    "kl_uniform": kl_uniform,
     "absolute": lambda x: np.where(x > 0, x, -x),
     "sparsity_kl": sparsity_kl,
 }

@@ -205,13 +205,13 @@ def draw_all(model: Any, test: Dataset, floor: float | None, folder: Path) -> No
     generative = "train_elbo" in model.history_  # the codes of a plain autoencoder do not follow the prior
     if generative:
         y = some_classes(model, 64)
-        samples, title = model.sample(64, y=y), "Prior samples: E[x|z] for z ~ N(0, I)"
+        samples, title = model.sample(64, y=y), f"Prior samples: E[x|z] for {model.prior_words}"
         plots.save(plots.gallery(samples, test.image_shape, title, column_labels=columns_of(model, y)), folder / "samples.png")
-    if model.latent_dim == 2:
+    if model.latent_width() == 2:
         known = labelled(test)
         means = plots.latent_map(model.transform(known.values, known.y), known.y, f"the {len(known)} test examples")
         plots.save(means, folder / "latent_map.png")
-    if model.latent_dim == 2 and generative:
+    if model.latent_width() == 2 and generative and model.continuous:
         y = some_classes(model, 1)
         note = "" if y is None else f", class {y[0]}"
         decoded = model.decode(plots.prior_grid(GRID).astype(model.dtype), None if y is None else y[0])

@@ -32,7 +32,7 @@ def evaluate(args: argparse.Namespace, terminal: Terminal) -> None:
     figures = score(model, test, args.n_samples, args.n_examples)
     if args.certificate:
         if not hasattr(model, "certificate"):
-            reject("--certificate", "a model with a density p(x)", type(model).__name__, "leave it out")
+            reject("--certificate", "a VAE, whose z has a density p(z)", type(model).__name__, "leave it out")
         figures |= certify(model, test, args.n_samples)
     figures["evaluation_seconds"] = time.perf_counter() - started
     terminal.table(f"{run.path.name} on {test.name}, nats per example", figure_rows(figures))
@@ -49,7 +49,7 @@ def sample(args: argparse.Namespace, terminal: Terminal) -> None:
         y = np.resize([test.y[of_class(test, label, "--label")][0] for label in args.label], n)
     x = model.sample(n, args.seed, args.pixels, y=y)
     what = "E[x|z]" if args.pixels == "mean" else "a draw of x from p(x|z)"
-    title = f"Prior samples: {what} for z ~ N(0, I)"
+    title = f"Prior samples: {what} for {model.prior_words}"
     deliver(args, terminal, run, x, lambda: plots.gallery(x, test.image_shape, title, column_labels=columns_of(model, y)))
 
 
@@ -59,7 +59,7 @@ def reconstruct(args: argparse.Namespace, terminal: Terminal) -> None:
     temperatures = (0.0, *args.temperature)
     rows = [shown.x, *(model.reconstruct(shown.x, tau, args.seed, shown.y) for tau in temperatures)]
     labels = ["original", *(f"τ = {tau:g}" for tau in temperatures)]
-    title = "Around test examples: decodings of μ + τ σ ε"
+    title = f"Around test examples: decodings of {model.around_words}"
     deliver(args, terminal, run, np.stack(rows), lambda: plots.cells(rows, test.image_shape, title, labels))
 
 
@@ -104,7 +104,7 @@ def transform(args: argparse.Namespace, terminal: Terminal) -> None:
         mean, x, y = code.mean[shown], test.subset(shown).x, test.y[shown] if known and test.y is not None else None
         panels = []
         for name, rows in (("μ(x)", mean), ("the pixels" if test.image_shape else "the features", x)):  # (G.6)
-            as_it_is = rows is mean and model.latent_dim == 2
+            as_it_is = rows is mean and model.latent_width() == 2
             plane = mean if as_it_is else principal_plane(rows)
             axes = (plots.latent(0), plots.latent(1)) if as_it_is else ("1st component", "2nd component")
             title = name if as_it_is else f"PCA of {name}"

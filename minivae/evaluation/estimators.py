@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from minivae.backend import Array, standard_normal
+from minivae.backend import Array, array_module, standard_normal
 from minivae.ops import kl_standard_normal
 
 DECODER_ROWS = 4096  # latent vectors that are decoded at a time
@@ -69,13 +69,20 @@ def importance_weighted(
     x : (n, d); mean, log_var : (n, k), the posterior of each row.
     nll : ``nll(x, z)``, −log p(x|z) in nats, (s, n) for z of shape (s, n, k).
     """
-    n, k = mean.shape
+
+    def draw(s: int) -> Array:
+        return log_weights(xp, x, mean, log_var, standard_normal(rng, (s, *mean.shape), mean.dtype), nll)
+
+    return mean_weight(xp, len(mean), draw, n_samples)
+
+
+def mean_weight(xp: ModuleType, n: int, draw: Callable[[int], Array], n_samples: int) -> ImportanceEstimate:
+    """Return the estimate of log p(x) of ``n`` rows; ``draw(s)`` gives log w (s, n) of s new samples for each."""
     per_chunk = max(1, DECODER_ROWS // n)
     top = xp.full(n, -xp.inf)
     total, squares = xp.zeros(n), xp.zeros(n)
     for start in range(0, n_samples, per_chunk):
-        noise = standard_normal(rng, (min(per_chunk, n_samples - start), n, k), mean.dtype)
-        log_w = log_weights(xp, x, mean, log_var, noise, nll)
+        log_w = draw(min(per_chunk, n_samples - start))
         log_w = xp.where(xp.isnan(log_w), -xp.inf, log_w)  # beyond the range of floats: no weight, and the mean is none too high
         new_top = xp.maximum(top, log_w.max(axis=0))
         shift = xp.where(xp.isfinite(new_top), new_top, 0.0)
@@ -94,8 +101,20 @@ def kl_per_dimension(mean: Array, log_var: Array) -> Array:
 
 
 def active_units(mean: Array) -> int:
-    """Return how many latent dimensions are active: the variance of the posterior mean over examples exceeds 0.01.
+    """Return how many latent dimensions are active: the variance of the posterior mean (n, k) over examples exceeds 0.01.
+
+    Where each dimension is a vector, (n, k, m), the variances of its entries are added up.
 
     Source: Burda, Grosse & Salakhutdinov 2015, section 5.
     """
-    return int((mean.var(axis=0, dtype="float64") > ACTIVE_VARIANCE).sum())
+    variance = mean.var(axis=0, dtype="float64").reshape(mean.shape[1], -1).sum(axis=1)
+    return int((variance > ACTIVE_VARIANCE).sum())
+
+
+def perplexity(p: Array) -> Array:
+    """Return exp of the entropy of probabilities (…, K), (…): how many equally probable values would be as uncertain.
+
+    (Q.8)  exp(−Σ_k p_k log p_k),  from 1 (always the same) to K (all equally often)
+    """
+    xp = array_module(p)
+    return xp.exp(-(p * xp.log(xp.maximum(p, 1e-300))).sum(axis=-1))  # (Q.8)

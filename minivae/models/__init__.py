@@ -7,6 +7,8 @@ from minivae.checks import check_choice, reject
 from minivae.models.autoencoder import Autoencoder, DenoisingAutoencoder, QuantizedAutoencoder, SparseAutoencoder
 from minivae.models.base import Model
 from minivae.models.beta_tc import BetaTCVAE
+from minivae.models.categorical import CategoricalVAE
+from minivae.models.codebook import VQVAE
 from minivae.models.conditional import ConditionalVAE
 from minivae.models.contractive import ContractiveAutoencoder
 from minivae.models.flow import FlowVAE
@@ -21,7 +23,7 @@ MODELS: dict[str, type[Generative]] = {
     model.__name__: model
     for model in (
         *(Autoencoder, SparseAutoencoder, DenoisingAutoencoder, ContractiveAutoencoder, QuantizedAutoencoder),
-        *(VAE, IWAE, BetaTCVAE, InfoVAE, DIPVAE, FlowVAE, ConditionalVAE, VAEClassifier, SemiSupervisedVAE),
+        *(VAE, IWAE, BetaTCVAE, InfoVAE, DIPVAE, FlowVAE, CategoricalVAE, VQVAE, ConditionalVAE, VAEClassifier, SemiSupervisedVAE),
     )
 }
 
@@ -64,8 +66,10 @@ __all__ = [
     "IWAE",
     "MODELS",
     "VAE",
+    "VQVAE",
     "Autoencoder",
     "BetaTCVAE",
+    "CategoricalVAE",
     "ConditionalVAE",
     "ContractiveAutoencoder",
     "DenoisingAutoencoder",

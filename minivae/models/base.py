@@ -1,47 +1,45 @@
-"""What all models share: ``fit`` builds and trains an encoder, a decoder and a likelihood, and ``save`` writes them to a file."""
+"""What all models share: ``fit`` builds and trains an encoder, a decoder and a likelihood."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from minivae.autodiff import Tensor
-from minivae.backend import Array, generator, resolve_device, to_numpy
+from minivae.backend import Array, generator, resolve_device
 from minivae.checks import NonFiniteError, NotFittedError, reject
 from minivae.evaluation.estimators import active_units
 from minivae.models import whole
+from minivae.models.keeping import Keeping
 from minivae.models.likelihoods import LIKELIHOODS
-from minivae.models.manners import Manners
-from minivae.models.settings import from_json
 from minivae.models.size import check_size
-from minivae.nn import MLP, Blank, Parameter, ParameterVector
+from minivae.nn import MLP, Parameter, ParameterVector
 from minivae.ops import concat, reshape
-from minivae.training import checkpoint
 from minivae.training.batches import Rows
 from minivae.training.health import warn_of_dead_code
-from minivae.training.keeper import parameters_of
-from minivae.training.schema import FINISHED, STATE, compare
 from minivae.training.team import team
 from minivae.training.trainer import Hook, Trainer
 
 Self = TypeVar("Self", bound="Model")
 
 
-class Model(Manners):
+class Model(Keeping):
     """Behaviour that all models share.  The name of everything that ``fit`` learns ends in an underscore.
 
     A model of your own overrides methods of the first section below, most often ``terms`` and ``loss`` of an existing model.
     """
-
-    learned: ClassVar[tuple[str, ...]] = ()  # attributes that ``fit`` learns beside the parameters, and that a file has to keep
 
     # What a kind of model decides: to be overridden ---------------------------------------------------------------------------
 
     def code_width(self) -> int:
         """Return how many numbers per example the encoder puts out."""
         raise NotImplementedError
+
+    def latent_width(self) -> int:
+        """Return how many numbers a latent vector z has: ``latent_dim``, unless each dimension is itself a vector."""
+        return self.latent_dim
 
     def posterior(self, x: Array | Tensor, condition: Array | None = None) -> tuple[Tensor, Tensor]:
         """Return mean and log-variance of q(z|x), two (n, latent_dim) tensors, for a batch (n, d)."""
@@ -54,6 +52,10 @@ class Model(Manners):
         """
         raise NotImplementedError
 
+    def terms_of_test(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
+        """Return the terms to report for data that are only looked at; a model trained on a stand-in for its objective differs."""
+        return self.terms(x, rng, condition)
+
     def pool(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the terms that couple examples, from those that ``terms`` has returned: of a batch, or of a whole data set."""
         return {}
@@ -61,6 +63,12 @@ class Model(Manners):
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
         """Return the scalar that training minimises, from the terms and the number of epochs done so far (a fraction)."""
         raise NotImplementedError
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare the epoch of this number, for settings that change from one epoch to the next."""
+
+    def end_step(self) -> None:
+        """Update, after the optimiser's step, what follows a rule of its own."""
 
     def whole_obstacle(self) -> str:
         """Return why many steps of this model cannot be made in a launch (``kernels.whole``); "" where they can."""
@@ -72,7 +80,7 @@ class Model(Manners):
 
     def code_statistics(self, mean: Array, log_var: Array) -> dict[str, Any]:
         """Return the figures to report on the posteriors of a data set, given their means and log-variances (n, latent_dim)."""
-        return {"active_units": active_units(mean)}
+        return {"active_units": active_units(mean.reshape(len(mean), self.latent_dim, -1))}
 
     def couples_examples(self) -> str:
         """Return the name of a setting through which the loss of an example depends on the others in its batch, or ""."""
@@ -94,7 +102,7 @@ class Model(Manners):
         hidden, c = tuple(self.hidden_dims), self.condition_width()
         n_inputs, n_outputs = self.n_features_in_ + c, self.likelihood_.outputs_per_feature * self.n_features_in_
         self.encoder_ = MLP("encoder", (n_inputs, *hidden, self.code_width()), self.activation, self.init, rng)
-        self.decoder_ = MLP("decoder", (self.latent_dim + c, *hidden[::-1], n_outputs), self.activation, self.init, rng)
+        self.decoder_ = MLP("decoder", (self.latent_width() + c, *hidden[::-1], n_outputs), self.activation, self.init, rng)
         return self.encoder_, self.decoder_
 
     # Learning -----------------------------------------------------------------------------------------------------------------
@@ -211,70 +219,5 @@ class Model(Manners):
         if not bool(self.xp_.isfinite(self.parameters_.values).all()):
             reject(type(self).__name__, "finite parameters", "some others", "train with a lower learning_rate", NonFiniteError)
 
-    # Keeping ------------------------------------------------------------------------------------------------------------------
-
-    def save(self, path: Any) -> None:
-        """Write parameters, settings and history to one safetensors file; the file appears whole or not at all."""
-        self._require_finite()
-        arrays = {name: to_numpy(array) for name, array in self.parameters_.state().items()}
-        checkpoint.save(path, arrays, self.record())
-
-    def record(self) -> dict[str, Any]:
-        """Return everything needed beside the parameters to build this model again, as values that JSON can hold."""
-        return {
-            "model": type(self).__name__,
-            "params": self.get_params(),
-            "n_features": self.n_features_in_,
-            "learned": {name: _plain(getattr(self, name)) for name in self.learned},
-            "history": self.history_,
-        }
-
-    @classmethod
-    def announced(cls: type[Self], kept: checkpoint.Kept, device: str | None = None) -> tuple[Self, list[Parameter]]:
-        """Return the model that a file announces, and its parameters, for which there is no memory yet.
-
-        The settings in a file may ask for anything, so they are compared with the arrays before anything large is made.
-        """
-        record = kept.record
-        compare("record", record, STATE if "training" in record else FINISHED)
-        model = cls(**from_json(record["params"]))
-        model.check_settings()
-        model.device = device or model.device
-        model._relearn(record["learned"])
-        parameters = model._make_parameters(record["n_features"], Blank())
-        expected = {parameter.name: checkpoint.kind_of(model.dtype, parameter.shape) for parameter in parameters}
-        checkpoint.check_kinds(expected, parameters_of(kept.kinds))
-        widths = {len(row) for row in record["history"].get("kl_per_dimension", ())}
-        if max(record["history"].get("active_units", ()), default=0) > model.latent_dim or widths - {model.latent_dim}:
-            reject("history", f"figures of {model.latent_dim} latent dimensions", "others")
-        most = sum(parameter.data.size for parameter in parameters)
-        for name, kind in kept.kinds.items():  # what a training keeps beside the parameters is no larger than all of them
-            if math.prod(kind.shape) > most:
-                reject(f"array {name}", f"at most {most} numbers", math.prod(kind.shape))
-        return model, parameters
-
-    @classmethod
-    def restored(cls: type[Self], kept: checkpoint.Kept, device: str) -> Self:
-        """Return the model that is kept in a file, on a device."""
-        model, parameters = cls.announced(kept, device)
-        arrays = parameters_of(kept.arrays())
-        checkpoint.check_finite(arrays)
-        model.parameters_ = ParameterVector(parameters, model.xp_, model.dtype)
-        model.parameters_.load_state(arrays, model.xp_)
-        model.history_ = kept.record["history"]
-        return model
-
-    def _relearn(self, learned: dict[str, Any]) -> None:
-        """Take up what ``record`` says of the learned attributes."""
-        if learned.keys() != set(self.learned):
-            reject("learned", ", ".join(self.learned) or "nothing", ", ".join(learned)[:80] or "nothing")
-        for name, value in learned.items():
-            setattr(self, name, np.asarray(value) if isinstance(value, list) else value)
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "parameters_")
-
-
-def _plain(value: Any) -> Any:
-    """Return a learned attribute as JSON knows it: an array becomes a list, which ``_relearn`` makes an array again."""
-    return value.tolist() if isinstance(value, np.ndarray) else value

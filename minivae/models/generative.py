@@ -8,7 +8,7 @@ Results are NumPy arrays for NumPy input and CuPy arrays for CuPy input.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -26,7 +26,15 @@ Scored = Callable[[Array, Array | None, Any], Array]
 
 
 class Generative(Model):
-    """The methods of a trained model."""
+    """The methods of a trained model.
+
+    ``continuous`` says whether there are points between two latent vectors, ``prior_words`` and ``around_words`` what ``sample``
+    and ``reconstruct`` decode.
+    """
+
+    continuous: ClassVar[bool] = True
+    prior_words: ClassVar[str] = "z ~ N(0, I)"
+    around_words: ClassVar[str] = "z = μ + τ σ ε"
 
     def energy(self, x: Array, z: Tensor, condition: Array | None) -> Tensor:
         """Return −log [p(x|z) p(z) / N(z; 0, I)], (s, n) in nats, for x (n, d) and draws z (s, n, k) of the encoder's Gaussian.
@@ -47,13 +55,13 @@ class Generative(Model):
             return self.xp_.concatenate([mean.data, log_var.data], axis=1)
 
         heads = self._map(both, x, y, "x", self.n_features_in_)
-        return heads[:, : self.latent_dim], heads[:, self.latent_dim :]
+        return heads[:, : self.latent_width()], heads[:, self.latent_width() :]
 
     def decode(self, z: Any, y: Any = None) -> Array:
         """Return the expected features E[x|z] (n, d) of latent vectors (n, latent_dim)."""
         z = as_array(z, "z")
         whole = z.dtype.kind in "biu"  # numbers like any other: only data have 8-bit pixels
-        return self._map(self._expected, z.astype(self.dtype) if whole else z, y, "z", self.latent_dim)
+        return self._map(self._expected, z.astype(self.dtype) if whole else z, y, "z", self.latent_width())
 
     def _expected(self, z: Array, condition: Array | None) -> Array:
         return self.likelihood_.mean(self.xp_, self.decoder(z, condition).data)
@@ -90,13 +98,17 @@ class Generative(Model):
         check_int("n", n, 1)
         check_choice("pixels", pixels, ("mean", "draw"))
         rng = self._generator("sample", seed, *self._next_call(seed))
-        z = standard_normal(rng, (n, self.latent_dim), self.dtype)  # (G.1)
+        z = self.draw_prior(n, rng)  # (G.1)
 
         def pictures(z: Array, condition: Array | None) -> Array:
             outputs = self.decoder(z, condition).data
             return self.likelihood_.mean(self.xp_, outputs) if pixels == "mean" else self.likelihood_.draw(self.xp_, outputs, rng)
 
-        return to_numpy(self._map(pictures, z, y, "z", self.latent_dim))
+        return to_numpy(self._map(pictures, z, y, "z", self.latent_width()))
+
+    def draw_prior(self, n: int, rng: Any) -> Array:
+        """Return ``n`` draws z (n, latent_width) of the prior."""
+        return standard_normal(rng, (n, self.latent_dim), self.dtype)
 
     def reconstruct(self, x: Any, temperature: float = 0.0, seed: int | None = None, y: Any = None) -> Array:
         """Return a decoded point near the code of each row, (n, d).
@@ -122,7 +134,7 @@ class Generative(Model):
         For a conditional model ``y`` is the condition of ``a``, and ``y_end`` that of ``b``, by default the same.  The condition
         goes in a straight line from one to the other, so that the path ends at what ``b`` is rebuilt as.
         """
-        self._require_fit()
+        self._require_between("interpolate")
         y, y_end = self.fill_labels(_one(a), y), self.fill_labels(_one(b), y if y_end is None else y_end)
         start, end = self.encode(_one(a), y)[0][0], self.encode(_one(b), y_end)[0][0]
         z = interpolate(array_module(start, end), start, end, n, path)
@@ -135,10 +147,16 @@ class Generative(Model):
 
     def traverse(self, x: Any, dim: int, n: int = 9, span: float = 3.0, y: Any = None) -> Array:
         """Return ``n`` decodings (n, d) of example ``x`` (d,) while latent ``dim`` runs from −span to span (G.4)."""
+        self._require_between("traverse")
         check_real("span", span)
         y = self.fill_labels(_one(x), y)
         z = self.encode(_one(x), y)[0][0]
         return self.decode(traverse(array_module(z), z, dim, n, span), y)
+
+    def _require_between(self, use: str) -> None:
+        self._require_fit()
+        if not self.continuous:
+            reject(use, "a model with points between two latent vectors", type(self).__name__, "use sample or reconstruct")
 
     # Scoring ------------------------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,9 @@ class Manners(Settings):
     n_features_in_: int
     xp_: Any
 
+    def latent_width(self) -> int:
+        raise NotImplementedError
+
     def _make_parameters(self, n_features: int, rng: Any) -> list[Parameter]:
         raise NotImplementedError
 
@@ -62,7 +65,7 @@ class Manners(Settings):
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Return the names of the columns of ``transform``: "vae0", "vae1", …"""
         self._require_fit()
-        return np.array([f"{type(self).__name__.lower()}{j}" for j in range(self.latent_dim)], dtype=object)
+        return np.array([f"{type(self).__name__.lower()}{j}" for j in range(self.latent_width())], dtype=object)
 
     def set_output(self: Self, *, transform: str | None = None) -> Self:
         """Choose what ``transform`` returns: "default", an array; "pandas" or "polars", a table with named columns."""

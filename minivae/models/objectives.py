@@ -63,6 +63,26 @@ def importance_weighted_bound(log_weights: Tensor) -> Tensor:
     return logsumexp(log_weights, axis=0) - math.log(log_weights.shape[0])  # (M.6)
 
 
+def score_function(values: Tensor, log_q: Tensor, baseline: bool = True) -> Tensor:
+    """Return ``values`` f(z) (s, n), with a gradient that also counts how they change when q does, from log q(z) (s, n) at z ~ q.
+
+    (Q.4)  ∇E_q[f] = E_q[ (f − b) ∇log q + ∇f ]
+
+    Why: ∇Σ_z q(z) f(z) = Σ_z f ∇q + Σ_z q ∇f, and ∇q = q ∇log q.  Since Σ_z q = 1, E_q[∇log q] = ∇1 = 0, so any number b that does
+    not depend on z may be subtracted from f: this changes the variance, and not the mean.  Here b is the mean of f over the other
+    samples of the same example, with ``baseline`` and from two samples on, and else 0.
+    Neither q nor z is differentiated through z: this works for any z, discrete ones too.  The price is variance, since f as a whole
+    and not its slope is multiplied by the noise ∇log q.
+    In code: log q minus its own value is 0 and has the slope of log q.  The weight f − b has to be a constant; with its gradient,
+    that of the product would be another one.
+    Source: Williams 1992; Mnih & Rezende 2016 for this baseline.
+    """
+    weight, s = values.data, len(values.data)
+    if baseline and s > 1:
+        weight = (weight - weight.mean(axis=0)) * (s / (s - 1))  # f − the mean of the others
+    return values + weight * (log_q - log_q.data)  # (Q.4)
+
+
 def total_correlation_loss(terms: Mapping[str, Tensor], alpha: float, beta: float, gamma: float) -> Tensor:
     """Return the loss of the β-TC-VAE, averaged over the batch.
 

@@ -20,7 +20,7 @@ def evaluate(model: Model, rows: Rows) -> tuple[dict[str, float], dict[str, Any]
     with no_grad(), np.errstate(over="ignore", invalid="ignore"):  # ``check_finite`` names the row
         for x, condition, noise in rows.evaluation(model.seed):
             mean, log_var = model.posterior(x, condition)
-            made = {"_mean": mean, "_log_var": log_var} | model.terms(x, noise, condition)
+            made = {"_mean": mean, "_log_var": log_var} | model.terms_of_test(x, noise, condition)
             chunks.append({name: term.data for name, term in made.items()})
             if model.couples_examples():
                 chunks[-1]["_order"] = noise.order()

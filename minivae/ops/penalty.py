@@ -1,4 +1,4 @@
-"""Penalties that models add to a loss (A.2), and two gradients that are deliberately not derivatives (A.7, estimators of M.6)."""
+"""Penalties that models add to a loss (A.2), and gradients that are deliberately not derivatives (A.7, Q.1, estimators of M.6)."""
 
 from __future__ import annotations
 
@@ -107,7 +107,29 @@ def scale_gradient_backward(xp, saved, g, needs):
     return (g * scale,)
 
 
+def straight_through_forward(xp, x, value):
+    """A given value in place of x, with the gradient passed straight to x: not a derivative.
+
+    out = value            backward: ∂L/∂x := ∂L/∂out
+
+    Why: value stands for a step that nothing could be learned through, such as the nearest code of a codebook (Q.5) or the most
+    probable category (Q.1), whose derivative by x is zero.  The backward treats value − x as an offset that does not depend on x.
+    Finite differences must disagree: to them x has no influence.
+    Shapes: ``value`` an array of the shape of x.  Saved: nothing.
+    Errors: InputError for another shape.
+    Source: Bengio, Léonard & Courville 2013; van den Oord, Vinyals & Kavukcuoglu 2017.
+    """
+    if value.shape != x.shape:
+        reject("straight_through: value", f"the shape of x, {x.shape}", value.shape)
+    return value, ()
+
+
+def straight_through_backward(xp, saved, g, needs):
+    return (g,)
+
+
 absolute = Op("absolute", absolute_forward, absolute_backward, args=("x",))
 sparsity_kl = Op("sparsity_kl", sparsity_kl_forward, sparsity_kl_backward, args=("logits",))
 quantize = Op("quantize", quantize_forward, quantize_backward, args=("x",))
 scale_gradient = Op("scale_gradient", scale_gradient_forward, scale_gradient_backward, args=("x",))
+straight_through = Op("straight_through", straight_through_forward, straight_through_backward, args=("x",))

@@ -35,6 +35,8 @@ def explorer(run: Run, model: Any, test: Dataset) -> str:
 
 def record_of(run: Run, model: Any, test: Dataset) -> dict[str, Any]:
     """Return everything the script of the page needs, as JSON can hold it: arrays are base64 of their little-endian bytes."""
+    if not model.continuous:
+        reject("explore", "a model with points between two latent vectors", type(model).__name__, "use sample and reconstruct")
     shown = test.subset(spread(len(test), EXAMPLES))
     code, scale = code_of(model, shown.x, shown.y), limits(test.x)
     whole = code_of(model, test.x, test.y)  # which dimensions are the strongest is asked of all examples, as in the report

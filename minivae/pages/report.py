@@ -29,19 +29,26 @@ TRAVERSED, STOPS = 10, 9  # dimensions at most, and the values each one takes
 def report(run: Run, model: Any, test: Dataset) -> str:
     """Return the page for a run, its model and its test set."""
     name = f"{type(model).__name__} on {test.name}"
-    code = code_of(model, test.x, test.y)
     body = (
         _header(run, name),
         _section("Training", _training(model, run.config["figures"].get("entropy_floor"))),
         _section("Reconstructions", _reconstructions(model, test)),
         _section("Samples from the prior", _samples(model, test)),
         _section("Around test examples", _around(model, test)),
-        _section("Latent space", _latent_space(model, test, code)),
-        _section("Traversals", _traversals(model, test, code)),
+        _latent(model, test) if model.continuous else None,
         _section("Objective", _objective(objective_of(model, test))),
         _section("Configuration", _configuration(run, model)),
     )
     return page(f"{name}: {run.path.name}", join(body), ("page.css", "report.css"))
+
+
+def _latent(model: Any, test: Dataset) -> tuple[Markup, ...]:
+    """Return the sections on what lies between the codes of examples."""
+    code = code_of(model, test.x, test.y)
+    return (
+        _section("Latent space", _latent_space(model, test, code)),
+        _section("Traversals", _traversals(model, test, code)),
+    )
 
 
 def _section(title: str, content: Iterable[Markup]) -> Markup:
@@ -74,9 +81,9 @@ def _training(model: Any, floor: float | None) -> Iterator[Markup]:
     for term in terms:
         series = {part: history[f"{part}_{term}"] for part in ("train", "test") if f"{part}_{term}" in history}
         charts.append(line_chart(NAMES.get(term, term), history["epoch"], series, floor if term == "reconstruction" else None))
-    for part in PARTS:
+    for part in (*PARTS, "perplexity"):
         if part in history:
-            charts.append(line_chart(NAMES[part], history["epoch"], {"test": history[part]}))
+            charts.append(line_chart(NAMES.get(part, part), history["epoch"], {"test": history[part]}))
     charts.append(line_chart("active units", history["epoch"], {"test": history["active_units"]}))
     yield tag("div", charts, class_="charts")
     keys = {"train": "training", "test": "test"} | ({} if floor is None else {"floor": "entropy of grey pixels, the minimum"})
@@ -116,14 +123,15 @@ def _samples(model: Any, test: Dataset) -> Iterator[Markup]:
     mean, draw = (model.sample(36, model.seed, pixels, y) for pixels in ("mean", "draw"))
     left = tag("div", tag("h3", "mean, E[x|z]"), _gallery(mean, test, "mean of sample"))
     right = tag("div", tag("h3", "draw, x ~ p(x|z)"), _gallery(draw, test, "draw of sample"))
-    yield _note("The same 36 draws of z ~ N(0, I), decoded in two ways.")
+    yield _note(f"The same 36 draws of {model.prior_words}, decoded in two ways.")
     yield tag("div", left, right, class_="columns even")
 
 
 def _around(model: Any, test: Dataset) -> Iterator[Markup]:
     shown = test.subset(choose(test, 10))
     rows = [(f"τ = {tau:g}", model.reconstruct(shown.x, tau, y=shown.y)) for tau in TEMPERATURES]
-    yield _note("Decodings of z = μ + τ σ ε, one draw of ε for each column: τ = 0 is the mean, τ = 1 a posterior sample.")
+    mean = "the mean" if model.continuous else "the most probable"
+    yield _note(f"Decodings of {model.around_words}, one draw for each column: τ = 0 is {mean}, τ = 1 a posterior sample.")
     yield _strips([("input", shown.x), *rows], test)
 
 

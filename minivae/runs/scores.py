@@ -131,7 +131,7 @@ def _decoder_spread(model: Any, test: Dataset) -> dict[str, Any]:
         return {}
     y = model.fill_labels(test.values, test.y)
     z = model.transform(test.values, y)
-    std = model._map(lambda z, c: likelihood.std(model.xp_, model.decoder(z, c).data), z, y, "z", model.latent_dim)
+    std = model._map(lambda z, c: likelihood.std(model.xp_, model.decoder(z, c).data), z, y, "z", model.latent_width())
     return {"sigma_quantiles": np.quantile(std, (0.05, 0.5, 0.95)).tolist()}
 
 

@@ -53,6 +53,8 @@ FIGURES = {
     "certificate_estimate": ("  estimate", "{certificate_estimate:.2f}", "{n_samples} samples each: {certificate_verdict}"),
     "accuracy": ("accuracy", "{accuracy:.2%}", "classes of the {n_labelled} examples with a label"),
     "active_units": ("active units", "{active_units} of {latent_dim}", "posterior means that vary"),
+    "perplexity": ("perplexity", "{perplexity:.1f}", "values in use: as many as equally frequent ones would be"),
+    "bound": ("test bound", "{bound:.2f}", "log p(x|z) at the code, less the logarithm of the number of codes"),
     "mig": ("MIG", "{mig:.3f}", "gap between the two dimensions that say most about a factor, at most 1"),
     "mig_density": ("MIG by density", "{mig_density:.3f}", "the same without bins, by the model's own q(z|x)"),
     "factor_vae": ("FactorVAE score", "{factor_vae:.1%}", "fixed factors identified by the dimension that varies least"),

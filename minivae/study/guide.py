@@ -156,6 +156,16 @@ PATH: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("F.3", "the density that results", "pytest tests/models/test_flow.py -k integrates"),
         ("F.4", "the KL of the bent posterior", "pytest tests/models/test_flow.py -k terms"),
     ),
+    "Latents that are discrete": (
+        ("Q.1", "draw a category: the largest of logits and noise", "pytest tests/models/test_categorical.py -k largest"),
+        ("Q.2", "relax the draw, so that a gradient can pass", "minivae explain gumbel_softmax"),
+        ("Q.3", "how far the probabilities are from equal ones", "minivae explain kl_uniform"),
+        ("Q.4", "or do not relax: a gradient for any z", "pytest tests/models/test_categorical.py -k right_on_average"),
+        ("Q.5", "another kind of category: the nearest of a list of vectors", "pytest tests/models/test_codebook.py -k nearest"),
+        ("Q.6", "learn the list, and keep the encoder near it", "pytest tests/models/test_codebook.py -k gradient"),
+        ("Q.7", "learn it by moving averages, a k-means", "pytest tests/models/test_codebook.py -k k_means"),
+        ("Q.8", "how much of it is in use", "pytest tests/models/test_codebook.py -k perplexity"),
+    ),
     "Noise that is the same on every device": (
         ("N.1", "random bits, looked up by position", "pytest tests/kernels/test_counter_noise.py -k published"),
         ("N.2", "uniform numbers from the bits", "pytest tests/kernels/test_counter_noise.py -k uniform"),

@@ -145,6 +145,7 @@ class Trainer:
         rows = generator(np, self.model.seed, "order", self.epoch).permutation(len(self.train))
         self._order = to_device(self._xp, rows)
         self._noise = self.noise_of(self.epoch)
+        self.model.begin_epoch(self.epoch)
         self.totals, self._seen, self._seconds = Totals(self._xp), 0, 0.0
 
     def noise_of(self, epoch: int) -> Any:
@@ -255,6 +256,7 @@ class Trainer:
             self.peers.update(self.optimizer, vector.values, vector.gradients)
         else:
             self.optimizer.step(vector.values, vector.gradients)
+        model.end_step()
         return loss.data
 
     def count(self, examples: int, steps: int = 1) -> None:

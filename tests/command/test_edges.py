@@ -158,6 +158,9 @@ OVERSIZED = {
     "classifier_hidden_dims": [(10**10,)],
     "n_samples": [10**9, 10**30],
     "n_importance_samples": [10**9],
+    "n_categories": [10**9],
+    "n_codes": [10**9],
+    "code_dim": [10**9],
     "batch_size": [10**9],
 }
 

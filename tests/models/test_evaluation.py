@@ -33,6 +33,10 @@ MODELS = {
     "BetaTCVAE": {},
     "InfoVAE": {},
     "DIPVAE": {},
+    "CategoricalVAE": {},
+    "CategoricalVAE, by its score": {"gradient": "score_function", "n_samples": 2},
+    "VQVAE": {},
+    "VQVAE, by gradient": {"codebook": "gradient"},
 }
 every_model = pytest.mark.parametrize("name", MODELS)
 N = 2048  # two chunks

@@ -12,7 +12,7 @@ from minivae import ops
 from minivae.autodiff import Tensor
 from minivae.checks import GradcheckError, InputError
 from minivae.op import Op
-from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS, absolute, quantize, scale_gradient, sparsity_kl
+from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS, absolute, quantize, scale_gradient, sparsity_kl, straight_through
 from minivae.proof.gradcheck import gradcheck
 
 A = np.random.default_rng(0).uniform(-1, 1, (5, 7))
@@ -105,3 +105,16 @@ def test_the_scale_may_be_known_later_than_the_result():
     scale[...] = 3
     out.backward(G)
     np.testing.assert_array_equal(x.grad, 3 * G)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_value_in_place_of_another_gets_none_of_its_gradient(dtype):
+    value, x = np.round(A).astype(dtype), A.astype(dtype)
+    np.testing.assert_array_equal(straight_through(x, value=value).data, value)
+    gradient = pulled_back(straight_through, x, value=value)
+    assert gradient.dtype == dtype
+    np.testing.assert_array_equal(gradient, G.astype(dtype))
+    with pytest.raises(GradcheckError):
+        gradcheck(lambda x: straight_through(x, value=np.round(A)), {"x": A})
+    with pytest.raises(InputError, match="straight_through: value: expected the shape of x"):
+        straight_through(x, value=value[:1])

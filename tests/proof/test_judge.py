@@ -56,13 +56,15 @@ def test_value_and_gradients_of_an_op(example, seed):
         agree(f"{example.name}: {name}", mine.grad, other.grad)
 
 
-@pytest.mark.parametrize(("name", "options"), [("quantize", {"levels": 2}), ("quantize", {"levels": 5}), ("scale_gradient", {})])
+SURROGATES = [("quantize", {"levels": 2}), ("quantize", {"levels": 5}), ("scale_gradient", "scale"), ("straight_through", "value")]
+
+
+@pytest.mark.parametrize(("name", "options"), SURROGATES)
 def test_value_and_gradient_of_an_op_whose_gradient_is_a_stand_in(name, options):
     rng = np.random.default_rng(0)
-    x, cotangent, scale = rng.uniform(-1, 1, (5, 7)), rng.standard_normal((5, 7)), rng.standard_normal((5, 1))
+    x, cotangent, array = rng.uniform(-1, 1, (5, 7)), rng.standard_normal((5, 7)), rng.standard_normal((5, 7))
     mine, other = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
-    ours = {"scale": scale} if name == "scale_gradient" else options
-    theirs = {"scale": torch.tensor(scale)} if name == "scale_gradient" else options
+    ours, theirs = ({options: array}, {options: torch.tensor(array)}) if isinstance(options, str) else (options, options)
     out, expected = SURROGATE_GRADIENTS[name](mine, **ours), OPS[name](other, **theirs)
     agree("result", out.data, expected)
     backward(out, cotangent)
@@ -86,6 +88,12 @@ VARIANTS = [
     ("VAE", {"free_bits": 0.1}),
     ("VAE", {"capacity": 50.0}),
     ("IWAE", {"gradient": "doubly_reparameterized"}),
+    ("CategoricalVAE", {"gradient": "straight_through", "beta": 2.0, "n_samples": 2}),
+    ("CategoricalVAE", {"annealing_epochs": 0, "final_temperature": 0.3}),
+    ("CategoricalVAE", {"gradient": "score_function"}),
+    ("CategoricalVAE", {"gradient": "score_function", "n_samples": 3}),
+    ("VQVAE", {"codebook": "gradient", "commitment": 0.7, "code_activation": "tanh", "l2": 0.1}),
+    ("VQVAE", {"codebook": "gradient", "tied": True, "n_codes": 5}),
     ("BetaTCVAE", {"estimator": "weighted", "alpha": 0.5, "gamma": 2.0}),
     ("InfoVAE", {"kernel": "gaussian"}),
     ("DIPVAE", {"moments": "means"}),

@@ -79,6 +79,14 @@ def quantize(x: Tensor, levels: int) -> Tensor:
     return x + (grid[(x[..., None] - grid).abs().argmin(-1)] - x).detach()
 
 
+def straight_through(x: Tensor, value: Tensor) -> Tensor:
+    return x + (value - x).detach()
+
+
+def kl_uniform(logits: Tensor) -> Tensor:
+    return kl_divergence(Categorical(logits=logits), Categorical(logits=torch.zeros_like(logits)))
+
+
 def scale_gradient(x: Tensor, scale: Tensor) -> Tensor:
     out = x + 0
     out.register_hook(lambda g: g * scale)
@@ -120,10 +128,13 @@ OPS: dict[str, Callable[..., Tensor]] = {
     "log_mixture": log_mixture,
     "mmd": mmd,
     "covariance": lambda x: torch.cov(x.T, correction=0),
+    "gumbel_softmax": lambda logits, noise, temperature=1.0: ((logits + noise) / temperature).softmax(-1),
+    "kl_uniform": kl_uniform,
     "absolute": torch.abs,
     "sparsity_kl": sparsity_kl,
     "quantize": quantize,
     "scale_gradient": scale_gradient,
+    "straight_through": straight_through,
 }
 
 # -- models ---------------------------------------------------------------------------------------------------------------
@@ -233,6 +244,38 @@ def flow_vae(c: Case) -> Tensor:
     return (c.nll(c.network("decoder", c.beside(z))).mean(0) + m.beta * (kl(q) + bend.mean(0))).mean()
 
 
+def categorical_vae(c: Case) -> Tensor:
+    m, shape = c.m, (len(c.x), c.m.latent_dim, c.m.n_categories)
+    logits = c.network("encoder", c.x).reshape(shape)
+    gumbel = -(-torch.from_numpy(c.rng.random((m.n_samples, shape[0], shape[1] * shape[2]))).log()).log()
+    perturbed = logits + gumbel.reshape(m.n_samples, *shape)
+    q, drawn = Categorical(logits=logits), perturbed.argmax(-1)
+    hard = functional.one_hot(drawn, m.n_categories).to(c.x.dtype)
+    relaxed = (perturbed / (m.temperature if m.annealing_epochs else m.final_temperature)).softmax(-1)
+    z = {"gumbel_softmax": relaxed, "straight_through": straight_through(relaxed, hard), "score_function": hard}[m.gradient]
+    loss = nll = c.nll(c.network("decoder", z.flatten(-2)))
+    if m.gradient == "score_function":
+        f = nll.detach()
+        baseline = (f.sum(0) - f) / (m.n_samples - 1) if m.n_samples > 1 else torch.zeros(())
+        surrogate = (f - baseline) * q.log_prob(drawn).sum(-1)
+        loss = nll + surrogate - surrogate.detach()
+    return (loss.mean(0) + m.beta * kl_uniform(logits).sum(-1)).mean()
+
+
+def vq_vae(c: Case) -> Tensor:
+    """Van den Oord et al. 2017, equation 3; with moving averages the codebook has no gradient."""
+    m, e = c.m, c.p["codebook.vectors"]
+    z = OPS[m.code_activation](c.network("encoder", c.x))
+    nearest = torch.cdist(z.reshape(-1, m.code_dim), e).argmin(-1)
+    chosen = e[nearest].reshape(z.shape)
+    loss = c.nll(c.network("decoder", straight_through(z, chosen))) + m.commitment * (z - chosen.detach()).square().sum(-1)
+    if m.codebook == "gradient":
+        loss = loss + (z.detach() - chosen).square().sum(-1)
+    weights = torch.cat([w.reshape(-1) for name, w in c.p.items() if name.endswith("weight")])
+    nothing = 0 * (e.sum() + c.p["codebook.counts"].sum())
+    return loss.mean() + m.l1 * weights.abs().sum() + m.l2 * weights.square().sum() + nothing
+
+
 def iwae(c: Case) -> Tensor:
     """Tucker et al.: in log q the posterior's numbers are constants, and what reaches z is scaled by its weight once more."""
     q, z, nll = c.sampled(c.m.n_importance_samples)
@@ -299,6 +342,8 @@ LOSSES: dict[str, Callable[[Case], Tensor]] = {
     "VAEClassifier": lambda c: vae(Case(**vars(c) | {"y": None})),
     "IWAE": iwae,
     "FlowVAE": flow_vae,
+    "CategoricalVAE": categorical_vae,
+    "VQVAE": vq_vae,
     "BetaTCVAE": beta_tc,
     "InfoVAE": info_vae,
     "DIPVAE": dip_vae,

@@ -14,6 +14,7 @@ from typing import Any
 
 import mpmath as mp
 import numpy as np
+from scipy import special, stats
 
 DIGITS = 900
 TINY = (5e-324, -5e-324, 1e-310, 1e-40, -1e-40)  # denormal in float64, and in float32
@@ -123,6 +124,16 @@ def planar_log_det(z: np.ndarray, u: np.ndarray, w: np.ndarray, b: np.ndarray) -
     """The determinant of the whole Jacobian, row by row, which the op never forms."""
     slope = 1 / np.cosh((z * w).sum(axis=-1) + b) ** 2
     return np.linalg.slogdet(np.eye(u.shape[-1]) + slope[..., None, None] * u[..., :, None] * w[..., None, :])[1]
+
+
+def gumbel_softmax(logits: np.ndarray, noise: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    return special.softmax((logits + noise) / temperature, axis=-1)
+
+
+def kl_uniform(logits: np.ndarray) -> np.ndarray:
+    """Against the uniform distribution, by SciPy's entropy of one distribution relative to another."""
+    p = special.softmax(logits, axis=-1)
+    return stats.entropy(p, np.full_like(p, 1 / p.shape[-1]), axis=-1)
 
 
 TARGET = mp.mpf(0.05)  # of the op when none is given
@@ -341,6 +352,15 @@ CASES: dict[str, OpCase] = {
     ),
     "planar": OpCase(planar, refusals=uneven("planar", (5, 7), (5, 7), (5, 1), (5,))),  # (F.1)
     "planar_log_det": OpCase(planar_log_det, refusals=uneven("planar_log_det", (5, 7), (5, 1), (5, 7), (5,))),  # (F.2)
+    "gumbel_softmax": OpCase(  # (Q.2)
+        gumbel_softmax,
+        double=True,
+        refusals=(
+            *mismatched((5, 7), (5, 3)),
+            refuse("temperature: expected a finite number above 0, got 0", (5, 7), (5, 7), temperature=0),
+        ),
+    ),
+    "kl_uniform": OpCase(kl_uniform, double=True, refusals=(refuse("kl_uniform", (5, 0)),)),  # (Q.3)
     "absolute": elementwise(abs, EVERYWHERE[1:]),  # 0 is the kink: see test_penalty.py
     "sparsity_kl": OpCase(
         lambda logits, **options: sum(float(sparsity_kl(*map(mp.mpf, column), **options)) for column in logits.T.tolist()),

@@ -1,0 +1,182 @@
+"""The categorical VAE: draws, bound, log p(x) and gradients against what enumerating all categories gives."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import special, stats
+from support.family import X, blank, objective
+from support.helpers import complaint, plain_network, plain_nll
+
+import minivae as mv
+from minivae.autodiff import Tensor, backward
+from minivae.backend import standard_gumbel
+from minivae.checks import InputError
+from minivae.evaluation.estimators import perplexity
+from minivae.models.categorical import log_mass, one_hot
+from minivae.models.objectives import score_function
+from minivae.ops import exp, kl_uniform, mean, sum_
+
+N, K = 2, 3
+EVERY = np.eye(K)[list(itertools.product(range(K), repeat=N))]  # (9, N, K): all values that z can have
+SMALL = {"latent_dim": N, "n_categories": K}
+
+
+def plain_logits(model: mv.CategoricalVAE, x: np.ndarray) -> np.ndarray:
+    return plain_network(model, "encoder", x).reshape(len(x), model.latent_dim, model.n_categories)
+
+
+def enumerated(model: mv.CategoricalVAE, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return log q(z|x) and log p(x|z) of every z, (9, n) each, from the networks in plain NumPy."""
+    log_q = np.einsum("snk,ink->si", EVERY, special.log_softmax(plain_logits(model, x), axis=-1))
+    outputs = plain_network(model, "decoder", EVERY.reshape(len(EVERY), -1))
+    return log_q, np.stack([-plain_nll(model, x, np.repeat(row[None], len(x), axis=0)) for row in outputs])
+
+
+@pytest.mark.parametrize("noise", ["generator", "counter"])
+def test_the_largest_of_logits_and_gumbel_noise_is_a_draw(noise):
+    """(Q.1), by a χ² test of half a million draws."""
+    model = blank(mv.CategoricalVAE, noise=noise)
+    logits = np.array([2.0, -1.0, 0.0, 0.7])
+    drawn = one_hot(np, logits + standard_gumbel(model._generator("sample", 0), (500_000, 4), "float64"))
+    assert stats.chisquare(drawn.sum(axis=0), 500_000 * special.softmax(logits)).pvalue > 1e-4
+    np.testing.assert_array_equal(drawn.sum(axis=1), 1)
+
+
+class Zeros:
+    """A generator that draws 0 every time, as any will some day."""
+
+    def random(self, shape, dtype):
+        return np.zeros(shape, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gumbel_noise_has_no_infinity_in_it(dtype):
+    found = standard_gumbel(Zeros(), (3, 2), dtype)
+    assert np.isfinite(found).all()
+    assert found.dtype == dtype
+    g = standard_gumbel(np.random.default_rng(0), (100_000,), dtype)
+    assert g.mean() == pytest.approx(np.euler_gamma, abs=4 * math.pi / math.sqrt(6e5))
+
+
+def test_kl_is_that_of_the_enumeration():
+    """(Q.3): Σ_z q(z|x) log [q(z|x) / p(z)] over all nine z, and its range."""
+    model = blank(mv.CategoricalVAE, **SMALL)
+    log_q, _ = enumerated(model, X)
+    expected = (np.exp(log_q) * (log_q + N * math.log(K))).sum(axis=0)
+    np.testing.assert_allclose(model.terms(X, np.random.default_rng(0))["kl"].data, expected, rtol=1e-10)
+    assert kl_uniform(np.zeros((1, 5))).item() == pytest.approx(0, abs=1e-15)
+    assert kl_uniform(np.array([[0.0, 800.0]])).item() == pytest.approx(math.log(2))
+
+
+def test_bound_and_log_likelihood_are_those_of_the_enumeration():
+    """log p(x) is a sum of nine terms, the bound an average of nine: what is estimated by draws has to agree with both."""
+    model = blank(mv.CategoricalVAE, **SMALL)
+    log_q, log_p = enumerated(model, X)
+    exact = special.logsumexp(log_p, axis=0) - N * math.log(K)
+    q = np.exp(log_q)
+    bound = (q * (log_p - N * math.log(K) - log_q)).sum(axis=0)
+    spread = np.sqrt((q * log_p**2).sum(axis=0) - (q * log_p).sum(axis=0) ** 2)
+    assert (np.abs(model.elbo(X, n_samples=4000) - bound) < 4.5 * spread / math.sqrt(4000) + 1e-12).all()
+    estimate = model.importance_estimate(X, n_samples=4000)
+    assert (np.abs(estimate.log_likelihood - exact) < 4.5 * estimate.standard_error + 1e-6).all()
+    assert (bound < exact).all()
+    one = model.importance_estimate(X, n_samples=1)
+    assert np.isnan(one.standard_error).all()
+
+
+def exact_loss(model: mv.CategoricalVAE) -> Tensor:
+    """Return the loss with the expectation over z as a sum, on the tape: its gradient is the exact one."""
+    logits = model.logits(X)
+    z = np.repeat(EVERY[:, None], len(X), axis=1)
+    expected = sum_(exp(log_mass(z, logits)) * model._nll(X, z, None), axis=0)
+    return mean(expected + sum_(kl_uniform(logits), axis=-1))
+
+
+@pytest.mark.parametrize(("gradient", "n_samples"), [("score_function", 2), ("score_function", 1), ("straight_through", 1)])
+def test_which_gradients_are_right_on_average(gradient, n_samples):
+    """(Q.4): the score function's mean is the exact gradient, with and without a baseline; straight-through's is not."""
+    model = blank(mv.CategoricalVAE, **SMALL, gradient=gradient, n_samples=n_samples)
+    logits = Tensor(plain_logits(model, X), requires_grad=True)  # rows are independent, so the errors of their gradients are too
+    vars(model)["logits"] = lambda x, condition=None: logits
+    backward(exact_loss(model))
+    exact, found = logits.grad, []
+    for seed in range(1500):
+        backward(objective(model, seed=seed)())
+        found.append(logits.grad)
+    error = np.std(found, axis=0) / math.sqrt(len(found))
+    square = np.square((np.mean(found, axis=0) - exact) / error).mean()
+    # Without a bias the mean of 174 squares of standard normal numbers, 116 of them independent: 1 ± 0.13.
+    assert (square < 1.8) == (gradient == "score_function"), square
+
+
+def test_the_weight_of_the_score_is_a_constant():
+    """(Q.4): the slope of values by itself is 1, and that of log q is f less the mean of the others."""
+    f, log_q = (Tensor(np.random.default_rng(i).standard_normal((4, 3)), requires_grad=True) for i in range(2))
+    for baseline, weight in ((True, f.data - (f.data.sum(axis=0) - f.data) / 3), (False, f.data)):
+        out = score_function(f, log_q, baseline)
+        np.testing.assert_array_equal(out.data, f.data)
+        backward(sum_(out))
+        np.testing.assert_allclose(f.grad, 1, rtol=1e-13)
+        np.testing.assert_allclose(log_q.grad, weight, rtol=1e-13)
+    single = score_function(Tensor(f.data[:1], requires_grad=True), log_q := Tensor(log_q.data[:1], requires_grad=True))
+    backward(sum_(single))
+    np.testing.assert_array_equal(log_q.grad, f.data[:1])
+
+
+def test_straight_through_trains_on_what_it_is_tested_on():
+    """Its training terms are of one-hot z; those of the relaxation are not, and test figures always are."""
+    straight, relaxed = (blank(mv.CategoricalVAE, **SMALL, gradient=name) for name in ("straight_through", "gumbel_softmax"))
+    rng = np.random.default_rng
+    for model, same in ((straight, True), (relaxed, False)):
+        training, test = (terms(X, rng(0))["reconstruction"].data for terms in (model.terms, model.terms_of_test))
+        assert np.allclose(training, test, rtol=1e-12) == same
+        log_p = enumerated(model, X)[1]
+        assert np.isclose(test, -log_p, rtol=1e-10).any(axis=0).all()
+
+
+def test_temperature_falls_by_the_same_factor_from_epoch_to_epoch():
+    seen = []
+    schedule = {"temperature": 2.0, "final_temperature": 0.25, "annealing_epochs": 3}
+    model = mv.CategoricalVAE(**SMALL, **schedule, epochs=5, batch_size=10, hidden_dims=(4,), device="cpu")
+    model.fit(X, on_step=lambda trainer: seen.append(model.temperature_now()))
+    np.testing.assert_allclose(seen, np.repeat([2.0, 1.0, 0.5, 0.25, 0.25], 3))
+    assert mv.CategoricalVAE(annealing_epochs=0, final_temperature=0.3).temperature_now() == 0.3
+
+
+def test_uses_of_a_code_of_categories():
+    model = blank(mv.CategoricalVAE, **SMALL)
+    logits = plain_logits(model, X)
+    p = special.softmax(logits, axis=-1).reshape(len(X), -1)
+    probable = np.eye(K)[logits.argmax(axis=-1)].reshape(len(X), -1)
+    np.testing.assert_allclose(model.transform(X), p, rtol=1e-10)
+    np.testing.assert_allclose(model.encode(X)[1], np.log(p * (1 - p)), rtol=1e-8)
+    np.testing.assert_array_equal(model.reconstruct(X), model.decode(probable))
+    drawn = model.reconstruct(np.repeat(X[:1], 3000, axis=0), temperature=1.0)
+    shares = [np.isclose(drawn, picture).all(axis=1).mean() for picture in model.decode(EVERY.reshape(9, -1))]
+    np.testing.assert_allclose(shares, np.exp(enumerated(model, X[:1])[0][:, 0]), atol=4.5 * 0.5 / math.sqrt(3000))
+    samples, pictures = model.sample(4000), model.decode(EVERY.reshape(9, -1))
+    counts = [np.isclose(samples, picture).all(axis=1).sum() for picture in pictures]
+    assert stats.chisquare(counts).pvalue > 1e-4
+    assert list(model.get_feature_names_out()) == [f"categoricalvae{j}" for j in range(N * K)]
+
+
+def test_perplexity_counts_values_in_use():
+    """(Q.8)"""
+    np.testing.assert_allclose(perplexity(np.array([[0.25] * 4, [0, 0.5, 0.5, 0], [0, 0, 0, 1.0]])), [4, 2, 1], rtol=1e-12)
+    model = blank(mv.CategoricalVAE, **SMALL)
+    used = special.softmax(plain_logits(model, X), axis=-1).mean(axis=0)
+    _, code = model.evaluate(model._rows(X))
+    assert code["perplexity"] == pytest.approx(np.exp(stats.entropy(used, axis=-1)).mean(), rel=1e-10)
+
+
+def test_what_cannot_be_is_refused():
+    for settings, words in (
+        ({"n_categories": 1}, "n_categories: expected a whole number of at least 2"),
+        ({"final_temperature": 0}, "final_temperature: expected a finite number above 0"),
+        ({"gradient": "gumbel"}, "gradient: expected one of gumbel_softmax"),
+    ):
+        assert words in complaint(InputError, mv.CategoricalVAE(**settings).fit, X)
