@@ -42,9 +42,12 @@ def gumbel_softmax_forward(xp, logits, noise, temperature=1.0):
 
 
 def gumbel_softmax_backward(xp, saved, g, needs):
-    z, temperature, dtype, *shapes = saved
+    z, temperature, dtype, logits_shape, noise_shape = saved
     slope = z * (g - (z * g).sum(axis=-1, keepdims=True)) / temperature
-    return tuple(unbroadcast(slope, shape).astype(dtype) if need else None for shape, need in zip(shapes, needs, strict=True))
+    return (
+        unbroadcast(slope, logits_shape).astype(dtype) if needs[0] else None,
+        unbroadcast(slope, noise_shape).astype(dtype) if needs[1] else None,
+    )
 
 
 def kl_uniform_forward(xp, logits):
