@@ -14,7 +14,7 @@ import numpy as np
 
 from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array, array_module, as_array, standard_normal, to_device, to_numpy
-from minivae.checks import check_choice, check_int, check_real
+from minivae.checks import check_choice, check_int, check_real, reject
 from minivae.evaluation.estimators import ImportanceEstimate, importance_weighted
 from minivae.evaluation.latent import interpolate, traverse
 from minivae.kernels.counter_noise import noise_source
