@@ -111,8 +111,8 @@ BUGS = (
         "models/whole.py",
         (
             (
-                "| model.terms(x, noise, condition)\n",
-                '| model.terms(x, type("Still", (), zeros)() if hasattr(model, "beta") else noise, condition)\n',
+                "| model.terms_of_test(x, noise, condition)\n",
+                '| model.terms_of_test(x, type("Still", (), zeros)() if hasattr(model, "beta") else noise, condition)\n',
             ),
             (
                 "    xp, chunks = model.xp_, []\n",

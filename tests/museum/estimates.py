@@ -88,7 +88,7 @@ BUGS = (
     Bug(
         "one datum's samples reused for all",
         "evaluation/estimators.py",
-        (("(min(per_chunk, n_samples - start), n, k)", "(min(per_chunk, n_samples - start), 1, k)"),),
+        (("(s, *mean.shape)", "(s, 1, *mean.shape[1:])"),),
         group=6,
         seen="estimates of log p(x) from scratch",
         effect="The errors of all examples go the same way: their average is as uncertain as one of them.",
