@@ -81,6 +81,7 @@ CHECKS = (
     ),
     check(ORACLE, BROADCAST, {"test_ops_accuracy": "a_sum_of_any_length"}),
     check(ORACLE, ("ops/flow.py", "models/flow.py"), {"test_flow": "terms_are density_integrates a_step_that_turns"}),
+    check(ORACLE, ("ops/layer.py",), {"test_layer": "a_layer_is_its_two"}),
     check(ORACLE, ("ops/penalty.py",), {"test_penalty": "sparsity quantize_goes"}),
     check(ORACLE, ("optim.py",), {"test_optim": "adam_is_the_papers_at_every_step"}),
     check(
