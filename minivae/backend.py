@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.checks import DeviceError, check_choice, installing, reject
+from minivae.checks import DeviceError, check_choice, installing, reason, reject
 
 Array = Any  # numpy.ndarray or cupy.ndarray: the two share the interface used here, but no base class
 
@@ -115,6 +115,8 @@ def as_array(value: Any, argument: str = "array") -> Array:
     """
     if (type(value) is np.ndarray and value.dtype != object) or is_of_device(type(value)):
         return value
+    if value is None:
+        reject(argument, "an array of real numbers", "None", "pass a NumPy or CuPy array")
     if hasattr(value, "toarray"):  # a sparse matrix
         value = value.toarray()
     if isinstance(value, np.ma.MaskedArray) and (masked := np.ma.count_masked(value)):
@@ -123,8 +125,8 @@ def as_array(value: Any, argument: str = "array") -> Array:
     try:
         array = np.asarray(value)
         return array.astype(np.float64) if array.dtype == object else array
-    except (TypeError, ValueError):  # rows of different lengths, or things that are no numbers
-        reject(argument, "an array of real numbers", type(value).__name__, "pass a NumPy or CuPy array")
+    except (TypeError, ValueError) as error:  # rows of different lengths, or things that are no numbers
+        reject(argument, "an array of real numbers", f"{type(value).__name__} ({reason(error)})", "pass a NumPy or CuPy array")
 
 
 def to_device(xp: ModuleType, array: Any, dtype: Any = None) -> Array:

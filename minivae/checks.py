@@ -87,10 +87,10 @@ def installing(extra: str) -> str:
     return f"pip install -e '.[{extra}]' in the checkout of minivae"
 
 
-def check_choice(argument: str, value: Any, choices: Collection[str]) -> str:
+def check_choice(argument: str, value: Any, choices: Collection[str], mend: str = "") -> str:
     """Return ``value`` if it is one of ``choices``."""
     if not isinstance(value, str) or value not in choices:
-        reject(argument, "one of " + ", ".join(choices), repr(value))
+        reject(argument, "one of " + ", ".join(choices), repr(value), mend)
     return value
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from minivae.checks import reject
 from minivae.models import Model
+from minivae.models.settings import FOR_PYTHON
 
 
 def add_settings(parser: argparse.ArgumentParser, models: Mapping[str, type[Model]], defaults: Mapping[str, str]) -> None:
@@ -25,7 +26,8 @@ def add_settings(parser: argparse.ArgumentParser, models: Mapping[str, type[Mode
     owners: dict[str, list[str]] = {}
     for name, model in models.items():
         for field in dataclasses.fields(model):
-            owners.setdefault(field.name, []).append(name)
+            if field.name not in FOR_PYTHON:
+                owners.setdefault(field.name, []).append(name)
     groups: dict[str, Any] = {}
     for field_name, names in owners.items():
         title = "settings" if len(names) == len(models) else f"settings of {', '.join(names)}"

@@ -37,8 +37,7 @@ def load(path: Any, device: str = "auto") -> Generative:
     Raises ``DataFileError`` when the file is missing, damaged or not a model.
     """
     check_choice("device", device, DEVICES)
-    mend = "give names of your own to likelihoods and activations before you load, or save the model anew"
-    with checkpoint.reading(path, "a model", mend) as kept:
+    with checkpoint.reading(path, "a model") as kept:
         return kind_of(kept.record).restored(kept, device)
 
 

@@ -19,6 +19,7 @@ from minivae.nn import MLP, Parameter, ParameterVector
 from minivae.ops import concat, reshape
 from minivae.training.batches import Rows
 from minivae.training.health import warn_of_dead_code
+from minivae.training.narration import telling
 from minivae.training.team import team
 from minivae.training.trainer import Hook, Trainer
 
@@ -142,11 +143,13 @@ class Model(Keeping):
         try:
             self.check_settings()
             self._use_python_numbers()
+            self._seed = self._choose_seed()
             self.learn_condition(y)
             train = self._rows(x, y)
             test = None if x_test is None else self._rows(x_test, y_test, "x_test", train.n_features)
             if self.batch_size > len(train):
-                reject("batch_size", f"at most the {len(train)} rows of the data", self.batch_size, "lower it")
+                rows = "1, since there is 1 row of data" if len(train) == 1 else f"at most the {len(train)} rows of the data"
+                reject("batch_size", rows, self.batch_size, "lower it")
             check_size(self, train.n_features)
             mean = train.mean() if self.output_bias == "data" else None
         except Exception:
@@ -159,13 +162,13 @@ class Model(Keeping):
         if on_start:
             on_start(trainer)
         with team(trainer, self.processes):
-            trainer.run(self.epochs, on_step, on_epoch)
+            trainer.run(self.epochs, on_step, telling(on_epoch) if self.verbose else on_epoch)
         warn_of_dead_code(trainer)
         return self
 
     def _build(self, n_features: int, data_mean: np.ndarray | None = None) -> None:
         """Make the layers on the device, with their first weights from the seed."""
-        parameters = self._make_parameters(n_features, generator(np, self.seed, "init"))
+        parameters = self._make_parameters(n_features, generator(np, self.seed_, "init"))
         if data_mean is not None:
             self.decoder_.layers[-1].bias.data = self.likelihood_.output_bias(data_mean)
         self.parameters_ = ParameterVector(parameters, self.xp_, self.dtype)
@@ -181,7 +184,7 @@ class Model(Keeping):
     def _rows(self, x: Any, y: Any = None, argument: str = "x", n_features: int | None = None) -> Rows:
         """Return data for training or scoring: on the device, checked, and binarised according to the settings."""
         unit_interval = LIKELIHOODS[self.likelihood].unit_interval
-        rows = Rows(x, resolve_device(self.device), self.dtype, self.binarize, unit_interval, self.seed, n_features, argument)
+        rows = Rows(x, resolve_device(self.device), self.dtype, self.binarize, unit_interval, self.seed_, n_features, argument)
         rows.attach(self.encode_condition(y, len(rows), argument.replace("x", "y")))
         return rows
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minivae.backend import to_numpy
-from minivae.checks import check_matrix, check_values, reject
+from minivae.checks import check_int, check_matrix, check_values, reject
 from minivae.datasets.labels import UNLABELLED
 
 Label = int | str
@@ -61,9 +61,17 @@ def as_labels(y: Any, n: int = 1, argument: str = "y") -> list[Label]:
         return [y] * n
     labels = [label.item() if isinstance(label, np.generic) else label for label in (y if isinstance(y, (list, tuple)) else [y])]
     strange = [label for label in labels if not isinstance(label, (int, str))]
+    if strange and isinstance(strange[0], (list, tuple)):
+        rows = f"rows such as {strange[0]!r}"[:60]
+        reject(argument, "one label for each row, of shape (n,)", rows, "pass y.ravel() for one column")
     if strange:
+        missing = strange[0] is None or str(strange[0]) in ("nan", "<NA>", "NaT")
         mend = "use .astype(int) for labels, or y.reshape(-1, 1) for a condition of one number"
+        mend = f"write {UNLABELLED} where there is no label" if missing else mend
         reject(argument, "class labels, whole numbers or strings", repr(strange[0])[:40], mend)
+    for label in labels:
+        if isinstance(label, int):
+            check_int(f"{argument}: a label", int(label), -(2**63), 2**63 - 1)  # others could not be kept in a file
     return [UNLABELLED if label == str(UNLABELLED) else label for label in labels]
 
 

@@ -246,7 +246,7 @@ class Generative(Model):
 
     def _over(self, function: Scored, rows: Rows, seed: int | None, like: Any) -> Array:
         self._require_finite()
-        seed = self.seed if seed is None else check_int("seed", seed, 0)
+        seed = self.seed_ if seed is None else check_int("seed", seed, 0)
         with no_grad():
             parts = [function(*chunk) for chunk in rows.evaluation(seed)]
         return to_device(array_module(like), self.xp_.concatenate(parts))
@@ -262,7 +262,7 @@ class Generative(Model):
     def _generator(self, stream: str, seed: int | None, *path: int) -> Any:
         """Return the generator for a purpose, from the model's seed or the caller's: the same call gives the same numbers."""
         self._require_fit()
-        seed = self.seed if seed is None else check_int("seed", seed, 0)
+        seed = self.seed_ if seed is None else check_int("seed", seed, 0)
         return noise_source(self.noise, self.xp_, seed, stream, *path)
 
 

@@ -38,7 +38,7 @@ class Keeping(Manners):
         """Return everything needed beside the parameters to build this model again, as values that JSON can hold."""
         return {
             "model": type(self).__name__,
-            "params": self.get_params(),
+            "params": self.get_params() | {"seed": self.seed_, "random_state": None},
             "n_features": self.n_features_in_,
             "learned": {name: _plain(getattr(self, name)) for name in self.learned},
             "history": self.history_,

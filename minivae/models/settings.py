@@ -23,6 +23,8 @@ from minivae.training.batches import BINARIZE
 Self = TypeVar("Self", bound="Settings")
 
 MOST_PROCESSES = 256
+GENERATORS = (np.random.RandomState, np.random.Generator)
+FOR_PYTHON = ("random_state", "verbose")  # settings for which the command line has other ways: --seed and --quiet
 
 
 @dataclass(kw_only=True, eq=False)
@@ -48,6 +50,9 @@ class Settings:
     patience : stop after this many epochs without a better loss (on the test set if there is one) and keep the best; None never
         stops.
     seed : seed of all random numbers.  The same seed on the same machine gives the same history to the last bit.
+    random_state : scikit-learn's name for the seed; where it is not None, it takes the place of ``seed``.  A whole number is the
+        seed; a NumPy RandomState or Generator gives every ``fit`` another one, which is then found in ``seed_`` and in the file.
+    verbose : what ``fit`` prints: 0 nothing, 1 a line for every epoch.
     noise : where the random numbers of training come from: "generator", the array module's own, which is fast; or "counter", a
         function of seed and position, which gives the same numbers on every device and lets a GPU replay its steps
         (``minivae.kernels.counter_noise``).  Evaluation draws by row (``minivae.kernels.row_noise``).
@@ -71,6 +76,8 @@ class Settings:
     clip_norm: float | None = None
     patience: int | None = None
     seed: int = 0
+    random_state: int | np.random.RandomState | np.random.Generator | None = None
+    verbose: int = 0
     noise: str = "generator"
     device: str = "auto"
     dtype: str = "float32"
@@ -80,8 +87,8 @@ class Settings:
         """Refuse settings that cannot be used; ``fit`` calls this before anything else."""
         check_int("latent_dim", self.latent_dim, 1)
         check_widths("hidden_dims", self.hidden_dims)
-        check_choice("activation", self.activation, ACTIVATIONS)
-        check_choice("likelihood", self.likelihood, LIKELIHOODS)
+        check_choice("activation", self.activation, ACTIVATIONS, "one of your own has to be in minivae.ACTIVATIONS first")
+        check_choice("likelihood", self.likelihood, LIKELIHOODS, "one of your own has to be in minivae.LIKELIHOODS first")
         check_real("variance", self.variance, 0, open_low=True)
         check_real("variance_floor", self.variance_floor, 0, open_low=True)
         check_choice("init", self.init, INITIALISERS)
@@ -96,10 +103,27 @@ class Settings:
         if self.patience is not None:
             check_int("patience", self.patience, 1)
         check_int("seed", self.seed, 0)
+        if self.random_state is not None and not isinstance(self.random_state, GENERATORS):
+            check_int("random_state, unless it is None, a RandomState or a Generator", self.random_state, 0)
+        check_int("verbose", int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, 0)
         check_choice("noise", self.noise, NOISES)
         check_choice("device", self.device, DEVICES)
         check_choice("dtype", self.dtype, ("float32", "float64"))
         check_int("processes", self.processes, 1, MOST_PROCESSES)
+
+    @property
+    def seed_(self) -> int:
+        """The seed that the last ``fit`` used."""
+        return int(vars(self).get("_seed", self.seed))
+
+    def _choose_seed(self) -> int:
+        """Return the seed for a ``fit``; a generator given as ``random_state`` moves on."""
+        state = self.random_state
+        if isinstance(state, np.random.RandomState):
+            return int(state.randint(2**31))
+        if isinstance(state, np.random.Generator):
+            return int(state.integers(2**31))
+        return self.seed if state is None else state
 
     def _use_python_numbers(self) -> None:
         """Turn NumPy numbers among the settings, as from a grid, into Python's: a float64 would make float32 arrays float64."""
@@ -127,7 +151,8 @@ class Settings:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags  # only scikit-learn asks, so it is there
 
         keeps = TransformerTags(preserves_dtype=[])  # what comes out has the dtype of the model
-        return Tags(estimator_type=None, target_tags=TargetTags(required=False), transformer_tags=keeps, input_tags=InputTags())
+        takes = InputTags(sparse=True)
+        return Tags(estimator_type=None, target_tags=TargetTags(required=False), transformer_tags=keeps, input_tags=takes)
 
 
 def check_widths(argument: str, widths: Any) -> None:

@@ -111,7 +111,7 @@ class Variational(Generative):
     def code_statistics(self, mean: Array, log_var: Array) -> dict[str, Any]:
         per_dimension = [float(kl) for kl in kl_per_dimension(mean, log_var)]
         some = slice(None, None, -(-len(mean) // WATCHED))
-        rng = noise_source(self.noise, self.xp_, self.seed, "evaluate")
+        rng = noise_source(self.noise, self.xp_, self.seed_, "evaluate")
         parts = decompose(mean[some], log_var[some], rng, min(DRAWS, len(mean))).named()  # (T.1), the same draws every time
         return super().code_statistics(mean, log_var) | {"kl_per_dimension": per_dimension} | parts
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array
+from minivae.checks import NonFiniteError, reject
 from minivae.training.batches import Rows
 
 if TYPE_CHECKING:
@@ -17,15 +18,16 @@ if TYPE_CHECKING:
 def evaluate(model: Model, rows: Rows) -> tuple[dict[str, float], dict[str, Any]]:
     """Compute what ``Model.evaluate`` returns: chunk by chunk, with the terms of all chunks joined before any is averaged."""
     xp, chunks = model.xp_, []
-    with no_grad(), np.errstate(over="ignore", invalid="ignore"):  # ``check_finite`` names the row
-        for x, condition, noise in rows.evaluation(model.seed):
+    with no_grad(), np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused, by row where it is of a row
+        for x, condition, noise in rows.evaluation(model.seed_):
             mean, log_var = model.posterior(x, condition)
             made = {"_mean": mean, "_log_var": log_var} | model.terms_of_test(x, noise, condition)
             chunks.append({name: term.data for name, term in made.items()})
             if model.couples_examples():
                 chunks[-1]["_order"] = noise.order()
         joined = {name: join(xp, [chunk[name] for chunk in chunks]) for name in chunks[0]}
-        rows.check_finite({name: values for name, values in joined.items() if not name.startswith("_")})
+        of_rows = {name: values for name, values in joined.items() if values.ndim}
+        rows.check_finite({name.lstrip("_"): of_rows[name] for name in sorted(of_rows, key=lambda name: name.startswith("_"))})
         codes = joined["_mean"], joined["_log_var"]
         if "_order" in joined:  # which rows are compared with each other must not depend on their order in the data
             order = xp.argsort(joined.pop("_order"))
@@ -33,8 +35,13 @@ def evaluate(model: Model, rows: Rows) -> tuple[dict[str, float], dict[str, Any]
         terms = {name: Tensor(values) for name, values in joined.items()}
         terms |= model.pool(terms)
         terms["loss"] = model.loss(terms)
-    averages = {name: float(term.data.mean(dtype="float64")) for name, term in terms.items() if not name.startswith("_")}
-    return averages, model.code_statistics(*codes)
+        averages = {name: float(term.data.mean(dtype="float64")) for name, term in terms.items() if not name.startswith("_")}
+        statistics = model.code_statistics(*codes)
+    for name, figure in (averages | statistics).items():
+        if not np.isfinite(figure).all():
+            mend = "scale the data or lower learning_rate; in a model of your own, look at its pool and loss"
+            reject(type(model).__name__, "finite figures of a data set", f"{name} = {figure}", mend, NonFiniteError)
+    return averages, statistics
 
 
 def join(xp: Any, parts: list[Array]) -> Array:

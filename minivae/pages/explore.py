@@ -90,7 +90,7 @@ def noise(model: Any, seed: int) -> np.ndarray:
 
 def proof(model: Any) -> dict[str, str]:
     """Return inputs for the decoder drawn from the prior, each with a class in turn, and this package's decodings of them."""
-    z = standard_normal(generator(np, model.seed, "evaluate"), (PROOFS, model.latent_dim), model.dtype)
+    z = standard_normal(generator(np, model.seed_, "evaluate"), (PROOFS, model.latent_dim), model.dtype)
     y = np.resize(model.classes_, PROOFS) if model.condition_width() else None
     condition = model.encode_condition(y, PROOFS)
     inputs = z if condition is None else np.concatenate([z, condition[:, : model.condition_width()]], axis=1)

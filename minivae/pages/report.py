@@ -120,7 +120,7 @@ def _reconstructions(model: Any, test: Dataset) -> Iterator[Markup]:
 
 def _samples(model: Any, test: Dataset) -> Iterator[Markup]:
     y = some_classes(model, 36)
-    mean, draw = (model.sample(36, model.seed, pixels, y) for pixels in ("mean", "draw"))
+    mean, draw = (model.sample(36, model.seed_, pixels, y) for pixels in ("mean", "draw"))
     left = tag("div", tag("h3", "mean, E[x|z]"), _gallery(mean, test, "mean of sample"))
     right = tag("div", tag("h3", "draw, x ~ p(x|z)"), _gallery(draw, test, "draw of sample"))
     yield _note(f"The same 36 draws of {model.prior_words}, decoded in two ways.")

@@ -27,7 +27,7 @@ class Objective:
     batch: Dataset
 
     def __call__(self) -> Tensor:
-        rows, rng = self.model._rows(self.batch.values, self.batch.y), generator(np, self.model.seed, "noise")
+        rows, rng = self.model._rows(self.batch.values, self.batch.y), generator(np, self.model.seed_, "noise")
         x, condition = rows.take(slice(None), rng), rows.condition(slice(None))
         return self.model.loss(self.model.terms(x, rng, condition))
 
@@ -43,12 +43,12 @@ class Objective:
         """Return a row for every parameter in this loss: its gradient against finite differences along random directions."""
         within = set(topological_order(self()))
         parameters = [parameter for parameter in self.model.parameters_.parameters.values() if parameter in within]
-        return check_objective(type(self.model).__name__, self, parameters, self.model.seed)
+        return check_objective(type(self.model).__name__, self, parameters, self.model.seed_)
 
 
 def objective_of(model: Any, test: Dataset) -> Objective:
     """Return the objective of a trained model on a few test examples."""
-    twin = type(model)(**(model.get_params() | {"dtype": "float64", "device": "cpu"}))
+    twin = type(model)(**(model.record()["params"] | {"dtype": "float64", "device": "cpu"}))
     vars(twin).update({name: getattr(model, name) for name in model.learned})
     twin._build(model.n_features_in_)
     twin.parameters_.load_state({name: to_numpy(array) for name, array in model.parameters_.state().items()}, np)

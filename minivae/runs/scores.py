@@ -101,7 +101,7 @@ def _parts(model: Any, test: Dataset) -> dict[str, Any]:
     """Return the parts of the KL (T.1) with their standard errors, of q(z) by all posteriors of the test set, or of many."""
     part = test.subset(spread(len(test), AGGREGATED))
     mean, log_var = (to_numpy(code) for code in model.encode(part.values, part.y))
-    parts = decompose(mean, log_var, generator(np, model.seed, "evaluate"), DRAWS)
+    parts = decompose(mean, log_var, generator(np, model.seed_, "evaluate"), DRAWS)
     errors = {f"{name}_error": getattr(parts, name).standard_error for name in PARTS}
     return parts.named() | errors | {"n_aggregated": len(part)}
 
@@ -111,12 +111,12 @@ def _disentanglement(model: Any, test: Dataset) -> dict[str, float]:
     part = test.subset(spread(len(test), AGGREGATED))
     mean, log_var = (to_numpy(code) for code in model.encode(part.values, part.y))
     nominal = [column for column, name in enumerate(part.factor_names) if name == "shape"]
-    scores = {"factor_vae": factor_vae_score(mean, part.factors, seed=model.seed), "sap": sap_score(mean, part.factors, nominal)}
+    scores = {"factor_vae": factor_vae_score(mean, part.factors, seed=model.seed_), "sap": sap_score(mean, part.factors, nominal)}
     codes = mean
     if PARTS[0] in model.history_:  # q(z|x) is Gaussian
-        codes = mean + np.exp(0.5 * log_var) * generator(np, model.seed, "evaluate").standard_normal(mean.shape)  # (R.1)
-        scores["mig_density"] = density_mutual_information_gap(mean, log_var, part.factors, seed=model.seed)
-    scores |= {"mig": mutual_information_gap(codes, part.factors), "higgins": higgins_score(codes, part.factors, seed=model.seed)}
+        codes = mean + np.exp(0.5 * log_var) * generator(np, model.seed_, "evaluate").standard_normal(mean.shape)  # (R.1)
+        scores["mig_density"] = density_mutual_information_gap(mean, log_var, part.factors, seed=model.seed_)
+    scores |= {"mig": mutual_information_gap(codes, part.factors), "higgins": higgins_score(codes, part.factors, seed=model.seed_)}
     return scores
 
 

@@ -114,14 +114,17 @@ class Rows:
         return rows
 
     def check_finite(self, figures: dict[str, Array]) -> None:
-        """Refuse rows of which a figure, (n,), is not finite."""
+        """Refuse rows of which a figure, one number (n,) or several (n, k), is not finite."""
         for name, values in figures.items():
-            wrong = np.flatnonzero(~np.isfinite(to_numpy(values)))
+            numbers = to_numpy(values).reshape(len(self), -1)
+            finite = np.isfinite(numbers)
+            wrong = np.flatnonzero(~finite.all(axis=1))
             if len(wrong):
                 row = int(wrong[0])
                 low, high = (float(extreme) for extreme in (self.values[row].min(), self.values[row].max()))
-                got = f"{name} = {float(values.reshape(-1)[row])} at row {row}, whose numbers are from {low:g} to {high:g}"
-                others = f", and so at {len(wrong) - 1} others" if len(wrong) > 1 else ""
+                figure = float(numbers[row][~finite[row]][0])
+                got = f"{name} = {figure} at row {row}, whose numbers are from {low:g} to {high:g}"
+                others = f", and in {len(wrong) - 1} other row{'s' * (len(wrong) > 2)}" if len(wrong) > 1 else ""
                 mend = "leave such rows out, or scale the data"
                 reject(self._argument, "rows for which the model gives finite numbers", got + others, mend, NonFiniteError)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minivae.checks import DataFileError, DeviceError, check_path, check_regular, reason, reject
+from minivae.checks import DataFileError, DeviceError, MinivaeError, check_path, check_regular, reason, reject
 
 FORMAT, VERSION = "minivae", 1
 
@@ -119,7 +119,8 @@ def reading(path: Any, what: str = "a readable safetensors file", mend: str = "t
     except (DataFileError, DeviceError):
         raise
     except Exception as error:  # safetensors, NumPy and json raise some ten types, and a damaged record may hold anything
-        reject(str(path), what, reason(error), mend, DataFileError)
+        mended = isinstance(error, MinivaeError) and "; " in str(error)
+        reject(str(path), what, reason(error), "" if mended else mend, DataFileError)
 
 
 def checksum(arrays: dict[str, np.ndarray], record: str) -> str:

@@ -15,8 +15,6 @@ import numpy as np
 from minivae.autodiff import Tensor, backward, topological_order
 from minivae.backend import Array, to_numpy
 from minivae.checks import NonFiniteError, reject
-from minivae.kernels.counter_noise import noise_source
-from minivae.training.batches import Rows
 from minivae.training.totals import Totals
 from minivae.training.trainable import Trainable
 
@@ -91,21 +89,6 @@ def diagnose(trainer: Repeatable, good: Snapshot, failed: int) -> NoReturn:
     what, numbers, mend = finding or now or ("the sum of the terms", "NaN or infinite", ELSEWHERE)
     where = f"in epoch {trainer.epoch + 1}, at step {step}" if finding else f"in epoch {trainer.epoch + 1}, by step {failed}"
     reject("training", "a finite loss", f"{what}, {numbers}, {where}", mend, NonFiniteError)
-
-
-@np.errstate(all="ignore")
-def check_evaluation(trainer: Any, rows: Rows, row: dict[str, Any]) -> None:
-    """Raise ``NonFiniteError`` with the first tensor that is not finite where the figures of an epoch are not."""
-    if all(np.isfinite(value).all() for value in row.values()):
-        return
-    model, finding = trainer.model, None
-    rng = noise_source(model.noise, model.xp_, model.seed, "evaluate")
-    for part in rows.chunks():
-        x, condition = rows.take(part, rng), rows.condition(part)
-        finding = finding or next(_tensors(model.loss(model.terms(x, rng, condition))), None)
-    what, numbers, mend = finding or ("a figure", "NaN or infinite", SLOWER)
-    where = f"when the {len(rows)} {'test' if trainer.test else 'first'} examples were evaluated after epoch {trainer.epoch}"
-    reject("training", "finite figures", f"{what}, {numbers}, {where}", mend, NonFiniteError)
 
 
 def statistics(array: Array) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PREFIX = "training."  # of the arrays that are not parameters
 EVERY = "60s"
-FREE = ("epochs", "device", "processes")  # settings that may change between two parts of a training
+FREE = ("epochs", "device", "processes", "verbose")  # settings that may change between two parts of a training
 
 
 class Keeper:
@@ -115,7 +115,7 @@ class Keeper:
             reject(str(self.path), f"a training of {type(model).__name__}", record["model"], mend, DataFileError)
         before = type(model)(**record["params"])  # a setting that came later has its default
         before.check_settings()
-        for name, value in model.get_params().items():
+        for name, value in model.record()["params"].items():
             was = getattr(before, name)
             if name not in FREE and was != (list(value) if isinstance(was, list) else value):
                 reject(str(self.path), f"{name} = {was!r}, as the training began with", repr(value), mend, DataFileError)

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from minivae.checks import check_int, check_real, reject
+from minivae.checks import check_flag, check_int, check_real, reject
 
 Schema = Any  # of the forms above
 Check = Callable[[str, Any], object]
@@ -93,10 +93,10 @@ def history(name: str, value: Any, least: int = 0) -> None:
 
 
 def labels(name: str, value: Any) -> None:
-    """Accept the classes of a model: whole numbers or strings, in order, none twice."""
+    """Accept the classes of a model: whole numbers, strings, or False and True, in order, none twice."""
     check_kind(name, value, list, "a list")
-    strings = bool(value) and isinstance(value[0], str)
-    compare(name, value, [text] if strings else [whole(-(2**63), 2**63 - 1)])
+    kind = type(value[0]) if value else int
+    compare(name, value, [{str: text, bool: check_flag}.get(kind, whole(-(2**63), 2**63 - 1))])
     if value != sorted(set(value)):
         reject(name, "labels in order, none twice", repr(value)[:80])
 

@@ -22,11 +22,13 @@ class Trainable(Protocol):
     patience: int | None
     noise: str
     dtype: str
-    seed: int
     processes: int
     latent_dim: int
     xp_: Any
     parameters_: ParameterVector
+
+    @property
+    def seed_(self) -> int: ...
 
     def check_settings(self) -> None: ...
 

@@ -23,7 +23,7 @@ from minivae.kernels.graph import Replay
 from minivae.optim import clip_by_norm, make_optimizer
 from minivae.training.at_once import AtOnce, at_once, replay_obstacle
 from minivae.training.batches import Rows
-from minivae.training.diagnosis import Snapshot, check_evaluation, diagnose, is_finite
+from minivae.training.diagnosis import Snapshot, diagnose, is_finite
 from minivae.training.health import Pace
 from minivae.training.totals import Totals
 from minivae.training.trainable import Trainable
@@ -142,7 +142,7 @@ class Trainer:
 
     def _begin_epoch(self) -> None:
         """Draw the order of the rows, and place the noise at its beginning."""
-        rows = generator(np, self.model.seed, "order", self.epoch).permutation(len(self.train))
+        rows = generator(np, self.model.seed_, "order", self.epoch).permutation(len(self.train))
         self._order = to_device(self._xp, rows)
         self._noise = self.noise_of(self.epoch)
         self.model.begin_epoch(self.epoch)
@@ -150,7 +150,7 @@ class Trainer:
 
     def noise_of(self, epoch: int) -> Any:
         """Return the generator of an epoch's noise, at its beginning."""
-        return noise_source(self.model.noise, self._xp, self.model.seed, "noise", epoch)
+        return noise_source(self.model.noise, self._xp, self.model.seed_, "noise", epoch)
 
     def make_epoch(self, on_step: Hook | None = None, watch: bool = True) -> None:
         """Make the remaining steps of this epoch; with ``watch``, check that all numbers stay finite."""
@@ -267,11 +267,9 @@ class Trainer:
     def _record(self) -> None:
         row: dict[str, Any] = {"epoch": self.epoch}
         row |= {f"train_{name}": value for name, value in self.model.summarize(self.running).items()}
-        rows = self.test or self.train.some()
-        terms, code = self.model.evaluate(rows)
+        terms, code = self.model.evaluate(self.test or self.train.some())
         if self.test:
             row |= {f"test_{name}": value for name, value in self.model.summarize(terms).items()}
         row |= code | {"seconds": self._seconds}
-        check_evaluation(self, rows, row)
         for name, value in row.items():
             self.history.setdefault(name, []).append(value)

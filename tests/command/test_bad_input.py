@@ -254,16 +254,19 @@ SETTINGS = {
     "target": "real",
     "levels": "positive whole",
     "classifier_hidden_dims": "widths",
-    **dict.fromkeys(("clip_norm", "patience"), ""),
+    **dict.fromkeys(("clip_norm", "patience", "verbose"), ""),
+    "random_state": "seed",
 }
 
 
 def test_bad_setting_of_any_model_is_refused():
     tried = 0
+    own = {"tied": [], "clip_norm": BAD["real"][1:], "patience": BAD["positive whole"][1:]}
+    own["verbose"] = [value for value in BAD["whole"] if not isinstance(value, bool)]
     for name, model in mv.MODELS.items():
         for field in model().get_params():
             kind = SETTINGS[field]
-            values = BAD[kind] if kind else {"tied": [], "clip_norm": BAD["real"][1:], "patience": BAD["positive whole"][1:]}[field]
+            values = BAD[kind] if kind else own[field]
             for value in values:
                 if kind == "widths" and value == (10**30,):
                     continue  # refused by the memory, not by a check

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 from support.helpers import complaint, plain_kl
 
 import minivae as mv
+from minivae.autodiff import Tensor
 from minivae.checks import NonFiniteError
 from minivae.runs.scores import score
 
@@ -140,7 +142,7 @@ def test_an_evaluation_that_is_not_finite_names_its_row(tmp_path) -> None:
     model = mv.VAE(hidden_dims=(9,), latent_dim=3, likelihood="gaussian", batch_size=64, epochs=2, patience=1, device="cpu")
     message = complaint(NonFiniteError, model.fit, x, x_test=test)
     assert message.startswith("x_test: ")
-    assert "at row 17, whose numbers are from 1e+30 to 1e+30, and so at 1 others" in message
+    assert "at row 17, whose numbers are from 1e+30 to 1e+30, and in 1 other row" in message
     model.fit(x)
     assert "at row 17" in complaint(NonFiniteError, score, model, mv.datasets.Dataset(test, None, None, "test"))
 
@@ -167,3 +169,24 @@ def test_a_model_whose_numbers_are_not_finite_gives_none(name, wrong, tmp_path) 
         if hasattr(model, method):
             assert "expected finite parameters" in complaint(NonFiniteError, call, getattr(model, method), model.latent_dim), method
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", ["pool", "loss", "code_statistics"])
+def test_a_figure_of_the_whole_set_that_is_not_finite_is_named(method: str) -> None:
+    """Every row is fine, and the figure that a model of one's own makes of them all is not: no row is to blame."""
+
+    class Own(mv.VAE):
+        pass
+
+    def spoiled(self: mv.VAE, *args: Any) -> Any:
+        given = getattr(mv.VAE, method)(self, *args)
+        if method == "loss":
+            return given * np.inf
+        return given | ({"free_bits_kl": Tensor(np.nan)} if method == "pool" else {"spread": np.nan})
+
+    model = fitted("VAE")
+    x, _ = data(40)
+    setattr(Own, method, spoiled)
+    model.__class__ = Own
+    message = complaint(NonFiniteError, model.evaluate, model._rows(x))
+    assert message.startswith("Own: expected finite figures of a data set, got ")

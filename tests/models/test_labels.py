@@ -74,3 +74,45 @@ def test_what_is_shown_is_of_classes():
     assert len(labelled(test)) == 30
     nobody = labelled(Dataset(X, np.full(60, -1), None, "test"))
     assert (len(nobody), nobody.y) == (60, None)
+
+
+# What a label may be ------------------------------------------------------------------------------------------------------------
+
+KEPT = {
+    "truth values": np.array([False, True]),
+    "strings": np.array(["a b", "\N{SNOWMAN}"]),
+    "odd strings": np.array(["", "line\n\x1b[31m"]),
+    "surrogates": np.array(["\ud800", "b"]),
+    "objects": np.array([3, 7], object),
+    "the ends of the whole numbers": np.array([-(2**63), 2**63 - 1]),
+    "bytes of a picture": np.array([0, 255], "uint8"),
+}
+
+
+@pytest.mark.parametrize("kind", [mv.VAEClassifier, mv.ConditionalVAE, mv.SemiSupervisedVAE], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("classes", KEPT.values(), ids=list(KEPT))
+def test_every_label_that_is_learned_is_kept_in_the_file(kind, classes, tmp_path):
+    labels = classes[np.arange(len(X)) % 2]
+    model = kind(**TINY).fit(X, labels)
+    assert model.classes_.tolist() == sorted(classes.tolist())
+    model.save(tmp_path / "model")
+    again = mv.load(tmp_path / "model", device="cpu")
+    assert again.classes_.tolist() == model.classes_.tolist()
+    np.testing.assert_array_equal(again.elbo(X, y=labels), model.elbo(X, y=labels))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (np.array([3, 2**63 + 5], "uint64"), "a whole number from -9.22337e+18"),
+        (np.array([1, 10**30], object), "a whole number from -9.22337e+18"),
+        (np.array([0.0, np.nan]), "use .astype(int) for labels"),
+        (np.array([None, 1], object), "got None; write -1 where there is no label"),
+        (np.array([np.nan, 1], object), "got nan; write -1 where there is no label"),
+        (np.array([[0], [1]]), "one label for each row, of shape (n,), got rows such as [0]; pass y.ravel() for one column"),
+        (np.array([b"a", b"b"]), "class labels, whole numbers or strings, got b'a'"),
+    ],
+)
+def test_what_is_no_label_is_refused_with_the_mend(given, says):
+    message = complaint(InputError, mv.VAEClassifier(**TINY).fit, X, given[np.arange(len(X)) % 2])
+    assert says in message
