@@ -3,6 +3,8 @@
 Each contender runs in a process of its own, on the same number of threads.  They take turns: while one runs a round the others are
 stopped (SIGSTOP), the order is reversed every round, and the median over rounds is reported.  Before that, each must reproduce
 the first losses of a float64 reference from the same weights, batches and noise.
+
+The ratios differ from one processor to the next, so the table is named after it, and those of several machines stand side by side.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -38,7 +41,8 @@ def run(args):
     for name in (name for name in args.only if name not in present):
         say(f"{name}: absent, {CONTENDERS[name].package} is not installed ({installing('bench')})")
     columns = ("work", "contender", "ms", "least", "most", *(f"{ours} / it" for ours in OURS))
-    table = Table("peers", columns, timing.header(args), args.results)
+    header = timing.header(args)
+    table = Table("peers-" + re.sub(r"\W+", "-", header["processor"].lower()), columns, header, args.results)
     for work in args.work:
         medians = {}
         for name, measured in turns(present, work, *timing.effort(args)).items():
