@@ -14,8 +14,10 @@ from minivae.models.contractive import ContractiveAutoencoder
 from minivae.models.flow import FlowVAE
 from minivae.models.generative import Generative
 from minivae.models.iwae import IWAE
+from minivae.models.learned_prior import LearnedPriorVAE
 from minivae.models.matching import DIPVAE, InfoVAE
 from minivae.models.semisupervised import SemiSupervisedVAE, VAEClassifier
+from minivae.models.two_layers import TwoLayerIWAE, TwoLayerVAE
 from minivae.models.vae import VAE
 from minivae.training import checkpoint
 
@@ -23,7 +25,8 @@ MODELS: dict[str, type[Generative]] = {
     model.__name__: model
     for model in (
         *(Autoencoder, SparseAutoencoder, DenoisingAutoencoder, ContractiveAutoencoder, QuantizedAutoencoder),
-        *(VAE, IWAE, BetaTCVAE, InfoVAE, DIPVAE, FlowVAE, CategoricalVAE, VQVAE, ConditionalVAE, VAEClassifier, SemiSupervisedVAE),
+        *(VAE, IWAE, BetaTCVAE, InfoVAE, DIPVAE, FlowVAE, LearnedPriorVAE, TwoLayerVAE, TwoLayerIWAE, CategoricalVAE, VQVAE),
+        *(ConditionalVAE, VAEClassifier, SemiSupervisedVAE),
     )
 }
 
@@ -72,10 +75,14 @@ __all__ = [
     "ConditionalVAE",
     "ContractiveAutoencoder",
     "DenoisingAutoencoder",
+    "FlowVAE",
     "InfoVAE",
+    "LearnedPriorVAE",
     "Model",
     "QuantizedAutoencoder",
     "SemiSupervisedVAE",
     "SparseAutoencoder",
+    "TwoLayerIWAE",
+    "TwoLayerVAE",
     "VAEClassifier",
 ]

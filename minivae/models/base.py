@@ -14,6 +14,7 @@ from minivae.evaluation.estimators import active_units
 from minivae.models import whole
 from minivae.models.keeping import Keeping
 from minivae.models.likelihoods import LIKELIHOODS
+from minivae.models.priors import Prior, StandardNormal
 from minivae.models.size import check_size
 from minivae.nn import MLP, Parameter, ParameterVector
 from minivae.ops import concat, reshape
@@ -106,6 +107,10 @@ class Model(Keeping):
         self.decoder_ = MLP("decoder", (self.latent_width() + c, *hidden[::-1], n_outputs), self.activation, self.init, rng)
         return self.encoder_, self.decoder_
 
+    def make_prior(self, rng: np.random.Generator) -> Prior:
+        """Make the prior p(z), with initial weights where it has some."""
+        return StandardNormal(self.latent_dim, self.xp_, self.dtype)
+
     # Learning -----------------------------------------------------------------------------------------------------------------
 
     def fit(
@@ -157,6 +162,7 @@ class Model(Keeping):
             raise
         self.n_data_ = len(train)
         self._build(train.n_features, mean)
+        self.prior_.start(train)
         trainer = Trainer(self, train, test)
         self.history_ = trainer.history
         if on_start:
@@ -179,7 +185,9 @@ class Model(Keeping):
         self.n_features_in_ = n_features  # scikit-learn's name
         self.likelihood_ = LIKELIHOODS[self.likelihood](self.variance, self.variance_floor, self.xp_, self.dtype)
         networks = self.make_layers(rng)
-        return [*(parameter for network in networks for parameter in network.parameters()), *self.likelihood_.parameters]
+        self.prior_ = self.make_prior(rng)
+        weights = [parameter for network in networks for parameter in network.parameters()]
+        return [*weights, *self.likelihood_.parameters, *self.prior_.parameters]
 
     def _rows(self, x: Any, y: Any = None, argument: str = "x", n_features: int | None = None) -> Rows:
         """Return data for training or scoring: on the device, checked, and binarised according to the settings."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from minivae.autodiff import Tensor
 from minivae.backend import Array, standard_normal
-from minivae.checks import check_int, check_real, reject
-from minivae.evaluation.aggregate import PARTS
+from minivae.checks import check_int, check_real
 from minivae.models.vae import VAE
 from minivae.ops import kl_standard_normal, mean, planar, planar_log_det, softplus, square, sum_
 
@@ -64,13 +63,13 @@ class FlowVAE(VAE):
     As of ``VAE``; ``kl_per_dimension`` and ``active_units`` are those of the Gaussian before the flow.
     """
 
+    by_samples: ClassVar[str] = "the posterior has a flow"
+
     n_flows: int = 4
 
     def check_settings(self) -> None:
         super().check_settings()
         check_int("n_flows", self.n_flows, 1)
-        if self.free_bits:
-            reject("free_bits", "0 where the posterior has a flow", self.free_bits, "leave it out")
 
     def code_width(self) -> int:
         return 2 * self.latent_dim + self.n_flows * (2 * self.latent_dim + 1)
@@ -94,7 +93,7 @@ class FlowVAE(VAE):
         kl = kl_standard_normal(mu, self.log_variance(raw)) + mean(bend, axis=0)  # (F.4)
         return {"reconstruction": mean(nll, axis=0), "kl": kl}
 
-    def energy(self, x: Array, z: Tensor, condition: Array | None) -> Tensor:
+    def energy(self, x: Array, z: Tensor, condition: Array | None, rng: Any) -> Tensor:
         nll, bend = self._moved(x, z, condition, self._heads_and_steps(x, condition)[2])
         return nll + bend
 
@@ -103,10 +102,6 @@ class FlowVAE(VAE):
         there, log_det = planar_flow(z, steps)
         bend = 0.5 * (sum_(square(there), axis=-1) - sum_(square(z), axis=-1)) - log_det  # (F.3)
         return self.likelihood_.nll(x, self.decoder(there, condition)), bend
-
-    def code_statistics(self, mean: Array, log_var: Array) -> dict[str, Any]:
-        """Return statistics of the Gaussians before the flow, without the parts of the KL (T.1), which they do not determine."""
-        return {name: value for name, value in super().code_statistics(mean, log_var).items() if name not in PARTS}
 
     def encode(self, x: Any, y: Any = None) -> tuple[Array, Array]:
         """Return the mean of q_0(z|x) moved by the flow, and the log-variance of q_0, each (n, latent_dim)."""

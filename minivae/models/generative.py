@@ -1,6 +1,6 @@
 """What a trained model can do: encode, decode, generate, and say how probable an example is.
 
-All of it follows from the three parts of a model: q(z|x) (``posterior``), p(z) = N(0, I), and p(x|z) (``decoder`` and likelihood).
+All of it follows from the parts of a model: q(z|x) (``posterior``), p(z) (``prior_``), and p(x|z) (``decoder`` and likelihood).
 ``y`` is the condition of a conditional model (A.6); the others ignore it.
 Results are NumPy arrays for NumPy input and CuPy arrays for CuPy input.
 """
@@ -36,13 +36,13 @@ class Generative(Model):
     prior_words: ClassVar[str] = "z ~ N(0, I)"
     around_words: ClassVar[str] = "z = μ + τ σ ε"
 
-    def energy(self, x: Array, z: Tensor, condition: Array | None) -> Tensor:
+    def energy(self, x: Array, z: Tensor, condition: Array | None, rng: Any) -> Tensor:
         """Return −log [p(x|z) p(z) / N(z; 0, I)], (s, n) in nats, for x (n, d) and draws z (s, n, k) of the encoder's Gaussian.
 
-        With a standard normal prior that is −log p(x|z).  A model with another prior, or whose z goes on from that Gaussian to
-        somewhere else, says so here alone: the bound and the importance weights are made of this, N(z; 0, I) and q(z|x).
+        With a standard normal prior that is −log p(x|z).  A model whose z goes on from that Gaussian to somewhere else says so
+        here: the bound and the importance weights are made of this, N(z; 0, I) and q(z|x).
         """
-        return self.likelihood_.nll(x, self.decoder(z, condition))
+        return self.likelihood_.nll(x, self.decoder(z, condition)) - self.prior_.log_ratio(z, rng)
 
     # Encoding and decoding ----------------------------------------------------------------------------------------------------
 
@@ -93,7 +93,7 @@ class Generative(Model):
         Without a ``seed`` every call draws others; the first call after ``fit`` or ``load`` draws from the model's own seed, the
         second from the next state of it, and so on, so that a script gives the same examples whenever it is run.
 
-        (G.1)  z ~ N(0, I),   then x = E[x|z] (pixels "mean") or x ~ p(x|z) ("draw")
+        (G.1)  z ~ p(z),   then x = E[x|z] (pixels "mean") or x ~ p(x|z) ("draw")
         """
         check_int("n", n, 1)
         check_choice("pixels", pixels, ("mean", "draw"))
@@ -108,7 +108,8 @@ class Generative(Model):
 
     def draw_prior(self, n: int, rng: Any) -> Array:
         """Return ``n`` draws z (n, latent_width) of the prior."""
-        return standard_normal(rng, (n, self.latent_dim), self.dtype)
+        with no_grad():
+            return self.prior_.draw(n, rng)
 
     def reconstruct(self, x: Any, temperature: float = 0.0, seed: int | None = None, y: Any = None) -> Array:
         """Return a decoded point near the code of each row, (n, d).
@@ -173,7 +174,7 @@ class Generative(Model):
             nll = 0.0
             for _ in range(n_samples):
                 z = reparameterize(mean, log_var, standard_normal(rng, mean.shape, mean.dtype))  # (R.1)
-                nll = nll + self.energy(x, z, condition).data / n_samples
+                nll = nll + self.energy(x, z, condition, rng).data / n_samples
             return -(nll + kl_standard_normal(mean, log_var).data)  # (M.3)
 
         return self._or_minus_infinity(self._score(bound, x, y, seed))
@@ -193,7 +194,7 @@ class Generative(Model):
             mean, log_var = self.posterior(x, condition)
 
             def nll(x: Array, z: Array) -> Array:
-                return self.energy(x, Tensor(z), condition).data
+                return self.energy(x, Tensor(z), condition, rng).data
 
             parts = importance_weighted(self.xp_, x, mean.data, log_var.data, nll, n_samples, rng)
             return self.xp_.stack(parts[:3], axis=1)

@@ -11,7 +11,7 @@ from minivae.backend import Array, standard_normal
 from minivae.checks import check_choice, check_int
 from minivae.models.objectives import importance_weighted_bound
 from minivae.models.vae import Variational
-from minivae.ops import gaussian_nll, kl_standard_normal, mean, neg, scale_gradient
+from minivae.ops import gaussian_nll, mean, neg, scale_gradient
 
 GRADIENTS = ("standard", "doubly_reparameterized")
 
@@ -69,14 +69,15 @@ class IWAE(Variational):
             z = scale_gradient(z, scale=weights)
         nll = self.likelihood_.nll(x, self.decoder(z, condition))  # (s, n)
         q = (mu, log_var) if weights is None else (mu.data, log_var.data)
-        log_weights = gaussian_nll(z, *q) - gaussian_nll(z, self.xp_.zeros_like(mu.data), 0.0) - nll  # log [p(x|z) p(z) / q(z|x)]
+        log_prior = self.prior_.log_density(z, rng)
+        log_weights = gaussian_nll(z, *q) + log_prior - nll  # log [p(x|z) p(z) / q(z|x)]
         bound = importance_weighted_bound(log_weights)  # (M.6)
         if weights is not None:
             total = bound.data + math.log(self.n_importance_samples)
             weights[..., 0] = self.xp_.exp(log_weights.data - total)
         return {
             "reconstruction": mean(nll, axis=0),
-            "kl": kl_standard_normal(mu, log_var),  # (K.1)
+            "kl": self.prior_.kl(mu, log_var, z, rng, log_prior),
             "negative_bound": neg(bound),
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array, standard_normal
@@ -39,7 +39,13 @@ class Variational(Generative):
     ----------
     posterior_variance : how the encoder's second head r gives the variance: "exp", σ² = eʳ, so that r is log σ² (R.1); or
         "softplus", σ² = softplus(r) (R.3), which grows only as r does.
+
+    Attributes
+    ----------
+    by_samples : why the KL of this kind of model is estimated at samples, and has no parts; "" where K.1 gives it.
     """
+
+    by_samples: ClassVar[str] = ""
 
     posterior_variance: str = "exp"
 
@@ -84,13 +90,18 @@ class Variational(Generative):
         for name, value in (("n", n), ("n_chains", n_chains), ("n_steps", n_steps)):
             check_int(name, value, 1)
         rng = self._generator("certificate", seed)
-        rows = Rows(standard_normal(rng, (n, self.latent_dim), self.dtype), self.xp_, self.dtype, argument="z")
-        rows.attach(self.encode_condition(y, n))
-        z, condition = rows.take(slice(None), rng), rows.condition(slice(None))
         with no_grad():
-            x = self.likelihood_.draw(self.xp_, self.decoder(z, condition).data, rng)
-        bounds = bidirectional(self.xp_, lambda z: self.likelihood_.nll(x, self.decoder(z, condition)), z, n_chains, n_steps, rng)
-        return x, bounds
+            base = self.prior_.base(n, rng)
+            rows = Rows(base, self.xp_, self.dtype, argument="z")
+            rows.attach(self.encode_condition(y, n))
+            condition = rows.condition(slice(None))
+            x = self.likelihood_.draw(self.xp_, self.decoder(self.prior_.unfold(Tensor(base))[0], condition).data, rng)
+
+        def nll(base: Tensor) -> Tensor:
+            z, log_ratio = self.prior_.unfold(base)
+            return self.likelihood_.nll(x, self.decoder(z, condition)) - log_ratio
+
+        return x, bidirectional(self.xp_, nll, base, n_chains, n_steps, rng)
 
     def bound_terms(self, x: Array, rng: Any, condition: Array | None, n_samples: int = 1) -> tuple[dict[str, Tensor], Any]:
         """Return the terms of the bound (M.4), and the (μ, log σ², z) that they are computed from.
@@ -102,7 +113,7 @@ class Variational(Generative):
         samples = (n_samples,) if n_samples > 1 else ()
         z = self.draw(mu, raw, standard_normal(rng, (*samples, *mu.shape), mu.dtype))  # (n, k) or (s, n, k)
         nll = self.likelihood_.nll(x, self.decoder(z, condition))
-        terms = {"reconstruction": mean(nll, axis=0) if samples else nll, "kl": kl_standard_normal(mu, log_var)}  # (K.1)
+        terms = {"reconstruction": mean(nll, axis=0) if samples else nll, "kl": self.prior_.kl(mu, log_var, z, rng)}
         return terms, (mu, log_var, z)
 
     def summarize(self, terms: dict[str, float]) -> dict[str, float]:
@@ -110,10 +121,13 @@ class Variational(Generative):
 
     def code_statistics(self, mean: Array, log_var: Array) -> dict[str, Any]:
         per_dimension = [float(kl) for kl in kl_per_dimension(mean, log_var)]
+        known = super().code_statistics(mean, log_var) | {"kl_per_dimension": per_dimension}
+        if self.by_samples:  # then these Gaussians do not determine the parts
+            return known
         some = slice(None, None, -(-len(mean) // WATCHED))
         rng = noise_source(self.noise, self.xp_, self.seed_, "evaluate")
         parts = decompose(mean[some], log_var[some], rng, min(DRAWS, len(mean))).named()  # (T.1), the same draws every time
-        return super().code_statistics(mean, log_var) | {"kl_per_dimension": per_dimension} | parts
+        return known | parts
 
 
 @dataclass(kw_only=True, eq=False)
@@ -171,6 +185,8 @@ class VAE(Variational):
         check_real("free_bits", self.free_bits, 0)
         check_real("capacity", self.capacity, 0)
         check_int("n_samples", self.n_samples, 1)
+        if self.free_bits and self.by_samples:
+            reject("free_bits", f"0 where {self.by_samples}", self.free_bits, "leave it out")
         if self.free_bits and self.capacity:
             reject("free_bits", "0 where capacity is set", self.free_bits, "choose one of the two")
 

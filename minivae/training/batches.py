@@ -146,6 +146,11 @@ class Rows:
             digest.update(np.ascontiguousarray(to_numpy(array[to_device(self._xp, index)])).tobytes())
         return digest.hexdigest()
 
+    def spread(self, m: int) -> Array:
+        """Return ``m`` rows from all over as floats, (m, d), before a dynamic binarisation."""
+        index = np.linspace(0, len(self) - 1, m).astype(int)
+        return self._grey(to_device(self._xp, index)).astype(self.dtype, copy=False)
+
     def some(self) -> Rows:
         """Return as many rows as a chunk has, from all over: enough to monitor a model when there is no test set."""
         some = copy.copy(self)

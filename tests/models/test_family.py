@@ -100,7 +100,8 @@ def test_reported_losses_are_averages_over_examples_whatever_the_batches(kind):
     whole, parts = (kind(**settings, batch_size=size).fit(X, Y, X, Y).history_ for size in (29, 8))
     for name in ("reconstruction", "kl"):
         if f"train_{name}" in whole:
-            assert whole[f"train_{name}"][0] == pytest.approx(parts[f"train_{name}"][0], rel=0.1)
+            noise = 1.0 if name == "kl" and kind.by_samples else 0.0  # of two means over 29 estimates, each √(k/2) or more off
+            assert whole[f"train_{name}"][0] == pytest.approx(parts[f"train_{name}"][0], rel=0.1, abs=noise)
             assert whole[f"test_{name}"][0] == parts[f"test_{name}"][0]
 
 
@@ -112,7 +113,7 @@ def test_scikit_learn_clones_searches_and_pipes(kind):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import MinMaxScaler
 
-    model = kind(**TINY | {"epochs": 2, "batch_size": 5})
+    model = kind(**TINY | {"epochs": 20, "batch_size": 5})
     assert clone(model).get_params() == model.get_params()
     search = GridSearchCV(model, {"learning_rate": [1e-300, 1e-2], "hidden_dims": [(5,)]}, cv=2, error_score="raise").fit(X, Y)
     assert search.best_params_["learning_rate"] == 1e-2 or is_classifier(model)  # whose accuracy is luck on 29 random rows

@@ -97,6 +97,8 @@ VARIANTS = [
     ("BetaTCVAE", {"estimator": "weighted", "alpha": 0.5, "gamma": 2.0}),
     ("InfoVAE", {"kernel": "gaussian"}),
     ("DIPVAE", {"moments": "means"}),
+    ("LearnedPriorVAE", {"prior": "mixture", "n_components": 5, "n_samples": 4, "beta": 3.0}),
+    ("TwoLayerVAE", {"second_hidden_dims": (), "n_samples": 4, "beta": 3.0}),
     ("SemiSupervisedVAE", {"beta": 2.0, "classification_weight": 3.0}),
 ]
 

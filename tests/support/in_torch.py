@@ -276,6 +276,36 @@ def vq_vae(c: Case) -> Tensor:
     return loss.mean() + m.l1 * weights.abs().sum() + m.l2 * weights.square().sum() + nothing
 
 
+def learned_prior_vae(c: Case) -> Tensor:
+    q, z, nll = c.sampled(*(c.m.n_samples,) if c.m.n_samples > 1 else ())
+    if c.m.prior == "vamp":
+        means, log_vars = Case(**vars(c) | {"x": c.p["prior.pseudo_inputs"]}).posterior()
+    else:
+        means, log_vars = c.p["prior.means"], c.p["prior.log_vars"]
+    mixture = MixtureSameFamily(Categorical(torch.ones(len(means), dtype=z.dtype)), Independent(gaussian(means, log_vars), 1))
+    return (nll + c.m.beta * (q.log_prob(z).sum(-1) - mixture.log_prob(z))).mean()
+
+
+def second_layer(c: Case, z: Tensor) -> Tensor:
+    """Return log p(z₁|z₂) + log p(z₂) − log q(z₂|z₁)."""
+    mean, log_var = c.network("prior.encoder", z).chunk(2, -1)
+    q = gaussian(mean, log_var)
+    second = q.loc + q.scale * c.normal(*q.loc.shape)
+    p = gaussian(*c.network("prior.decoder", second).chunk(2, -1))
+    return p.log_prob(z).sum(-1) + PRIOR.log_prob(second).sum(-1) - q.log_prob(second).sum(-1)
+
+
+def two_layer_vae(c: Case) -> Tensor:
+    q, z, nll = c.sampled(*(c.m.n_samples,) if c.m.n_samples > 1 else ())
+    return (nll + c.m.beta * (q.log_prob(z).sum(-1) - second_layer(c, z))).mean()
+
+
+def two_layer_iwae(c: Case) -> Tensor:
+    q, z, nll = c.sampled(c.m.n_importance_samples)
+    log_w = second_layer(c, z) - nll - q.log_prob(z).sum(-1)
+    return -(log_w.logsumexp(0) - math.log(len(log_w))).mean()
+
+
 def iwae(c: Case) -> Tensor:
     """Tucker et al.: in log q the posterior's numbers are constants, and what reaches z is scaled by its weight once more."""
     q, z, nll = c.sampled(c.m.n_importance_samples)
@@ -344,6 +374,9 @@ LOSSES: dict[str, Callable[[Case], Tensor]] = {
     "FlowVAE": flow_vae,
     "CategoricalVAE": categorical_vae,
     "VQVAE": vq_vae,
+    "LearnedPriorVAE": learned_prior_vae,
+    "TwoLayerVAE": two_layer_vae,
+    "TwoLayerIWAE": two_layer_iwae,
     "BetaTCVAE": beta_tc,
     "InfoVAE": info_vae,
     "DIPVAE": dip_vae,
