@@ -20,6 +20,7 @@ from minivae.command.options import given_settings, option
 from minivae.command.parser import LEAST_STEPS
 from minivae.datasets import Dataset
 from minivae.models import MODELS
+from minivae.models.priors import StandardNormal
 from minivae.pictures import plots
 from minivae.pictures.curves import curves
 from minivae.runs.draft import Draft, clear_leftovers
@@ -211,7 +212,8 @@ def draw_all(model: Any, test: Dataset, floor: float | None, folder: Path) -> No
         known = labelled(test)
         means = plots.latent_map(model.transform(known.values, known.y), known.y, f"the {len(known)} test examples")
         plots.save(means, folder / "latent_map.png")
-    if model.latent_width() == 2 and generative and model.continuous:
+    flat = model.continuous and isinstance(model.prior_, StandardNormal)  # of whose probability the grid has equal shares
+    if model.latent_width() == 2 and generative and flat:
         y = some_classes(model, 1)
         note = "" if y is None else f", class {y[0]}"
         decoded = model.decode(plots.prior_grid(GRID).astype(model.dtype), None if y is None else y[0])

@@ -43,6 +43,7 @@ class LearnedPriorVAE(VAE):
     """
 
     by_samples: ClassVar[str] = "the prior is learned"
+    prior_words: ClassVar[str] = "z from the learned prior"
 
     prior: str = "vamp"
     n_components: int = 100

@@ -70,6 +70,7 @@ class TwoLayers(Variational):
     """What makes a second layer of a model with one."""
 
     by_samples: ClassVar[str] = "the prior has latents of its own"
+    prior_words: ClassVar[str] = "z₂ ~ N(0, I), z₁ ~ p(z₁|z₂)"
 
     second_latent_dim: int = 10
     second_hidden_dims: tuple[int, ...] = (100,)

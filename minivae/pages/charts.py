@@ -90,7 +90,7 @@ def scatter(points: np.ndarray, labels: np.ndarray | None, names: tuple[str, str
     scale = (side / 2 - margin) / reach
     x, y = side / 2 + scale * points[:, 0], side / 2 - scale * points[:, 1]
     parts = []
-    for radius in (1, 2, 3):  # standard deviations of the prior
+    for radius in (1, 2, 3):  # standard deviations of N(0, I)
         parts.append(tag("circle", cx=side / 2, cy=side / 2, r=_short(scale * radius), class_="grid"))
     for i in range(len(points)):
         style = "dot" if labels is None else f"dot c{labels[i] % CLASSES}"

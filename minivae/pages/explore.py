@@ -13,6 +13,7 @@ from minivae.checks import reject
 from minivae.datasets import Dataset
 from minivae.datasets.labels import classes_in
 from minivae.models.likelihoods import Bernoulli, Gaussian, GaussianFixed, GaussianShared
+from minivae.models.priors import StandardNormal
 from minivae.ops import ALL_OPS
 from minivae.pages.charts import grey, limits
 from minivae.pages.markup import Markup, asset, data_script, join, page
@@ -22,6 +23,7 @@ from minivae.runs.selection import code_of, spread
 
 EXAMPLES = 600  # examples of the test set in the page, at most
 DRAWS = 9  # noise vectors for the temperature: those of the seeds 0, 1, …
+PRIOR_DRAWS = 500  # latent vectors from a prior that is learned
 PROOFS = 8  # latent vectors that are decoded here too, so that the page can compare
 PORTED = (Bernoulli, Gaussian, GaussianFixed, GaussianShared)  # the likelihoods that web/decoder.js knows
 
@@ -65,6 +67,7 @@ def record_of(run: Run, model: Any, test: Dataset) -> dict[str, Any]:
             "grey": text(grey(shown.x, scale)),
         },
         "noise": floats(np.concatenate([noise(model, seed) for seed in range(DRAWS)])),
+        "prior": prior(model),
         "proof": proof(model),
     }
 
@@ -88,8 +91,16 @@ def noise(model: Any, seed: int) -> np.ndarray:
     return to_numpy(standard_normal(model._generator("sample", seed), (1, model.latent_dim), model.dtype))
 
 
+def prior(model: Any) -> str | None:
+    """Return draws from a prior that is learned; None for N(0, I), from which the page draws itself."""
+    if isinstance(model.prior_, StandardNormal):
+        return None
+    with no_grad():
+        return floats(to_numpy(model.prior_.draw(PRIOR_DRAWS, model._generator("sample", 0))))
+
+
 def proof(model: Any) -> dict[str, str]:
-    """Return inputs for the decoder drawn from the prior, each with a class in turn, and this package's decodings of them."""
+    """Return inputs for the decoder drawn from N(0, I), each with a class in turn, and this package's decodings of them."""
     z = standard_normal(generator(np, model.seed_, "evaluate"), (PROOFS, model.latent_dim), model.dtype)
     y = np.resize(model.classes_, PROOFS) if model.condition_width() else None
     condition = model.encode_condition(y, PROOFS)

@@ -156,7 +156,7 @@ def _latent_space(model: Any, test: Dataset, code: Code) -> Iterator[Markup]:
             keys = (tag("span", tag("i", class_=f"key c{n}"), str(label)) for n, label in enumerate(classes))
     chart = scatter(code.mean[rows][:, plane], labels, (latent(plane[0]), latent(plane[1])), code.reach(plane))
     title = tag("h3", "Posterior means of test examples, in the two strongest dimensions")
-    circles = tag("span", "circles: 1, 2 and 3 standard deviations of the prior")
+    circles = tag("span", "circles: 1, 2 and 3 standard deviations of N(0, I)")
     yield tag("div", tag("div", title, chart, tag("p", keys, circles, class_="legend")), dimensions, class_="columns")
 
 

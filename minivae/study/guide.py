@@ -156,6 +156,12 @@ PATH: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("F.3", "the density that results", "pytest tests/models/test_flow.py -k integrates"),
         ("F.4", "the KL of the bent posterior", "pytest tests/models/test_flow.py -k terms"),
     ),
+    "A prior that is not the standard normal": (
+        ("P.1", "a KL without a formula, by samples, which may be negative", "pytest tests/models/test_priors.py -k kl_by_samples"),
+        ("P.2", "a mixture of Gaussians, learned", "pytest tests/models/test_priors.py -k integrates"),
+        ("P.3", "a mixture of posteriors, of examples that are learned", "minivae train --model LearnedPriorVAE --prior vamp"),
+        ("P.4", "a prior that has latents of its own: two layers", "pytest tests/models/test_two_layers.py -k linear"),
+    ),
     "Latents that are discrete": (
         ("Q.1", "draw a category: the largest of logits and noise", "pytest tests/models/test_categorical.py -k largest"),
         ("Q.2", "relax the draw, so that a gradient can pass", "minivae explain gumbel_softmax"),

@@ -70,6 +70,7 @@ CHECKS = (
             "test_estimators": "each_datum_has_noise_of_its_own",
         },
     ),
+    check(DISTRIBUTION, ("models/generative.py", "models/priors.py"), {"test_priors": "draws_are_from"}),
     # Numbers, against numbers that come from elsewhere: plain NumPy, scipy, mpmath, closed forms.
     check(
         ORACLE,
@@ -82,6 +83,7 @@ CHECKS = (
     check(ORACLE, BROADCAST, {"test_ops_accuracy": "a_sum_of_any_length"}),
     check(ORACLE, ("ops/flow.py", "models/flow.py"), {"test_flow": "terms_are density_integrates a_step_that_turns"}),
     check(ORACLE, ("ops/layer.py",), {"test_layer": "a_layer_is_its_two"}),
+    check(ORACLE, ("models/two_layers.py",), {"test_two_layers": "objective_is_made log_likelihood_of_a_linear"}),
     check(ORACLE, ("ops/penalty.py",), {"test_penalty": "sparsity quantize_goes"}),
     check(ORACLE, ("optim.py",), {"test_optim": "adam_is_the_papers_at_every_step"}),
     check(

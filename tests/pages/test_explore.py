@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.pages import run_of, small_model, small_test_set
 
-from minivae.pages.explore import DRAWS, EXAMPLES, PROOFS, explorer, record_of
+from minivae.pages.explore import DRAWS, EXAMPLES, PRIOR_DRAWS, PROOFS, explorer, record_of
 from minivae.runs.selection import code_of, spread
 
 CASES = {
@@ -73,6 +73,13 @@ def test_embedded_decoder_is_the_models(case):
     inputs = np.hstack([z, np.eye(10)[y]]) if record["conditional"] else z
     # float32 sums of 17 terms beside float64 ones: a few units in the last place, on values of the size of 1
     np.testing.assert_allclose(plain_decoder(record, inputs), model.decode(z.astype("float32"), y), rtol=1e-5, atol=1e-5)
+
+
+def test_draws_from_a_learned_prior_are_in_the_page(case):
+    assert case[2]["prior"] is None  # N(0, I), from which the page draws itself
+    model, test = small_model("TwoLayerVAE"), small_test_set()
+    draws = floats(record_of(run_of(model, test), model, test)["prior"], PRIOR_DRAWS, model.latent_dim)
+    np.testing.assert_allclose(draws, model.prior_.draw(PRIOR_DRAWS, model._generator("sample", 0)), rtol=1e-6)
 
 
 def test_proof_is_what_python_decodes(case):

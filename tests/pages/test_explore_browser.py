@@ -221,6 +221,20 @@ def test_prior_and_origin(opened, model):
     assert np.var(draws) == pytest.approx(1, abs=5 * np.sqrt(2 / n))
 
 
+def test_draws_from_a_learned_prior(browser, page_of, test):
+    """The page draws where the prior is, not from N(0, I)."""
+    model = small_model("LearnedPriorVAE", prior="mixture", n_components=2)
+    model.prior_.means.data[...] = 4
+    show(browser, page_of(explorer(run_of(model, test), model, test)))
+    draws = []
+    for _ in range(50):
+        browser.execute_script("document.getElementById('prior').click()")
+        draws.append(z_of(browser))
+    assert len(np.unique(draws, axis=0)) > 40
+    assert abs(np.mean(draws) - 4) < 0.5
+    assert_shows(browser, model.decode(np.float32(draws[-1:])))
+
+
 def test_label_switch_of_the_conditional_model(browser, page_of, test):
     model = small_model("ConditionalVAE", epochs=100)
     show(browser, page_of(explorer(run_of(model, test), model, test)))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EQUATIONS = {"M": 8, "R": 3, "K": 4, "L": 5, "A": 9, "G": 8, "T": 6, "D": 4, "F": 4, "S": 3, "Q": 8}  # M.1 to M.8, and so on
+EQUATIONS = {"M": 8, "R": 3, "K": 4, "L": 5, "A": 9, "G": 8, "T": 6, "D": 4, "F": 4, "P": 4, "S": 3, "Q": 8}  # M.1 to M.8, …
 TABLE = ROOT / "minivae" / "study" / "equations.md"
 TAGS = [f"{letter}.{number}" for letter, last in EQUATIONS.items() for number in range(1, last + 1)]
 LETTER = f"[{''.join(EQUATIONS)}]"

@@ -67,6 +67,13 @@ function chooseLabel(i) {
   moveTo(state.z, state.source);
 }
 
+/** Return a draw from p(z): from N(0, I), or one of those that the page carries from a prior that is learned. */
+function fromPrior() {
+  if (!model.prior) return state.z.map(normal);
+  const draws = floats(model.prior);
+  return Array.from(row(draws, Math.floor((Math.random() * draws.length) / latentDim), latentDim));
+}
+
 function normal() {
   return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
 }
@@ -79,7 +86,7 @@ addLabels();
 addLegend();
 addStrips();
 
-byId("prior").addEventListener("click", () => moveTo(state.z.map(normal)));
+byId("prior").addEventListener("click", () => moveTo(fromPrior()));
 byId("origin").addEventListener("click", () => moveTo(state.z.map(() => 0)));
 byId("tau").addEventListener("input", () => chooseDraw(Math.max(0, state.draw)));
 byId("t").addEventListener("input", () => chooseStep(byId("t").valueAsNumber));
@@ -101,4 +108,4 @@ const difference = largestDifference(decoder, model.proof, model.n_features);
 const agrees = difference <= 1e-5 * Math.max(1, Math.abs(low), Math.abs(high));
 byId("proof").textContent =
   `The decoder in this page ${agrees ? "agrees with" : "DIFFERS from"} Python's: ${difference.toExponential(1)} apart at most, ` +
-  "on points drawn from the prior. Nothing here needs a network.";
+  "on points drawn from N(0, I). Nothing here needs a network.";
