@@ -9,8 +9,10 @@ import numpy as np
 from minivae.checks import check_memory
 from minivae.nn import Blank
 
-WIDTHS = ("latent_dim", "hidden_dims", "classifier_hidden_dims", "second_latent_dim", "second_hidden_dims", "n_components")
-WIDTHS += ("n_categories", "n_codes", "code_dim")
+WIDTHS = (
+    *("latent_dim", "hidden_dims", "classifier_hidden_dims", "second_latent_dim", "second_hidden_dims"),
+    *("n_components", "n_categories", "n_codes", "code_dim"),
+)
 COPIES = 4  # of each weight in training: itself, its gradient, and the optimiser's two averages
 
 

@@ -184,7 +184,8 @@ ELSEWHERE |= {"class_log_probabilities", "code", "encoder_input", "penalties", "
 # What ``fit`` and the estimates call, for who extends a model: their arguments were checked before.
 ELSEWHERE |= {"bound_terms", "check_settings", "code_width", "condition_width", "couples_examples", "encode_condition", "energy"}
 ELSEWHERE |= {"begin_epoch", "draw_prior", "end_step", "latent_width", "logits", "temperature_now", "terms_of_test"}
-ELSEWHERE |= {"draw", "fill_labels", "heads", "learn_condition", "log_variance", "make_layers", "pool", "whole_obstacle"}
+ELSEWHERE |= {"draw", "fill_labels", "heads", "learn_condition", "log_variance", "make_layers", "make_prior", "pool"}
+ELSEWHERE |= {"whole_obstacle"}
 ENGINE = {"ops", "backward", "no_grad", "gradcheck"}  # with tests of bad input in their own files
 CASES = [(name, argument) for name, call in CALLS.items() for argument in call.kinds]
 
@@ -247,13 +248,14 @@ SETTINGS = {
     **dict.fromkeys(("weight_decay", "classification_weight"), "real"),
     **dict.fromkeys(("penalty", "corruption", "estimator", "kernel", "moments", "posterior_variance"), "choice"),
     **dict.fromkeys(("alpha", "gamma", "kl_weight", "mmd_weight", "diagonal", "off_diagonal"), "real"),
-    **dict.fromkeys(("n_flows", "n_categories", "n_codes", "code_dim"), "positive whole"),
+    **dict.fromkeys(("n_flows", "n_categories", "n_codes", "code_dim", "n_components", "second_latent_dim"), "positive whole"),
     **dict.fromkeys(("temperature", "final_temperature", "commitment", "decay"), "real"),
     "annealing_epochs": "whole",
     "codebook": "choice",
+    "prior": "choice",
     "target": "real",
     "levels": "positive whole",
-    "classifier_hidden_dims": "widths",
+    **dict.fromkeys(("classifier_hidden_dims", "second_hidden_dims"), "widths"),
     **dict.fromkeys(("clip_norm", "patience", "verbose"), ""),
     "random_state": "seed",
 }
