@@ -21,11 +21,13 @@ from benchmarks.claims.lab import FULL, QUICK, Effort, Lab
 from benchmarks.claims.record import MOST_SEEDS, Claim, Measured, Values, interval
 from benchmarks.report import RESULTS, Table, machine, say
 
-CLAIMS = {claim.name: claim for claim in (*codes.CLAIMS, *generation.CLAIMS, *uses.CLAIMS, *factors.CLAIMS, *gradients.CLAIMS)}
+GROUPS = {module.__name__.rpartition(".")[2]: module.CLAIMS for module in (codes, generation, uses, factors, gradients)}
+CLAIMS = {claim.name: claim for group in GROUPS.values() for claim in group}
 
 
 def add_arguments(parser):
-    parser.add_argument("--claim", nargs="+", choices=CLAIMS, default=list(CLAIMS), help="which claims")
+    parser.add_argument("group", nargs="*", choices=GROUPS, help="which claims; all if nothing is chosen")
+    parser.add_argument("--claim", nargs="+", choices=CLAIMS, default=[], help="single claims")
     parser.add_argument("--full", action="store_true", help="MNIST, more seeds, longer training: hours instead of minutes")
     parser.add_argument("--seeds", type=int, choices=range(2, MOST_SEEDS + 1), help="how many seeds", metavar=f"2...{MOST_SEEDS}")
     parser.add_argument("--data-dir", help="folder with the four MNIST files, for --full")
@@ -37,7 +39,8 @@ def run(args):
     if args.seeds:
         effort = dataclasses.replace(effort, seeds=args.seeds)
     mode = {"mode": f"{'full' if args.full else 'quick'}: {effort.handwriting} and sprites, {effort.seeds} seeds"}
-    examine([CLAIMS[name] for name in args.claim], effort, machine() | mode, args.results)
+    chosen = [*args.claim, *(claim.name for group in args.group for claim in GROUPS[group])] or CLAIMS
+    examine([CLAIMS[name] for name in chosen], effort, machine() | mode, args.results)
 
 
 def examine(claims: Sequence[Claim], effort: Effort, header: dict[str, str], folder: Path) -> None:
@@ -56,6 +59,12 @@ def examine(claims: Sequence[Claim], effort: Effort, header: dict[str, str], fol
             bound = claim.asks.get(figure)
             judged = (bound, bound.verdict(numbers)) if bound else ("", "")
             figures.add(claim.name, figure, *interval(numbers), min(numbers), max(numbers), *judged)
+        if claim.table:
+            columns, rows = claim.table(values)
+            table = Table(claim.name, columns, header, folder)
+            for row in rows:
+                table.add(*row)
+            table.finish()
         _draw(claim, values, measured[0].shown, folder)
     figures.finish()
     verdicts.finish()

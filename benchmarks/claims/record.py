@@ -82,6 +82,7 @@ class Claim:
     measure : what is measured, with everything random drawn from the lab's seed.
     asks : figure → where it must lie.  The other figures help to interpret these.
     picture : the figures of all seeds and what the first one shows → a picture.
+    table : the figures of all seeds → header and rows of a table of its own, where figures one below the other say too little.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Claim:
     measure: Callable[[Lab], Measured]
     asks: dict[str, Bound]
     picture: Callable[[Values, Any], Figure]
+    table: Callable[[Values], tuple[Sequence[str], Sequence[tuple[Any, ...]]]] | None = None
 
     def verdict(self, values: Values) -> str:
         """Return "does not hold" if one of the bounds does not, "holds" if all do, and else "undecided"."""

@@ -191,9 +191,7 @@ class JaxJit:
             m = jax.tree.map(lambda m, g: BETA1 * m + (1 - BETA1) * g, m, g)
             v = jax.tree.map(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, v, g)
             c1, c2 = 1 - BETA1**t, 1 - BETA2**t
-            parameters = jax.tree.map(
-                lambda p, m, v: p - LEARNING_RATE * (m / c1) / (jnp.sqrt(v / c2) + EPS), parameters, m, v
-            )
+            parameters = jax.tree.map(lambda p, m, v: p - LEARNING_RATE * (m / c1) / (jnp.sqrt(v / c2) + EPS), parameters, m, v)
             return (parameters, m, v, t), loss
 
         def fresh(state, key, x):

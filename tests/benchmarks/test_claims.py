@@ -106,6 +106,15 @@ def test_the_command_takes_the_claims_it_is_given(monkeypatch, tmp_path):
     assert {path.stem for path in tmp_path.glob("*.png")} == {"reparameterisation", "linear"}
 
 
+def test_the_command_takes_groups_of_claims_and_all_without_a_choice(monkeypatch):
+    chosen = []
+    monkeypatch.setattr("benchmarks.claims.examine", lambda claims, *_: chosen.append([claim.name for claim in claims]))
+    for arguments in (["gradients"], [], ["gradients", "--claim", "linear"]):
+        monkeypatch.setattr(sys, "argv", ["benchmarks", "claims", *arguments])
+        command.main()
+    assert chosen == [["estimators", "reparameterisation"], list(CLAIMS), ["linear", "estimators", "reparameterisation"]]
+
+
 @pytest.fixture(scope="module")
 def lab():
     return Lab(TINY, 0)
@@ -121,6 +130,9 @@ def test_every_claim_can_be_measured_judged_and_drawn(claim, lab, tmp_path):
     assert claim.verdict(values) in (HOLDS, FAILS, OPEN)
     save(claim.picture(values, measured.shown), tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size < 400_000
+    if claim.table:
+        columns, rows = claim.table(values)
+        assert {len(row) for row in rows} == {len(columns)}
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ OPS = ("ops/",)
 BROADCAST = ("ops/broadcast.py",)
 BOUNDS = ("models/iwae.py", "models/objectives.py")
 AUTOENCODERS = ("models/autoencoder.py", "models/contractive.py")
+DISCRETE = ("ops/categorical.py", "models/categorical.py", "models/codebook.py", "models/objectives.py", "backend.py")
 EVERYTHING = ("",)
 TESTS = Path(__file__).parents[1]
 HOME = {path.stem: path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py")}  # name → place
@@ -84,6 +85,14 @@ CHECKS = (
     check(ORACLE, ("ops/flow.py", "models/flow.py"), {"test_flow": "terms_are density_integrates a_step_that_turns"}),
     check(ORACLE, ("ops/layer.py",), {"test_layer": "a_layer_is_its_two"}),
     check(ORACLE, ("models/two_layers.py",), {"test_two_layers": "objective_is_made log_likelihood_of_a_linear"}),
+    check(
+        ORACLE,
+        DISCRETE,
+        {
+            "test_categorical": "the_largest_of gumbel_noise kl_is bound_and_log the_weight",
+            "test_codebook": "the_code_is who_gets without_a_memory moving_averages training_follows bound_is perplexity",
+        },
+    ),
     check(ORACLE, ("ops/penalty.py",), {"test_penalty": "sparsity quantize_goes"}),
     check(ORACLE, ("optim.py",), {"test_optim": "adam_is_the_papers_at_every_step"}),
     check(
