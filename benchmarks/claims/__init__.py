@@ -26,7 +26,7 @@ CLAIMS = {claim.name: claim for group in GROUPS.values() for claim in group}
 
 
 def add_arguments(parser):
-    parser.add_argument("group", nargs="*", choices=GROUPS, help="which claims; all if nothing is chosen")
+    parser.add_argument("group", nargs="?", choices=GROUPS, help="a file of claims; all claims if nothing is chosen")
     parser.add_argument("--claim", nargs="+", choices=CLAIMS, default=[], help="single claims")
     parser.add_argument("--full", action="store_true", help="MNIST, more seeds, longer training: hours instead of minutes")
     parser.add_argument("--seeds", type=int, choices=range(2, MOST_SEEDS + 1), help="how many seeds", metavar=f"2...{MOST_SEEDS}")
@@ -39,7 +39,7 @@ def run(args):
     if args.seeds:
         effort = dataclasses.replace(effort, seeds=args.seeds)
     mode = {"mode": f"{'full' if args.full else 'quick'}: {effort.handwriting} and sprites, {effort.seeds} seeds"}
-    chosen = [*args.claim, *(claim.name for group in args.group for claim in GROUPS[group])] or CLAIMS
+    chosen = [*args.claim, *(claim.name for claim in GROUPS.get(args.group, ()))] or CLAIMS
     examine([CLAIMS[name] for name in chosen], effort, machine() | mode, args.results)
 
 

@@ -106,7 +106,7 @@ def test_the_command_takes_the_claims_it_is_given(monkeypatch, tmp_path):
     assert {path.stem for path in tmp_path.glob("*.png")} == {"reparameterisation", "linear"}
 
 
-def test_the_command_takes_groups_of_claims_and_all_without_a_choice(monkeypatch):
+def test_the_command_takes_a_group_of_claims_and_all_without_a_choice(monkeypatch):
     chosen = []
     monkeypatch.setattr("benchmarks.claims.examine", lambda claims, *_: chosen.append([claim.name for claim in claims]))
     for arguments in (["gradients"], [], ["gradients", "--claim", "linear"]):
