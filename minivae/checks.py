@@ -130,12 +130,20 @@ def reason(error: BaseException) -> str:
     return words.partition("\n")[0].removesuffix(": ")
 
 
-def check_int(argument: str, value: Any, low: int, high: int | None = None) -> int:
+def check_int(argument: str, value: Any, low: int, high: int | None = None, mend: str = "") -> int:
     """Return ``value`` as an int if it is a whole number in [low, high]."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
     if not whole or value < low or (high is not None and value > high):
-        reject(argument, f"a whole number {_interval(low, high)}", repr(value))
+        reject(argument, f"a whole number {_interval(low, high)}", repr(value), mend)
     return int(value)
+
+
+MOST_REPEATS = 10**7
+
+
+def check_repeats(argument: str, value: Any, low: int = 1) -> int:
+    """Return ``value`` if it is a number of samples, steps, points or bins that somebody might wait for."""
+    return check_int(argument, value, low, MOST_REPEATS)
 
 
 def check_memory(argument: str, size: float, mend: str) -> None:
@@ -170,8 +178,12 @@ def check_real(argument: str, value: Any, low: float = -math.inf, high: float = 
 
 def _interval(low: float, high: float | None) -> str:
     if high is None or high == math.inf:
-        return "" if low == -math.inf else f"of at least {low:g}"
-    return f"from {low:g} to {high:g}"
+        return "" if low == -math.inf else f"of at least {_exactly(low)}"
+    return f"from {_exactly(low)} to {_exactly(high)}"
+
+
+def _exactly(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def check_matrix(argument: str, array: Any, n_features: int | None = None) -> None:

@@ -23,7 +23,7 @@ from minivae.training.checkpoint import write_whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_CELLS, MOST_NUMBERS = 10_000, 2**28  # most cells of a picture, and most numbers of an array in a file: 1 GiB
+MOST_CELLS, MOST_NUMBERS = 1000, 2**28  # most cells of a picture, and most numbers of an array in a file: 1 GiB
 
 
 def opened(args: argparse.Namespace, ability: str = "decode") -> tuple[Run, Any, Dataset]:
@@ -36,10 +36,11 @@ def opened(args: argparse.Namespace, ability: str = "decode") -> tuple[Run, Any,
     return run, model, run.data(args.data, args.data_dir)[1]
 
 
-def how_many(args: argparse.Namespace, width: int, low: int = 1) -> int:
-    """Return ``-n``; refuse it if so many examples of ``width`` numbers are too many to draw or to write."""
+def how_many(args: argparse.Namespace, width: int, low: int = 1, rows: int = 1) -> int:
+    """Return ``-n``; refuse it if so many examples of ``width`` numbers, in each of several rows, are too many to draw or write."""
     numbers = args.out is not None and args.out.suffix == ".npy"
-    return check_int("-n", args.n, low, max(low, MOST_NUMBERS // width) if numbers else MOST_CELLS)
+    most = (MOST_NUMBERS // width if numbers else MOST_CELLS) // rows
+    return check_int("-n", args.n, low, max(low, most), "" if numbers else "a picture has no room for more; --out FILE.npy has")
 
 
 def deliver(args: argparse.Namespace, terminal: Terminal, run: Run, x: Any, draw: Callable[[], Figure]) -> None:

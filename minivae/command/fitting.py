@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.checks import DataFileError, MinivaeWarning, check_choice, check_int, is_there, reject
+from minivae.checks import DataFileError, MinivaeWarning, check_choice, check_int, check_repeats, is_there, reject
 from minivae.command.console import Terminal
 from minivae.command.environment import versions
 from minivae.command.options import given_settings, option
@@ -52,7 +52,7 @@ def train(args: argparse.Namespace, terminal: Terminal) -> None:
 
 
 def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: MPIPeers | None) -> None:
-    check_int("--eval-samples", args.eval_samples, 1)
+    check_repeats("--eval-samples", args.eval_samples)
     check_int("--eval-examples", args.eval_examples, 1)
     interval(args.checkpoint_every)
     path, model, source = resumed(args) if args.resume else (None, *asked_for(args))

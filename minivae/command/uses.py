@@ -55,8 +55,8 @@ def sample(args: argparse.Namespace, terminal: Terminal) -> None:
 
 def reconstruct(args: argparse.Namespace, terminal: Terminal) -> None:
     run, model, test = opened(args, "reconstruct")
-    shown = test.subset(choose(test, how_many(args, model.n_features_in_)))
     temperatures = (0.0, *args.temperature)
+    shown = test.subset(choose(test, how_many(args, model.n_features_in_, rows=1 + len(temperatures))))
     rows = [shown.x, *(model.reconstruct(shown.x, tau, args.seed, shown.y) for tau in temperatures)]
     labels = ["original", *(f"τ = {tau:g}" for tau in temperatures)]
     title = f"Around test examples: decodings of {model.around_words}"
@@ -85,7 +85,7 @@ def traverse(args: argparse.Namespace, terminal: Terminal) -> None:
     code = code_of(model, test.values, test.y)
     strongest = code.order[: check_int("--dims", args.dims, 1)]
     y = None if test.y is None else test.y[i]
-    n = how_many(args, len(strongest) * model.n_features_in_, 2)
+    n = how_many(args, model.n_features_in_, 2, len(strongest))
     rows = np.stack([model.traverse(x, int(dim), n, args.span, y) for dim in strongest])
     labels = [f"{plots.latent(dim)}  ({code.strength[dim]:.2f})" for dim in strongest]
     columns = [plots.number(z) for z in np.linspace(-args.span, args.span, args.n)]

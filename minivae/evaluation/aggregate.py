@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from minivae.autodiff import no_grad
 from minivae.backend import Array, array_module, standard_normal
-from minivae.checks import check_choice, check_int
+from minivae.checks import check_choice, check_repeats
 from minivae.ops import gaussian_nll, kl_standard_normal, log_mixture
 
 POSTERIORS = 4096  # most posteriors that are compared with at a time
@@ -72,7 +72,7 @@ def decompose(mean: Array, log_var: Array, rng: Any, n_draws: int = 1000) -> Dec
     rng : for the choice of examples and the noise; a generator of the arrays' module.
     n_draws : number of draws of z, each from a different example as far as there are enough.
     """
-    check_int("n_draws", n_draws, 1)
+    check_repeats("n_draws", n_draws)
     xp, n = array_module(mean), len(mean)
     rounds = [xp.argsort(rng.random((n,))) for _ in range(-(-n_draws // n))]  # each a random order of all examples
     index = xp.concatenate(rounds)[:n_draws]

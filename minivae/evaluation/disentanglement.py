@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minivae.backend import to_numpy
-from minivae.checks import check_int, check_matrix, check_values, reject
+from minivae.checks import check_int, check_matrix, check_real, check_repeats, check_values, reject
 from minivae.evaluation.classifier import fit_classifier
 from minivae.nn import MLP
 
@@ -54,7 +54,7 @@ def mutual_information(codes: Any, factors: Any, n_bins: int = 20) -> np.ndarray
     variables look dependent: I is too high by about (bins − 1)(classes − 1)/2n.
     """
     codes, factors = checked(codes, factors)
-    check_int("n_bins", n_bins, 2)
+    check_repeats("n_bins", n_bins, 2)
     low, high = codes.min(axis=0), codes.max(axis=0)
     share = (codes - low) / np.where(high > low, high - low, 1)
     bins = np.minimum((n_bins * share).astype(int), n_bins - 1)
@@ -88,6 +88,9 @@ def higgins_score(
     Source: Higgins et al. 2017.
     """
     codes, factors = checked(codes, varying(factors))
+    for name, value in (("n_points", n_points), ("n_pairs", n_pairs)):
+        check_repeats(name, value)
+    check_real("test_share", test_share, 0, open_low=True)
     rng = np.random.default_rng(check_int("seed", seed, 0))
     n_factors = factors.shape[1]
     spread = codes.std(axis=0)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.checks import check_int, check_real, reject
+from minivae.checks import check_int, check_real, check_repeats, reject
 from minivae.evaluation.disentanglement import checked, gap, varying
 
 DRAWS = 2000
@@ -40,7 +40,7 @@ def density_mutual_information(mean: Any, log_var: Any, factors: Any, n_draws: i
     log_var, _ = checked(log_var, factors, "log_var")
     if log_var.shape != mean.shape:
         reject("log_var", f"shape {mean.shape}, as the means", f"shape {log_var.shape}")
-    check_int("n_draws", n_draws, 1)
+    check_repeats("n_draws", n_draws)
     rng, n = np.random.default_rng(check_int("seed", seed, 0)), len(mean)
     rows = np.concatenate([rng.permutation(n) for _ in range(-(-n_draws // n))])[:n_draws]
     z = mean[rows] + np.exp(0.5 * log_var[rows]) * rng.standard_normal((n_draws, mean.shape[1]))
@@ -74,7 +74,7 @@ def factor_vae_score(
     """
     codes, factors = checked(codes, varying(factors))
     for name, value in (("n_votes", n_votes), ("n_points", n_points)):
-        check_int(name, value, 1)
+        check_repeats(name, value)
     check_real("test_share", test_share, 0, open_low=True)
     rng = np.random.default_rng(check_int("seed", seed, 0))
     used = codes.std(axis=0) > LEAST_SPREAD
@@ -105,7 +105,7 @@ def sap_score(codes: Any, factors: Any, nominal: Collection[int] = (), n_bins: i
     Source: Kumar, Sattigeri & Balakrishnan 2018.
     """
     codes, values = checked(codes, factors)
-    check_int("n_bins", n_bins, 2)
+    check_repeats("n_bins", n_bins, 2)
     if codes.shape[1] < 2:
         reject("codes", "at least two dimensions, as a gap lies between two", f"shape {codes.shape}")
     for column in nominal:

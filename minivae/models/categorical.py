@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from minivae.autodiff import Tensor
 from minivae.backend import Array, standard_gumbel
-from minivae.checks import check_choice, check_int, check_real
+from minivae.checks import check_choice, check_int, check_real, check_repeats
 from minivae.evaluation.estimators import ImportanceEstimate, mean_weight, perplexity
 from minivae.models.generative import Generative
 from minivae.models.objectives import negative_elbo, score_function, warm_up
@@ -178,7 +178,7 @@ class CategoricalVAE(Generative):
         return self._map(rebuilt, x, y, "x", self.n_features_in_)
 
     def elbo(self, x: Any, n_samples: int = 1, seed: int | None = None, y: Any = None) -> Array:
-        check_int("n_samples", n_samples, 1)
+        check_repeats("n_samples", n_samples)
 
         def bound(x: Array, condition: Array | None, rng: Any) -> Array:
             logits, nll = self.logits(x, condition), 0.0
@@ -190,7 +190,7 @@ class CategoricalVAE(Generative):
         return self._or_minus_infinity(self._score(bound, x, y, seed))
 
     def importance_estimate(self, x: Any, n_samples: int = 100, seed: int | None = None, y: Any = None) -> ImportanceEstimate:
-        check_int("n_samples", n_samples, 1)
+        check_repeats("n_samples", n_samples)
 
         def estimate(x: Array, condition: Array | None, rng: Any) -> Array:
             logits = self.logits(x, condition)

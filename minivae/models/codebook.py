@@ -10,7 +10,7 @@ import numpy as np
 
 from minivae.autodiff import Tensor
 from minivae.backend import Array
-from minivae.checks import check_choice, check_int, check_real, reject
+from minivae.checks import check_choice, check_int, check_real, check_repeats, reject
 from minivae.evaluation.estimators import ImportanceEstimate, perplexity
 from minivae.models.autoencoder import Autoencoder
 from minivae.models.objectives import penalized
@@ -199,7 +199,7 @@ class VQVAE(Autoencoder):
         return super().score_samples(x, y) - self._kl()
 
     def elbo(self, x: Any, n_samples: int = 1, seed: int | None = None, y: Any = None) -> Array:
-        check_int("n_samples", n_samples, 1)
+        check_repeats("n_samples", n_samples)
         return self.score_samples(x, y)  # (M.3)
 
     def importance_estimate(self, x: Any, n_samples: int = 100, seed: int | None = None, y: Any = None) -> ImportanceEstimate:

@@ -14,7 +14,7 @@ import numpy as np
 
 from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array, array_module, as_array, standard_normal, to_device, to_numpy
-from minivae.checks import check_choice, check_int, check_real, reject
+from minivae.checks import check_choice, check_int, check_memory, check_real, check_repeats, reject
 from minivae.evaluation.estimators import ImportanceEstimate, importance_weighted
 from minivae.evaluation.latent import interpolate, traverse
 from minivae.kernels.counter_noise import noise_source
@@ -95,7 +95,7 @@ class Generative(Model):
 
         (G.1)  z ~ p(z),   then x = E[x|z] (pixels "mean") or x ~ p(x|z) ("draw")
         """
-        check_int("n", n, 1)
+        self._check_count(n, 1)
         check_choice("pixels", pixels, ("mean", "draw"))
         rng = self._generator("sample", seed, *self._next_call(seed))
         z = self.draw_prior(n, rng)  # (G.1)
@@ -136,6 +136,7 @@ class Generative(Model):
         goes in a straight line from one to the other, so that the path ends at what ``b`` is rebuilt as.
         """
         self._require_between("interpolate")
+        self._check_count(n, 2)
         y, y_end = self.fill_labels(_one(a), y), self.fill_labels(_one(b), y if y_end is None else y_end)
         start, end = self.encode(_one(a), y)[0][0], self.encode(_one(b), y_end)[0][0]
         z = interpolate(array_module(start, end), start, end, n, path)
@@ -149,10 +150,17 @@ class Generative(Model):
     def traverse(self, x: Any, dim: int, n: int = 9, span: float = 3.0, y: Any = None) -> Array:
         """Return ``n`` decodings (n, d) of example ``x`` (d,) while latent ``dim`` runs from −span to span (G.4)."""
         self._require_between("traverse")
+        self._check_count(n, 2)
         check_real("span", span)
         y = self.fill_labels(_one(x), y)
         z = self.encode(_one(x), y)[0][0]
         return self.decode(traverse(array_module(z), z, dim, n, span), y)
+
+    def _check_count(self, n: Any, low: int) -> None:
+        """Refuse a number of examples to make for which this machine has no room."""
+        self._require_fit()
+        numbers = 2 * (self.n_features_in_ + self.latent_width())  # of each: in parts, and put together
+        check_memory("n", check_int("n", n, low) * numbers * np.dtype(self.dtype).itemsize, "lower it")
 
     def _require_between(self, use: str) -> None:
         self._require_fit()
@@ -167,7 +175,7 @@ class Generative(Model):
         Averaging ``n_samples`` draws of z does not change the bound, only lowers its noise.  What is drawn for a row
         depends on the row and the seed, not on the rows it comes with (N.4).
         """
-        check_int("n_samples", n_samples, 1)
+        check_repeats("n_samples", n_samples)
 
         def bound(x: Array, condition: Array | None, rng: Any) -> Array:
             mean, log_var = self.posterior(x, condition)
@@ -188,7 +196,7 @@ class Generative(Model):
 
         Memory does not grow with ``n_samples`` or the number of rows.  Time is one decoder pass per sample and row.
         """
-        check_int("n_samples", n_samples, 1)
+        check_repeats("n_samples", n_samples)
 
         def estimate(x: Array, condition: Array | None, rng: Any) -> Array:
             mean, log_var = self.posterior(x, condition)

@@ -11,7 +11,7 @@ from minivae.nn import Blank
 
 WIDTHS = (
     *("latent_dim", "hidden_dims", "classifier_hidden_dims", "second_latent_dim", "second_hidden_dims"),
-    *("n_components", "n_categories", "n_codes", "code_dim"),
+    *("n_components", "n_categories", "n_codes", "code_dim", "n_flows"),
 )
 COPIES = 4  # of each weight in training: itself, its gradient, and the optimiser's two averages
 

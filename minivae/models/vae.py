@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from minivae.autodiff import Tensor, no_grad
 from minivae.backend import Array, standard_normal
-from minivae.checks import check_choice, check_int, check_real, reject
+from minivae.checks import check_choice, check_int, check_real, check_repeats, reject
 from minivae.evaluation.aggregate import decompose
 from minivae.evaluation.annealing import Certificate, bidirectional
 from minivae.evaluation.estimators import kl_per_dimension
@@ -88,7 +88,8 @@ class Variational(Generative):
         y : the condition of a conditional model, one for each example: the bounds are then on log p(x|y).
         """
         for name, value in (("n", n), ("n_chains", n_chains), ("n_steps", n_steps)):
-            check_int(name, value, 1)
+            check_repeats(name, value)
+        self._check_count(n * n_chains, 1)
         rng = self._generator("certificate", seed)
         with no_grad():
             base = self.prior_.base(n, rng)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minivae.autodiff import Tensor, backward
-from minivae.checks import BlindCheckError, WrongGradientError, reject
+from minivae.checks import BlindCheckError, WrongGradientError, check_int, check_real, check_repeats, reject
 from minivae.proof.finite_differences import Functional, Probe, away_from_zero
 
 
@@ -133,7 +133,9 @@ def gradcheck(
     InputError : for inputs that are not float64 (in float32 differences resolve 1e-4 at best), and for a random ``fn``.
     """
     name = name or getattr(fn, "name", getattr(fn, "__name__", "fn"))
-    rng = np.random.default_rng(seed)
+    check_repeats("directions", directions)  # with none of them every gradient would pass
+    check_real("tolerance", tolerance, 0, open_low=True)
+    rng = np.random.default_rng(check_int("seed", seed, 0))
     leaves = _as_leaves(inputs)
     output = fn(*leaves.values())
     if output.dtype != np.float64:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minivae.backend import generator, to_numpy
-from minivae.checks import check_int
+from minivae.checks import check_int, check_repeats
 from minivae.datasets import Dataset
 from minivae.datasets.labels import has_label
 from minivae.evaluation.aggregate import PARTS, decompose
@@ -38,7 +38,7 @@ def score(model: Any, test: Dataset, n_samples: int = 100, n_examples: int = 100
 
     The parts of the KL (T.1) are of the aggregate posterior of ``n_aggregated`` examples, with the standard errors of their draws.
     """
-    check_int("n_samples", n_samples, 1)
+    check_repeats("n_samples", n_samples)
     check_int("n_examples", n_examples, 1)
     terms, code = model.evaluate(model._rows(test.values, test.y, n_features=model.n_features_in_))
     summary = model.summarize(terms)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import re
 import string
 from collections.abc import Callable
 from pathlib import Path
@@ -218,6 +219,18 @@ def test_bad_argument_is_refused(name, argument):
         assert len(message) < 6000
         tried += 1
     print(f"{name}({argument}): {tried} bad inputs tried")
+
+
+COUNTS = [(name, argument) for name, argument in CASES if CALLS[name].kinds[argument] == "positive whole"]
+
+
+@pytest.mark.parametrize(("name", "argument"), COUNTS)
+def test_a_count_that_nobody_can_mean_is_refused_at_once(name, argument):
+    """Not after all memory has been asked for, nor after years: 10⁸ samples or steps are more than anyone waits for."""
+    call = CALLS[name]
+    for value in (10**12, 10**30):
+        message = complaint(InputError, call.function, **call.good | {argument: value})
+        assert re.match(r"(n_\w+|n): expected (a whole number from \d to 10000000, got 10|what fits in the )", message), message
 
 
 def public_methods() -> set[str]:

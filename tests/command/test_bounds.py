@@ -31,8 +31,32 @@ def test_more_than_can_be_held_is_refused(folder, capsys, command):
             assert main([command, "it", "-n", str(n), "--out", out]) == 2
             err = capsys.readouterr().err
             assert err.startswith("minivae: -n: expected a whole number")
+            assert "e+" not in err  # bounds are told to the last digit
+            assert ("--out FILE.npy" in err) == (out == "x.png")
             assert err.count("\n") == 1
     assert sorted(os.listdir()) == ["runs"]
+
+
+def test_a_picture_is_bounded_by_all_its_cells(folder, capsys):
+    """Each count alone is one that a picture has room for; together they would keep the drawing busy for minutes."""
+    assert main(["train", *TINY, "--name", "it"]) == 0
+    for command, most in ((["traverse", "it", "--dims", "3"], 333), (["reconstruct", "it", "--temperature", "1", "2"], 250)):
+        assert main([*command, "-n", str(most + 1)]) == 2
+        assert f"to {most}, got {most + 1}; a picture has no room" in capsys.readouterr().err
+        assert main([*command, "-n", str(most + 1), "--out", "it.npy", "--quiet"]) == 0
+        assert len(np.load("it.npy")[0]) == most + 1
+
+
+@pytest.mark.parametrize("option", ["--n-samples", "--eval-samples"])
+def test_more_samples_than_anybody_waits_for_are_refused(folder, capsys, option):
+    """Before the training, too: its figures are estimated with them at its end."""
+    if option == "--n-samples":
+        assert main(["train", *TINY, "--name", "it"]) == 0
+    command = ["evaluate", "it"] if option == "--n-samples" else ["train"]
+    assert main([*command, option, "1000000000000"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "expected a whole number from 1 to 10000000, got 1000000000000" in err
 
 
 def test_a_seed_below_zero_is_refused(capsys):

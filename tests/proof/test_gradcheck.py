@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
+from support.helpers import complaint
 
 from minivae.autodiff import Tensor, backward
 from minivae.checks import BlindCheckError, GradcheckError, InputError, MinivaeError, WrongGradientError
@@ -289,3 +290,11 @@ def test_a_report_says_in_one_line_what_it_proved() -> None:
     assert str(report) == f"{words} (1e-07 allowed); an error of {report.caught:.1e} in one entry would show"
     wrong = gradcheck(spoiled(dense, 1, lambda g: 2 * g), {"x": X, "weight": X.T.copy(), "b": np.ones(5)}, raise_exception=False)
     assert str(wrong) == "dense: the gradient with respect to weight is wrong"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("directions", 0), ("directions", 10**12), ("tolerance", 0.0), ("tolerance", np.nan), ("seed", -1)]
+)
+def test_a_check_that_proves_nothing_is_refused(name, value):
+    """Along no direction every gradient agrees."""
+    assert f"{name}: expected a" in complaint(InputError, gradcheck, exp, {"x": np.ones(3)}, **{name: value})
