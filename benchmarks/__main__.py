@@ -19,6 +19,7 @@ BENCHMARKS = {
     "museum": ("museum", "which kind of check sees which bug"),
     "claims": ("claims", "claims of the source texts, measured, each with a verdict and a picture"),
     "surgery": ("surgery", "the parts of the KL: biases of estimates from a batch, and six models on sprites by every score"),
+    "beyond": ("beyond", "other priors, posteriors and two stochastic layers beside the plain VAE, on MNIST"),
     "papers": ("papers.papers", "published figures reproduced, each as a protocol card"),
     "gpu": ("gpu.gpu", "ops and steps on the GPU beside the CPU, what moving and launching cost, peers on the GPU"),
 }
