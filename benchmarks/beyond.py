@@ -1,8 +1,8 @@
 """Priors, posteriors and layers beyond the plain VAE: one architecture on MNIST, trained for equally many passes over the data.
 
-The networks are those of Burda et al. 2016: 200-200 hidden units between x and 50 latents; with two layers between x and 100 latents,
-and 100-100 between these and 50 more.  Pixels are drawn anew at every visit.  Every model has the same optimiser, batches and seed;
-what differs is in the table's first column.
+The networks are those of Burda et al. 2016: 200-200 hidden units between x and 50 latents; with two layers between x and 100
+latents, and 100-100 between these and 50 more.  Pixels are drawn anew at every visit.  Every model has the same optimiser, batches
+and seed; what differs is in the table's first column.
 
     bound              E[log p(x|z)] − KL, one sample for each example of the test set, nats
     log p(x)           importance-weighted (M.6), on some of the test set
