@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from minivae.checks import MinivaeWarning
+from minivae.checks import MinivaeWarning, one_line
 from minivae.runs.run import as_json
 from minivae.runs.tables import TERMS, VERDICT_STYLES
 from minivae.training.at_once import only_watches
@@ -55,19 +55,19 @@ class Terminal:
 
     def line(self, text: str) -> None:
         """Print one line as it is, however long."""
-        self.out.print(text, markup=False, soft_wrap=True)
+        self.out.print("\n".join(map(one_line, text.split("\n"))), markup=False, soft_wrap=True)
 
     def table(self, title: str, rows: Iterable[Iterable[str]], header: Sequence[str] = ()) -> None:
         """Print rows of text under a title; without a header, the columns are name, value and remark."""
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+        table = Table(title=Text(one_line(title)), title_justify="left", title_style="bold", box=None, pad_edge=False)
         table.show_header = bool(header)
         for heading, style in zip(header or ("", "", ""), ("",) * len(header) or ("", "bold", "dim")):
             table.add_column(heading, style=style, overflow="fold")
         for row in rows:
-            table.add_row(*(Text(cell, style=VERDICT_STYLES.get(cell, "")) for cell in row))
+            table.add_row(*(Text(one_line(cell), style=VERDICT_STYLES.get(cell, "")) for cell in row))
         self.out.print()
         self.out.print(table)
 
@@ -120,7 +120,7 @@ class _Plain:
 
     def say(self, text: str) -> None:
         with suppress(OSError):  # a closed standard error does not stop the training
-            self.console.print(text, markup=False, soft_wrap=True)
+            self.console.print(one_line(text), markup=False, soft_wrap=True)
 
     def close(self) -> None:
         pass

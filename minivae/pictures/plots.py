@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minivae.checks import one_line
 from minivae.training.checkpoint import write_whole
 
 if TYPE_CHECKING:
@@ -30,8 +32,15 @@ DPI = 150
 
 def save(figure: Figure, path: Any) -> None:
     """Write a figure as PNG, whole or not at all; ``DataFileError`` where that is impossible."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        if words := text.get_text():  # a name in it may have letters of no encoding, and dollars that begin no formula
+            text.set(text=one_line(words), parse_math=False)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.15, facecolor="white")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter that matplotlib's font lacks is shown as a box
+        figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.15, facecolor="white")
     write_whole(path, buffer.getvalue())
 
 

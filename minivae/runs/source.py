@@ -12,11 +12,20 @@ import numpy as np
 from minivae import datasets
 from minivae.checks import check_int, reject
 from minivae.datasets import Dataset
+from minivae.datasets.arrays import SUFFIXES
 from minivae.datasets.labels import UNLABELLED, classes_in, has_label
 from minivae.training.schema import Schema, maybe, text, whole
 
+
+def known(name: str, value: Any) -> None:
+    """Accept what can be a data set's name or path; whether the file is there is seen when it is read."""
+    text(name, value)
+    if value not in datasets.NAMES and not value.endswith(SUFFIXES):
+        reject(name, "the name of a data set, or the path of a .npy or .npz file", repr(value)[:80])
+
+
 SOURCE: Schema = {
-    "source": text,
+    "source": known,
     "data_dir": maybe(text),
     "exclude_class?": [text],
     "labels?": whole(1),

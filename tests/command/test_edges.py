@@ -82,16 +82,33 @@ def test_python_without_docstrings():
 def test_names_in_no_encoding(capfdbinary):
     """Data, run and folder; each command works with them, and a training is resumed by them."""
     os.rename("it.npz", f"{STRANGE}.npz")
+    strange = ["--strange", f"{STRANGE}.npz"]
     folder = f"--runs-dir={STRANGE}"
     assert main(["train", "--data", f"{STRANGE}.npz", "--name", STRANGE, folder, *TINY, "--json"]) == 0
     assert main(["train", "--resume", STRANGE, folder, "--epochs", "2", "--quiet"]) == 0
-    for command in (["evaluate", "--n-samples", "2"], ["sample"], ["report"], ["explore"], ["transform"]):
+    for command in (["evaluate", "--n-samples", "2"], ["sample"], ["report"], ["explore"], ["transform"], ["anomaly", *strange]):
         assert main([command[0], STRANGE, folder, *command[1:]]) == 0, command
     assert main(["data", f"{STRANGE}.npz"]) == 0
     out, err = capfdbinary.readouterr()
     assert b"Traceback" not in out + err
     assert json.loads(out.splitlines()[0])["run"] == f"{STRANGE}/{STRANGE}"
     assert json.loads(Path(f"{STRANGE}/{STRANGE}/config.json").read_text())["data"]["source"].endswith(f"{STRANGE}.npz")
+
+
+@pytest.mark.parametrize("name", ["a$\\frac$b", "数据", "\x1b[31mred\x07", "rtl\u202e", "<b>&amp;"])
+def test_names_mean_nothing_to_terminals_pictures_and_pages(name, capfd):
+    """No formula, no colour, no markup: a name is shown as it is, or escaped where a terminal would act on it."""
+    os.rename("it.npz", f"{name}.npz")
+    for command in (
+        ["train", "--data", f"{name}.npz", "--name", name, *TINY],
+        ["anomaly", name, "--strange", f"{name}.npz"],
+        ["runs"],
+        *([command, name] for command in ("report", "explore", "transform", "sample")),
+    ):
+        assert main(command) == 0, command
+    out, err = capfd.readouterr()
+    assert not set("\x1b\x07\u202e") & set(out + err)
+    assert "Warning" not in err
 
 
 def test_unreadable_places_are_called_so():
