@@ -29,9 +29,12 @@ def strangest(
     figure = Figure(figsize=(9, 3.2 + (height + 0.45) * len(scored)), layout="constrained")
     top, *below = figure.subplots(1 + len(scored), 1, height_ratios=[3.2, *[height + 0.25] * len(scored)])
     everything = np.concatenate([scores for _, scores in scored.values()])
-    bins = np.histogram_bin_edges(everything, bins=min(60, max(10, math.isqrt(len(everything)))))
+    finite = everything[np.isfinite(everything)]  # a score is infinite where numbers overflow
+    bins = np.histogram_bin_edges(finite, bins=min(60, max(10, math.isqrt(len(everything)))))
     for (name, (_, scores)), colour in zip(scored.items(), COLOURS):
-        top.hist(scores, bins, density=True, color=colour, alpha=0.55, label=f"{name} ({len(scores)})")
+        beyond = len(scores) - np.isfinite(scores).sum()
+        label = f"{name} ({len(scores)}{f', {beyond} of them infinite, in the last bar' if beyond else ''})"
+        top.hist(np.minimum(scores, bins[-1]), bins, density=True, color=colour, alpha=0.55, label=label)
     if math.isfinite(line):
         top.axvline(line, color="#222222", linewidth=1, linestyle="--", label=f"threshold {line:.1f}")
     top.set_title(title, fontsize=11, loc="left")

@@ -125,8 +125,9 @@ class Rows:
                 figure = float(numbers[row][~finite[row]][0])
                 got = f"{name} = {figure} at row {row}, whose numbers are from {low:g} to {high:g}"
                 others = f", and in {len(wrong) - 1} other row{'s' * (len(wrong) > 2)}" if len(wrong) > 1 else ""
-                mend = "leave such rows out, or scale the data"
-                reject(self._argument, "rows for which the model gives finite numbers", got + others, mend, NonFiniteError)
+                mend = "leave such rows out" if len(wrong) < len(self) else "train with a lower learning_rate"
+                expected, mend = "rows for which the model gives finite numbers", f"{mend}, or scale the data"
+                reject(self._argument, expected, got + others, mend, NonFiniteError)
 
     def attach(self, condition: np.ndarray | None) -> None:
         """Attach the condition of the rows, an (n, c) array, for a conditional model (A.6)."""

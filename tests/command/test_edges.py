@@ -111,6 +111,16 @@ def test_names_mean_nothing_to_terminals_pictures_and_pages(name, capfd):
     assert "Warning" not in err
 
 
+def test_infinitely_strange_examples_are_drawn_at_the_edge():
+    """Numbers so far out that they overflow are the strangest there are, and no failure."""
+    np.savez("far.npz", x=np.where(np.arange(60)[:, None] % 2, X * 1e30, X))
+    assert main(["train", "--data", "it.npz", "--likelihood", "gaussian", "--name", "it", "--quiet", *TINY]) == 0
+    for arguments in (["--strange", "far.npz"], ["--strange", "it.npz", "--data", "far.npz"]):
+        assert main(["anomaly", "it", *arguments]) == 0
+        assert Path("runs/it/anomaly.png").stat().st_size > 5000
+        Path("runs/it/anomaly.png").unlink()
+
+
 def test_unreadable_places_are_called_so():
     """As an ordinary user, whom permissions stop; the reason is that, and not that nothing is there."""
     if os.getuid() != 0:

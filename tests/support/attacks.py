@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,13 +45,21 @@ class Printed:
             self.rows += [(line.strip(), name) for line in report.capstdout.splitlines() if any(map(str.isdigit, line))]
 
 
+def printing(file: str) -> Iterator[str]:
+    """Yield the tests of a file that print."""
+    for part in ast.parse((ROOT / file).read_text(encoding="utf-8")).body:
+        calls = (node for node in ast.walk(part) if isinstance(node, ast.Call))
+        if getattr(part, "name", "").startswith("test_") and any(getattr(call.func, "id", "") == "print" for call in calls):
+            yield f"{file}::{part.name}"
+
+
 def main() -> int:
     printed = Printed()
-    code = pytest.main(["-q", "-p", "no:cacheprovider", *(str(ROOT / file) for file in FILES)], plugins=[printed])
+    tests = [test for file in FILES for test in printing(file)]
+    code = pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT), *(f"{ROOT}/{test}" for test in tests)], [printed])
     PAGE.write_text(HEAD + "".join(f"| {line} | `{test}` |\n" for line, test in printed.rows), encoding="utf-8")
     return int(code)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     sys.exit(main())

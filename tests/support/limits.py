@@ -23,7 +23,7 @@ def limit_memory(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (data_bytes() + size, resource.RLIM_INFINITY))
 
 
-def in_child(work: Callable[[], object], memory: int = GIGABYTE, seconds: int = 100) -> str:
+def in_child(work: Callable[[], object], memory: int = GIGABYTE, seconds: int = 300) -> str:
     """Return ``str(work())`` of a forked process, which may ask for so much more memory and take so long; its failure is ours."""
     reading, writing = os.pipe()
     child = os.fork()

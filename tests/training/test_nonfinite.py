@@ -103,6 +103,7 @@ def test_evaluation_after_the_last_step_is_watched_too(digits, with_test):
     message = complaint(NonFiniteError, model.fit, x, x_test=x_test if with_test else None)
     assert message.startswith("x_test: " if with_test else "x: ")
     assert "rows for which the model gives finite numbers, got reconstruction = " in message
+    assert message.endswith("; train with a lower learning_rate, or scale the data")  # all rows are concerned: not a few bad ones
     assert model.history_ == {}
 
 
