@@ -11,6 +11,7 @@ import numpy as np
 from minivae.autodiff import Tensor
 from minivae.backend import Array, standard_normal
 from minivae.checks import check_int, reject
+from minivae.evaluation.estimators import active_units
 from minivae.models.iwae import IWAE
 from minivae.models.priors import Prior
 from minivae.models.settings import check_widths
@@ -67,7 +68,7 @@ def _heads(network: MLP, z: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(kw_only=True, eq=False)
 class TwoLayers(Variational):
-    """What makes a second layer of a model with one."""
+    """What turns a model of one layer into one of two."""
 
     by_samples: ClassVar[str] = "the prior has latents of its own"
     prior_words: ClassVar[str] = "z₂ ~ N(0, I), z₁ ~ p(z₁|z₂)"
@@ -85,6 +86,11 @@ class TwoLayers(Variational):
         encoder = MLP("prior.encoder", (first, *hidden, 2 * second), self.activation, self.init, rng)
         decoder = MLP("prior.decoder", (second, *hidden[::-1], 2 * first), self.activation, self.init, rng)
         return SecondLayer(encoder, decoder, first, second, self.xp_, self.dtype)
+
+    def code_statistics(self, mean: Array, log_var: Array) -> dict[str, Any]:
+        assert isinstance(self.prior_, SecondLayer)
+        second = _heads(self.prior_.encoder, Tensor(mean))[0].data
+        return super().code_statistics(mean, log_var) | {"second_active_units": active_units(second)}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -110,7 +116,8 @@ class TwoLayerVAE(TwoLayers, VAE):
     ----------
     prior_ : the second layer, see ``SecondLayer``.
 
-    All others are those of ``VAE``; ``kl_per_dimension`` is measured from N(0, 1), as if that were the prior.
+    All others are those of ``VAE``; ``kl_per_dimension`` is measured from N(0, 1), as if that were the prior, and the history also
+    has ``second_active_units``: the active units of z₂, for the means of z₁.
     """
 
 
@@ -129,7 +136,8 @@ class TwoLayerIWAE(TwoLayers, IWAE):
     ----------
     prior_ : the second layer, see ``SecondLayer``.
 
-    All others are those of ``IWAE``; ``kl_per_dimension`` is measured from N(0, 1), as if that were the prior.
+    All others are those of ``IWAE``; ``kl_per_dimension`` is measured from N(0, 1), as if that were the prior, and the history also
+    has ``second_active_units``: the active units of z₂, for the means of z₁.
     """
 
     def check_settings(self) -> None:

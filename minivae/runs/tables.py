@@ -53,6 +53,7 @@ FIGURES = {
     "certificate_estimate": ("  estimate", "{certificate_estimate:.2f}", "{n_samples} samples each: {certificate_verdict}"),
     "accuracy": ("accuracy", "{accuracy:.2%}", "classes of the {n_labelled} examples with a label"),
     "active_units": ("active units", "{active_units} of {latent_dim}", "posterior means that vary"),
+    "second_active_units": ("  second layer", "{second_active_units}", "those of z₂, for the posterior means of z₁"),
     "perplexity": ("perplexity", "{perplexity:.1f}", "values in use: as many as equally frequent ones would be"),
     "bound": ("test bound", "{bound:.2f}", "log p(x|z) at the code, less the logarithm of the number of codes"),
     "mig": ("MIG", "{mig:.3f}", "gap between the two dimensions that say most about a factor, at most 1"),

@@ -129,6 +129,18 @@ def test_more_samples_in_training_bring_a_tighter_bound():
     assert objective(iwae)().item() < objective(vae)().item()
 
 
+@each_kind
+def test_active_units_of_the_second_layer(kind):
+    """A unit of z₂ that its encoder never moves is not active."""
+    model = blank(kind, **SMALL)
+    weight = parameters(model)["prior.encoder.2.weight"].data
+    weight *= 100
+    assert model.evaluate(model._rows(X))[1]["second_active_units"] == SECOND
+    weight[:, 0] = 0
+    assert model.evaluate(model._rows(X))[1]["second_active_units"] == SECOND - 1
+    assert model.fit(X).history_["second_active_units"][-1] in range(SECOND + 1)
+
+
 def test_what_two_layers_cannot_have_is_refused():
     message = complaint(InputError, mv.TwoLayerVAE(free_bits=0.5).fit, X, Y)
     assert message.startswith("free_bits: expected 0 where the prior has latents of its own, got 0.5")
