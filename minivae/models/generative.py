@@ -158,12 +158,12 @@ class Generative(Model):
 
     def _check_count(self, n: Any, low: int) -> None:
         """Refuse a number of examples to make for which this machine has no room."""
-        self._require_fit()
+        self._require_finite()
         numbers = 2 * (self.n_features_in_ + self.latent_width())  # of each: in parts, and put together
         check_memory("n", check_int("n", n, low) * numbers * np.dtype(self.dtype).itemsize, "lower it")
 
     def _require_between(self, use: str) -> None:
-        self._require_fit()
+        self._require_finite()
         if not self.continuous:
             reject(use, "a model with points between two latent vectors", type(self).__name__, "use sample or reconstruct")
 

@@ -167,7 +167,8 @@ def test_a_model_whose_numbers_are_not_finite_gives_none(name, wrong, tmp_path) 
     }
     for method, call in calls.items():
         if hasattr(model, method):
-            assert "expected finite parameters" in complaint(NonFiniteError, call, getattr(model, method), model.latent_dim), method
+            refusal = complaint(NonFiniteError, call, getattr(model, method), model.latent_width())
+            assert "expected finite parameters" in refusal, method
     assert not list(tmp_path.iterdir())
 
 
