@@ -170,6 +170,7 @@ EXAMPLES: tuple[Example, ...] = (
     Example(ops.gumbel_softmax, {"logits": normal("nd"), "noise": normal("nd")}),
     Example(ops.gumbel_softmax, {"logits": normal("nd"), "noise": normal("snd")}, {"temperature": 0.5}, "samples, temperature 0.5"),
     Example(ops.gumbel_softmax, {"logits": normal("d"), "noise": normal("nd")}, variant="same logits for all"),
+    Example(ops.gumbel_softmax, {"logits": normal("nd"), "noise": normal("d")}, variant="same noise for all"),
     Example(ops.kl_uniform, {"logits": normal("nd")}),
     Example(ops.kl_uniform, {"logits": normal("snd")}, variant="several variables"),
     Example(ops.absolute, OFF_ZERO),

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 SAME_AT_ZERO = "At 0 both sides give the same number: u = 1 there."
 SAME_DTYPE = "All arguments of the op have one dtype."
+SAME_PRODUCT = "Both ways are the same product; which is faster is another matter."
 SAME_SHAPE = "Both have the same shape: any other is refused."
 ON_THE_HOST = "A number of a device would stay there; on the CPU the cosine is rounded to the dtype of the codes either way."
 DOUBLE = "Added in float64 it has at least the digits that are promised; only the time is another matter."
 BROADCASTS = "Zeros of any trailing axes of x broadcast to the same result; which of them is fastest is another matter."
 
 EQUIVALENTS = {
-    "dense_backward: len(g) < FEW_ROWS → len(g) <= FEW_ROWS": "Both ways are the same product.",
-    "dense_backward: (matrix @ g.T).T if len(g) < FEW_ROWS else g @ matrix.T → (matrix @ g.T).T": "Both ways are the same product.",
+    "dense_backward: (matrix @ g.T).T if len(g) < FEW_ROWS else g @ matrix.T → (matrix @ g.T).T": SAME_PRODUCT,
+    "dense_backward: (matrix @ g.T).T if len(g) < FEW_ROWS else g @ matrix.T → g @ matrix.T": SAME_PRODUCT,
+    "dense_backward: len(g) < FEW_ROWS → len(g) <= FEW_ROWS": SAME_PRODUCT,
+    "dense_backward: len(g) < FEW_ROWS → len(g) > FEW_ROWS": SAME_PRODUCT,
+    "dense_backward: g → matrix (3)": SAME_PRODUCT,
+    "over_terms: g if len(set(shapes)) == 1 else xp.broadcast_to(g, np.broadcast_shapes(*shapes)) → "
+    "xp.broadcast_to(g, np.broadcast_shapes(*shapes))": "Where the shapes are equal, the ops broadcast g themselves.",
+    "gumbel_softmax_forward: logits → noise": SAME_DTYPE,
+    "gumbel_softmax_forward: logits → noise (2)": SAME_DTYPE,
+    "kl_uniform_forward: logits → shifted (5)": SAME_SHAPE,
     "sigmoid_forward: x > 0 → x >= 0": SAME_AT_ZERO,
     "softplus_forward: x > 0 → x >= 0": SAME_AT_ZERO,
     "reparameterize_variance_forward: r > 0 → r >= 0": SAME_AT_ZERO,

@@ -11,7 +11,7 @@ import pytest
 from support.op_cases import CASES, DIGITS, on_grid
 
 from minivae.autodiff import Tensor, backward
-from minivae.ops import ALL_OPS, gumbel_softmax, logsumexp
+from minivae.ops import ALL_OPS, logsumexp
 from minivae.ops.broadcast import FEW, add_up
 
 ULPS = 4
@@ -132,18 +132,6 @@ def test_logsumexp_far_out(dtype: str) -> None:
         expected = [float(mp.log(mp.fsum(mp.exp(mp.mpf(float(v))) for v in row))) for row in x[:6]]
     np.testing.assert_allclose(got[:6], expected, rtol=2 * np.finfo(dtype).eps)
     np.testing.assert_array_equal(got[6:], [-inf, inf])
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_relaxed_category_far_out(dtype: str) -> None:
-    """No exponential overflows, whatever the logits and however low the temperature: softmax sees differences alone."""
-    logits = np.array([[1e4, 0.0, -1e4], [1e4 + 1, 1e4, -1e4], [-1e4, -1e4, -1e4]], dtype)
-    z, saved = gumbel_softmax.forward(np, logits, np.zeros(3, dtype), temperature=0.5)
-    near = 1 / (1 + math.exp(-2))
-    np.testing.assert_allclose(z, [[1, 0, 0], [near, 1 - near, 0], [1 / 3] * 3], rtol=1e-6)
-    slope, _ = gumbel_softmax.backward(np, saved, np.array([[1.0, 2.0, 4.0]] * 3, dtype), (True, True))
-    assert np.isfinite(slope).all()
-    np.testing.assert_allclose(slope.sum(axis=-1), 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -64,11 +64,11 @@ def mismatched(*shapes: tuple[int, ...]) -> tuple[Refusal, ...]:
     return (refuse("shapes fit together", *shapes),)
 
 
-def uneven(name: str, *shapes: tuple[int, ...]) -> tuple[Refusal, ...]:
-    return (
-        refuse(f"{name}: z, u, w: expected points and vectors with the same number of coordinates", *shapes),
-        *mismatched((5, 7), (5, 7), (3, 7), (5,)),
-    )
+def uneven(name: str) -> tuple[Refusal, ...]:
+    """A point, or a vector beside it, of one coordinate where the others have seven; and numbers of rows that do not fit."""
+    words = f"{name}: z, u, w: expected points and vectors with the same number of coordinates"
+    odd = ([(5, 1) if i == j else (5, 7) for i in range(3)] for j in range(3))
+    return (*(refuse(words, *shapes, (5,)) for shapes in odd), *mismatched((5, 7), (5, 7), (3, 7), (5,)))
 
 
 def elementwise(exact: Callable[..., Any], extremes: Any, **rest: Any) -> OpCase:
@@ -350,8 +350,8 @@ CASES: dict[str, OpCase] = {
         double=True,
         refusals=(refuse("covariance: expected a matrix (n, k) with at least one row", (0, 7)),),
     ),
-    "planar": OpCase(planar, refusals=uneven("planar", (5, 7), (5, 7), (5, 1), (5,))),  # (F.1)
-    "planar_log_det": OpCase(planar_log_det, refusals=uneven("planar_log_det", (5, 7), (5, 1), (5, 7), (5,))),  # (F.2)
+    "planar": OpCase(planar, refusals=uneven("planar")),  # (F.1)
+    "planar_log_det": OpCase(planar_log_det, refusals=uneven("planar_log_det")),  # (F.2)
     "gumbel_softmax": OpCase(  # (Q.2)
         gumbel_softmax,
         double=True,
