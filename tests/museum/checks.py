@@ -135,7 +135,7 @@ CHECKS = (
         {
             "test_ops": "dtype_is_kept nothing_is_written_to memory_layout only_what_is_needed an_empty_batch a_tensor_used_twice "
             "a_second_call "
-            "one_tensor_as_both dense_writes the_kinks_of_rectifiers"
+            "one_tensor_as_both dense_writes the_kinks_of_rectifiers what_does_not_fit_is_refused"
         },
     ),
     check(

@@ -50,9 +50,11 @@ EQUIVALENTS = {
     "kl_standard_normal_forward: mean → log_var (2)": SAME_DTYPE,
     "kl_normal_forward: mean → log_var": SAME_DTYPE,
     "kl_normal_forward: mean → log_var (4)": SAME_DTYPE,
+    "gaussian_nll_forward: mean → log_var (2)": SAME_DTYPE,
     "gaussian_nll_forward: mean → log_var (3)": "The dtype of the slope in log σ², which a number does not have.",
     "bernoulli_nll_forward: terms → x": SAME_DTYPE,
-    "bernoulli_nll_backward: logits → u (2)": "u has the shape of the logits.",
+    "bernoulli_nll_backward: logits → u": "u has the shape of the logits.",
+    "bernoulli_nll_backward: logits → u (3)": "u has the shape of the logits.",
     # In the rooms around the ops:
     "nn.py: ParameterVector.__init__: self.move(xp.zeros(size, dtype=dtype), xp.zeros(size, dtype=dtype)) → "
     "self.move(xp.zeros(size, dtype=dtype), xp.zeros(size, dtype=dtype))": "Both arguments are the same zeros.",
