@@ -95,7 +95,7 @@ CHECKS = (
             "test_codebook": "the_code_is who_gets without_a_memory moving_averages training_follows bound_is perplexity",
         },
     ),
-    check(ORACLE, ("ops/penalty.py",), {"test_penalty": "sparsity quantize_goes"}),
+    check(ORACLE, ("ops/penalty.py",), {"test_penalty": "sparsity quantize_goes a_value_in_place"}),
     check(ORACLE, ("optim.py",), {"test_optim": "adam_is_the_papers_at_every_step"}),
     check(
         ORACLE,

@@ -46,6 +46,8 @@ EQUIVALENTS = {
     "_h: 0.001 → 0.002": "Between 1e-3 and 2e-3 both ways have the twelve digits that are promised.",
     "_h: xp.abs(s) < 0.001 → xp.abs(s) <= 0.001": "At 1e-3 both ways have the twelve digits that are promised.",
     "reparameterize_variance_forward: 40.0 → 80.0": "Any bound below which softplus is e^raw will do, down to where float32 ends.",
+    "logsumexp_forward: (x == top).astype(x.dtype) → x == top": "Beside the exponentials it becomes a float anyway.",
+    "logsumexp_forward: top → endless (5)": "Zeros of either kind are the shift 0.",
     "logsumexp_forward: xp.zeros_like → xp.ones_like": "Where the maximum is infinite the shift may be any finite number.",
     "kl_standard_normal_forward: mean → log_var (2)": SAME_DTYPE,
     "kl_normal_forward: mean → log_var": SAME_DTYPE,

@@ -125,13 +125,16 @@ def test_float32_losses_of_many_features_to_four_units_in_the_last_place(name: s
 def test_logsumexp_far_out(dtype: str) -> None:
     inf = math.inf
     finite = [[1e4, 1e4], [-1e4, -1e4], [1e4, -1e4], [0.0, -700.0], [1e-40, -1e-40], [-inf, 3.0]]
-    x = np.array([*finite, [-inf, -inf], [inf, 0.0]], dtype)
+    x = Tensor(np.array([*finite, [-inf, -inf], [inf, 0.0]], dtype), requires_grad=True)
     with np.errstate(under="ignore", divide="ignore"):  # log 0 = −inf is the answer to a sum of nothing
-        got = logsumexp(x).data
+        out = logsumexp(x)
+        backward(out, np.ones_like(out.data))
+    got, slope, x = out.data, x.grad, x.data
     with mp.workdps(50):
         expected = [float(mp.log(mp.fsum(mp.exp(mp.mpf(float(v))) for v in row))) for row in x[:6]]
     np.testing.assert_allclose(got[:6], expected, rtol=2 * np.finfo(dtype).eps)
     np.testing.assert_array_equal(got[6:], [-inf, inf])
+    np.testing.assert_array_equal(slope[6:], [[0.5, 0.5], [1, 0]])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
