@@ -97,6 +97,7 @@ class Generative(Model):
         """
         self._check_count(n, 1)
         check_choice("pixels", pixels, ("mean", "draw"))
+        self._require_finite()
         rng = self._generator("sample", seed, *self._next_call(seed))
         z = self.draw_prior(n, rng)  # (G.1)
 
@@ -108,8 +109,7 @@ class Generative(Model):
 
     def draw_prior(self, n: int, rng: Any) -> Array:
         """Return ``n`` draws z (n, latent_width) of the prior."""
-        with no_grad():
-            return self.prior_.draw(n, rng)
+        return self.prior_.draw(n, rng)
 
     def reconstruct(self, x: Any, temperature: float = 0.0, seed: int | None = None, y: Any = None) -> Array:
         """Return a decoded point near the code of each row, (n, d).

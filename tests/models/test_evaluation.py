@@ -160,6 +160,7 @@ def test_a_model_whose_numbers_are_not_finite_gives_none(name, wrong, tmp_path) 
         **{method: lambda f, _: f(x, **about) for method in ("score_samples", "anomaly_score", "importance_estimate")},
         **{method: lambda f, _: f(x) for method in ("predict", "predict_proba")},
         "sample": lambda f, _: f(5, **about),
+        "certificate": lambda f, _: f(5, **about),
         "decode": lambda f, k: f(np.zeros((5, k), np.float32), **about),
         "interpolate": lambda f, _: f(x[0], x[1], 3, **dict.fromkeys(about, y[:1])),
         "traverse": lambda f, _: f(x[0], dim=0, **dict.fromkeys(about, y[:1])),
