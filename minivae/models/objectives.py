@@ -71,8 +71,8 @@ def score_function(values: Tensor, log_q: Tensor, baseline: bool = True) -> Tens
     Why: ∇Σ_z q(z) f(z) = Σ_z f ∇q + Σ_z q ∇f, and ∇q = q ∇log q.  Since Σ_z q = 1, E_q[∇log q] = ∇1 = 0, so any number b that does
     not depend on z may be subtracted from f: this changes the variance, and not the mean.  Here b is the mean of f over the other
     samples of the same example, with ``baseline`` and from two samples on, and else 0.
-    Neither q nor z is differentiated through z: this works for any z, discrete ones too.  The price is variance, since f as a whole
-    and not its slope is multiplied by the noise ∇log q.
+    No derivative by z is taken, so this works for any z, discrete ones too.  The price is variance: what is multiplied by the noise
+    ∇log q is all of f, and not only its slope.
     In code: log q minus its own value is 0 and has the slope of log q.  The weight f − b has to be a constant; with its gradient,
     that of the product would be another one.
     Source: Williams 1992; Mnih & Rezende 2016 for this baseline.

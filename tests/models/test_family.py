@@ -100,7 +100,9 @@ def test_reported_losses_are_averages_over_examples_whatever_the_batches(kind):
     whole, parts = (kind(**settings, batch_size=size).fit(X, Y, X, Y).history_ for size in (29, 8))
     for name in ("reconstruction", "kl"):
         if f"train_{name}" in whole:
-            noise = 1.0 if name == "kl" and kind.by_samples else 0.0  # of two means over 29 estimates, each √(k/2) or more off
+            noise = (
+                1.0 if name == "kl" and getattr(kind, "by_samples", "") else 0.0
+            )  # of two means over 29 estimates, each √(k/2) or more off
             assert whole[f"train_{name}"][0] == pytest.approx(parts[f"train_{name}"][0], rel=0.1, abs=noise)
             assert whole[f"test_{name}"][0] == parts[f"test_{name}"][0]
 
@@ -184,7 +186,7 @@ def test_one_is_the_least_of_every_count(kind):
 def test_estimates_take_at_least_one_sample(kind):
     model = blank(kind, Y)
     for use in (model.elbo, model.log_likelihood, model.importance_estimate):
-        assert "n_samples: expected a whole number of at least 1, got 0" in complaint(InputError, use, X, n_samples=0, y=Y)
+        assert "n_samples: expected a whole number from 1 to" in complaint(InputError, use, X, n_samples=0, y=Y)
         use(X, n_samples=1, y=Y)
 
 
