@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minivae.autodiff import Tensor, no_grad
-from minivae.backend import Array
+from minivae.backend import Array, to_numpy
 from minivae.checks import NonFiniteError, reject
 from minivae.training.batches import Rows
 
@@ -39,9 +39,18 @@ def evaluate(model: Model, rows: Rows) -> tuple[dict[str, float], dict[str, Any]
         statistics = model.code_statistics(*codes)
     for name, figure in (averages | statistics).items():
         if not np.isfinite(figure).all():
-            mend = "scale the data or lower learning_rate; in a model of your own, look at its pool and loss"
-            reject(type(model).__name__, "finite figures of a data set", f"{name} = {figure}", mend, NonFiniteError)
+            row, extreme = farthest(*map(to_numpy, codes))
+            got = f"{name} = {figure}; the code that is farthest out, {extreme:.3g}, is that of row {row}"
+            mend = "leave such rows out, scale the data, or lower learning_rate"
+            reject(type(model).__name__, "finite figures of a data set", got, mend, NonFiniteError)
     return averages, statistics
+
+
+def farthest(mean: np.ndarray, log_var: np.ndarray) -> tuple[int, float]:
+    """Return the row with the largest number in its code (n, k), of either sign, and that number."""
+    code = np.hstack([mean, log_var])
+    row, column = np.unravel_index(np.abs(code).argmax(), code.shape)
+    return int(row), float(code[row, column])
 
 
 def join(xp: Any, parts: list[Array]) -> Array:

@@ -192,3 +192,13 @@ def test_a_figure_of_the_whole_set_that_is_not_finite_is_named(method: str) -> N
     model.__class__ = Own
     message = complaint(NonFiniteError, model.evaluate, model._rows(x))
     assert message.startswith("Own: expected finite figures of a data set, got ")
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_fixed", "gaussian_shared"])
+def test_a_row_that_spoils_a_figure_of_all_is_named(likelihood: str) -> None:
+    """Its own terms are finite; the parts of the KL, for which it is compared with all others, are not."""
+    rng = np.random.default_rng(1)
+    x, test = rng.standard_normal((200, 6)), rng.standard_normal((40, 6))
+    test[5] = 7e4
+    model = mv.VAE(epochs=3, hidden_dims=(30,), latent_dim=4, batch_size=50, likelihood=likelihood, device="cpu")
+    assert "is that of row 5; leave such rows out" in complaint(NonFiniteError, model.fit, x, x_test=test)
