@@ -126,7 +126,8 @@ def as_array(value: Any, argument: str = "array") -> Array:
         array = np.asarray(value)
         return array.astype(np.float64) if array.dtype == object else array
     except (TypeError, ValueError) as error:  # rows of different lengths, or things that are no numbers
-        reject(argument, "an array of real numbers", f"{type(value).__name__} ({reason(error)})", "pass a NumPy or CuPy array")
+        mend = "pass numbers alone, as in a NumPy array, and fill in what is missing"
+        reject(argument, "an array of real numbers", f"{type(value).__name__} ({reason(error)})", mend)
 
 
 def to_device(xp: ModuleType, array: Any, dtype: Any = None) -> Array:

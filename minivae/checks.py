@@ -79,11 +79,20 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def quoted(text: str) -> str:
+    """Return a text as one word of a shell's command line, in which what a terminal cannot show is escaped."""
+    if text.isprintable():
+        return shlex.quote(text)
+    # Bash and zsh read $'\xe9' as that byte, which need not be part of any letter.
+    words = (c if c.isprintable() and c not in "'\\" else "".join(f"\\x{byte:02x}" for byte in os.fsencode(c)) for c in text)
+    return f"$'{''.join(words)}'"
+
+
 def installing(extra: str) -> str:
     """Return the command that installs an extra of this package: from its checkout, since no package index has it."""
     root = Path(__file__).parents[1]
     if (root / "setup.cfg").is_file():
-        return f"pip install -e {shlex.quote(f'{root}[{extra}]')}"
+        return f"pip install -e {quoted(f'{root}[{extra}]')}"
     return f"pip install -e '.[{extra}]' in the checkout of minivae"
 
 

@@ -44,7 +44,7 @@ class Terminal:
             def on_broken_pipe(self) -> None:  # where rich would end the process, and a training with it
                 raise BrokenPipeError
 
-        console = Reporting(stderr=stderr, quiet=self.quiet, highlight=False)
+        console = Reporting(stderr=stderr, quiet=self.quiet, highlight=False, emoji=False)
         if not console.is_terminal:
             console.width = PLAIN_WIDTH
         return console

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import shlex
 import time
 import warnings
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.checks import DataFileError, MinivaeWarning, check_choice, check_int, check_repeats, is_there, reject
+from minivae.checks import DataFileError, MinivaeWarning, check_choice, check_int, check_repeats, is_there, quoted, reject
 from minivae.command.console import Terminal
 from minivae.command.environment import versions
 from minivae.command.options import given_settings, option
@@ -130,7 +129,7 @@ def resumed(args: argparse.Namespace) -> tuple[Path, Any, Source]:
         if value is not None:
             reject(option(field), "no other option with --resume, which keeps the settings of the run", repr(value), "leave it out")
     if is_there(path / MODEL) and check_int("--epochs", model.epochs, 1) <= done:
-        mend = f"go on with --resume {shlex.quote(str(args.resume))} --epochs {2 * done}"
+        mend = f"go on with --resume {quoted(str(args.resume))} --epochs {2 * done}"
         reject("--epochs", f"more than the {done} epochs of this run, which is finished", model.epochs, mend)
     return path, model, source
 
@@ -158,7 +157,7 @@ class RunKeeper(Keeper):
         """Return the message of a command that stopped: why, and then how to go on, if there is something to go on from."""
         if not self.saved_step:
             return why
-        run = shlex.quote(os.fspath(self.draft.folder))
+        run = quoted(os.fspath(self.draft.folder))
         return f"{why}{then}step {self.saved_step} is saved; go on with: minivae train --resume {run}"
 
 
@@ -191,8 +190,8 @@ def what_next(folder: Path, model: Any, runs_dir: str) -> list[str]:
     epochs = len(model.history_["epoch"])
     return [
         f"pictures in it: {', '.join(pictures)}",
-        f"next: minivae report {shlex.quote(run)}   (everything on one web page)",
-        f"      minivae train --resume {shlex.quote(run)} --epochs {2 * epochs}   (train further; {epochs} are done)",
+        f"next: minivae report {quoted(run)}   (everything on one web page)",
+        f"      minivae train --resume {quoted(run)} --epochs {2 * epochs}   (train further; {epochs} are done)",
     ]
 
 

@@ -63,7 +63,7 @@ def as_labels(y: Any, n: int = 1, argument: str = "y") -> list[Label]:
     strange = [label for label in labels if not isinstance(label, (int, str))]
     if strange and isinstance(strange[0], (list, tuple)):
         rows = f"rows such as {strange[0]!r}"[:60]
-        reject(argument, "one label for each row, of shape (n,)", rows, "pass y.ravel() for one column")
+        reject(argument, "one label for each row, of shape (n,)", rows, "pass one column, such as y.ravel()")
     if strange:
         missing = strange[0] is None or str(strange[0]) in ("nan", "<NA>", "NaT")
         mend = "use .astype(int) for labels, or y.reshape(-1, 1) for a condition of one number"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from minivae.checks import quoted
 from minivae.datasets import Dataset
 from minivae.datasets.labels import classes_in, has_label
 from minivae.evaluation.aggregate import PARTS
@@ -68,7 +68,7 @@ def _header(run: Run, name: str) -> Markup:
         tag("div", tag("dt", label.strip()), tag("dd", tag("strong", value.replace("-", "−")), tag("span", remark)))
         for label, value, remark in figure_rows(run.config["figures"])
     )
-    command = tag("code", shlex.join(run.config["command"]), class_="command")
+    command = tag("code", " ".join(map(quoted, run.config["command"])), class_="command")
     return tag("header", tag("p", run.path.name, class_="eyebrow"), tag("h1", name), command, tag("dl", tiles, class_="tiles"))
 
 

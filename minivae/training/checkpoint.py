@@ -147,7 +147,10 @@ def write_whole(path: Any, content: bytes, prove: Callable[[Path], Any] | None =
     ``prove`` reads the temporary file and raises ``DataFileError`` if it is not what it should be.
     """
     check_path("path", path)
-    target = Path(os.path.realpath(path))  # a symbolic link stays a link
+    try:
+        target = Path(os.path.realpath(path))  # a symbolic link stays a link
+    except OSError as error:  # of the working folder, which may be gone
+        reject(str(path), "a place that can be written", reason(error), "choose another folder", DataFileError)
     check_regular(target)
     # Not from ``tempfile``: only the owner may read what it creates, and the rename would keep these permissions.
     temporary = beside(target)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.helpers import complaint
 from support.limits import in_child
 
 import minivae as mv
+from minivae.checks import DataFileError
 from minivae.command.cli import main
 
 X = np.random.default_rng(0).random((60, 6)).astype(np.float32)
@@ -119,6 +122,27 @@ def test_infinitely_strange_examples_are_drawn_at_the_edge():
         assert main(["anomaly", "it", *arguments]) == 0
         assert Path("runs/it/anomaly.png").stat().st_size > 5000
         Path("runs/it/anomaly.png").unlink()
+
+
+@pytest.mark.parametrize("name", ["t:warning:1 [bold]'s $HOME", f'"{STRANGE}\\ \n\t'])
+def test_printed_commands_are_ones_that_the_shell_takes(name):
+    """Whatever the run is called: what is printed can be typed, also where the name is in no encoding."""
+    code, out, err = shell(f"{TRAIN.replace('--quiet', '').replace('--name it', '')} --name {shlex.quote(name)}")
+    assert code == 0, err
+    (line,) = [line for line in out.splitlines() if line.startswith("next: ")]
+    command = line.removeprefix("next: ").partition("   (")[0]
+    code, _, err = shell(command)
+    assert code == 0, err
+    assert Path("runs", name, "report.html").is_file()
+
+
+def test_a_working_folder_that_is_gone_is_no_traceback():
+    model = mv.VAE(latent_dim=2, hidden_dims=(5,), epochs=1, batch_size=8, device="cpu").fit(X)
+    os.mkdir("gone")
+    os.chdir("gone")
+    os.rmdir("../gone")
+    for call in (model.save, mv.load):
+        assert "No such file or directory" in complaint(DataFileError, call, "it")
 
 
 def test_unreadable_places_are_called_so():

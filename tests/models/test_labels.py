@@ -109,7 +109,7 @@ def test_every_label_that_is_learned_is_kept_in_the_file(kind, classes, tmp_path
         (np.array([0.0, np.nan]), "use .astype(int) for labels"),
         (np.array([None, 1], object), "got None; write -1 where there is no label"),
         (np.array([np.nan, 1], object), "got nan; write -1 where there is no label"),
-        (np.array([[0], [1]]), "one label for each row, of shape (n,), got rows such as [0]; pass y.ravel() for one column"),
+        (np.array([[0], [1]]), "one label for each row, of shape (n,), got rows such as [0]; pass one column, such as y.ravel()"),
         (np.array([b"a", b"b"]), "class labels, whole numbers or strings, got b'a'"),
     ],
 )
