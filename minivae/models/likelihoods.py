@@ -14,6 +14,7 @@ import numpy as np
 
 from minivae.autodiff import Tensor
 from minivae.backend import Array, standard_normal
+from minivae.checks import reject
 from minivae.nn import Parameter
 from minivae.ops import bernoulli_nll, gaussian_nll, softplus
 
@@ -48,8 +49,8 @@ class Likelihood:
         return outputs
 
     def draw(self, xp: ModuleType, outputs: Array, rng: Any) -> Array:
-        """Return a sample of the features from p(x|z), of the shape of the data."""
-        raise NotImplementedError
+        """Return a sample of the features from p(x|z), of the shape of the data; without it a model has means alone."""
+        reject(f"{type(self).__name__}.draw", "a method that samples p(x|z)", "none", "write it, or ask for pixels='mean'")
 
     def output_bias(self, data_mean: np.ndarray) -> np.ndarray:
         """Return the last bias of the decoder with which an untrained decoder already predicts the mean of the data (d,)."""

@@ -231,7 +231,11 @@ class Trainer:
             if term.shape not in ((len(x),), ()):  # a forgotten sum over features would pass for a mean over them
                 expected = f"shape ({len(x)},), one value per example, or ()"
                 reject(f"{type(self.model).__name__}.terms: {name}", expected, f"shape {term.shape}", "sum over the other axes")
-        return reported, self.model.loss(terms, self.step / self.steps_per_epoch)
+        loss = self.model.loss(terms, self.step / self.steps_per_epoch)
+        if getattr(loss, "shape", None) != () or not isinstance(loss, Tensor):
+            got = f"{type(loss).__name__} of shape {getattr(loss, 'shape', ())}"
+            reject(f"{type(self.model).__name__}.loss", "a tensor of shape ()", got, "take the mean over the batch of the terms")
+        return reported, loss
 
     def _update(self, x: Any, noise: Any, condition: Any) -> Array:
         """Do the part of a step that runs on the device, without waiting for a GPU."""

@@ -188,3 +188,20 @@ def test_class_that_is_not_defined_is_asked_for(tmp_path):
 def test_loss_that_couples_examples_says_so_to_several_processes():
     message = complaint(mv.InputError, Centred(**SMALL | {"pull": 10.0, "processes": 2}).fit, X)
     assert "pull = 10.0, which looks at a whole batch" in message
+
+
+@pytest.mark.parametrize(
+    ("loss", "got"), [(lambda terms: terms["kl"], "Tensor of shape (8,)"), (lambda terms: 3.0, "float of shape ()")]
+)
+def test_a_loss_that_is_no_number_on_the_tape_is_named(loss, got):
+    class Own(mv.VAE):
+        def loss(self, terms, epochs_done=0.0):
+            return loss(terms)
+
+    message = complaint(mv.InputError, Own(**SMALL | {"batch_size": 8}).fit, X)
+    assert f"Own.loss: expected a tensor of shape (), got {got}; take the mean over the batch" in message
+
+
+def test_a_likelihood_without_draw_has_means_alone(laplace):
+    assert laplace.sample(3).shape == (3, X.shape[1])
+    assert "Laplace.draw: expected a method that samples p(x|z)" in complaint(mv.InputError, laplace.sample, 3, pixels="draw")
