@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.keys import Keys
+from support import attacks
 from support.browser import needs_browser, pixels, show
 from support.helpers import MNIST, needs_mnist
 from support.touched import ALWAYS, select
@@ -157,3 +158,12 @@ def test_gpu_section_names_extras_that_exist():
     declared = (ROOT / "setup.cfg").read_text(encoding="utf-8")
     assert extras
     assert all(re.search(rf"^{extra} = cupy", declared, flags=re.MULTILINE) for extra in extras)
+
+
+def test_page_of_what_was_tried_has_a_row_of_every_test_that_counts():
+    """The figures are what the tests printed when the page was written; a test that came later, or is gone, asks for it anew."""
+    page = attacks.PAGE.read_text(encoding="utf-8")
+    named = set(re.findall(r"\| `([\w/.:]+)` \|$", page, flags=re.MULTILINE))
+    assert named == {test.removeprefix("tests/") for file in attacks.FILES for test in attacks.printing(file)}
+    assert page.startswith(attacks.HEAD)
+    assert "benchmarks/results/attacks.md" in README
