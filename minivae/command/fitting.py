@@ -68,7 +68,7 @@ def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: MPIPe
     kind, origin = type(model).__name__, source.record()
     with Draft(args.runs_dir, f"{kind.lower()}-{data.name}", args.name, path) as draft:
         started = time.perf_counter()
-        title = f"{kind} on {describe(data, test)}, {model.epochs} epochs"
+        title = f"{kind} on {describe(data, test)}, {model.epochs} epoch{'s' * (model.epochs != 1)}"
         context = {"data": origin, "command": args.arguments}
         keeper = RunKeeper(draft, args.checkpoint_every, context, peers.stop if peers else latch)
         try:
@@ -191,7 +191,7 @@ def what_next(folder: Path, model: Any, runs_dir: str) -> list[str]:
     return [
         f"pictures in it: {', '.join(pictures)}",
         f"next: minivae report {quoted(run)}   (everything on one web page)",
-        f"      minivae train --resume {quoted(run)} --epochs {2 * epochs}   (train further; {epochs} are done)",
+        f"      minivae train --resume {quoted(run)} --epochs {2 * epochs}   (train further; {epochs} done so far)",
     ]
 
 
