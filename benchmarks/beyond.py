@@ -86,6 +86,8 @@ def measure(name: str, args: dict[str, Any]) -> dict[str, Any]:
     part = test.subset(spread(len(test), args["examples"]))
     log_p = model.log_likelihood(part.values, args["samples"])
     active = f"{code['active_units']} of {model.latent_dim}"
+    if "second_active_units" in code:
+        active += f", then {code['second_active_units']} of {model.second_latent_dim}"
     return {"bound": model.summarize(terms)["elbo"], "log_p": log_p, "active": active, "seconds": seconds}
 
 
