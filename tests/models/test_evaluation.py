@@ -126,7 +126,8 @@ def test_a_row_that_is_far_out_is_the_strangest_of_all(scale: float) -> None:
         model = fitted(name, likelihood="gaussian")
         x, _ = data(5)
         x[2] *= scale
-        with warnings.catch_warnings(action="error"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
             for figure in (model.elbo, model.log_likelihood, model.score_samples, lambda x, m=model: -m.anomaly_score(x)):
                 values = figure(x)
                 assert np.isfinite(values[[0, 1, 3, 4]]).all()
