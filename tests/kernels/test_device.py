@@ -200,6 +200,7 @@ def test_every_model_does_on_a_device_what_it_does_on_the_cpu(name, strict_devic
     np.testing.assert_allclose(loaded.transform(x, y), code, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_begun_on_the_cpu_goes_on_on_a_device(strict_device):
     settings = {"noise": "counter", "learning_rate": 0.01}
     here, there = (trainer_of(mv.VAE, settings | {"device": device}) for device in ("cpu", "cuda"))

@@ -47,6 +47,7 @@ NAMES = re.findall(r"KERNEL (?:__launch_bounds__\(.*?\) )?(\w+)\(", TEXT)
 # ---- Compiled for sm_90 ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nvcc_compiles_the_kernels_without_spilling_registers(tmp_path):
     nvcc = shutil.which("nvcc")
     if nvcc is None:
@@ -93,6 +94,7 @@ def sanitized(kind: str, source: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["thread", "address"])
 def test_no_kernel_races_or_leaves_its_arrays(kind):
     done = sanitized(kind, TEXT)
@@ -106,6 +108,7 @@ def without(text: str, following: str) -> tuple[str, int]:
     return pattern.sub("\n", text), text[: pattern.search(text).start()].count("\n") + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("following", ["    double total", "    return total", "    Adam rule = *(Adam*)shared"])
 def test_a_missing_barrier_is_found(following):
     mutant, line = without(TEXT, following)
@@ -116,6 +119,7 @@ def test_a_missing_barrier_is_found(following):
     assert any(abs(place - line) <= 6 for place in places), f"a race around line {line}, found at {places}"
 
 
+@pytest.mark.slow
 def test_an_index_out_of_bounds_is_found():
     mutant = TEXT.replace("if (threadIdx.x == 0) *out = (float)(sum / n);", "if (threadIdx.x == 0) out[1] = (float)(sum / n);")
     assert mutant != TEXT
@@ -138,6 +142,7 @@ LONG_ROWS = {"n": 7, "d": 307, "m": 5, "s": 2}  # a row is more than two blocks 
 IN_ONE_KERNEL = [example for example in EXAMPLES if example.op.name in TWINS.keys() - {"dense"}]  # whose products are cuBLAS's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", IN_ONE_KERNEL, ids=lambda example: example.name)
 def test_twins_agree_with_float64_on_long_rows(example: Example, fused):
     for report in compare_precision(example, example.draw(1, **LONG_ROWS), xp=fused):

@@ -34,6 +34,7 @@ OBJECTIVES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "settings"), OBJECTIVES, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_gradient_of_the_objective(kind, settings):
     model = blank(kind, **settings)

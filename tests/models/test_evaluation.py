@@ -70,6 +70,7 @@ def test_sorted_or_shuffled_a_data_set_has_the_same_figures(name: str) -> None:
         assert found[1][term] == pytest.approx(value, rel=1e-4, abs=1e-5), term
 
 
+@pytest.mark.slow
 @every_model
 @pytest.mark.parametrize("figure", ["elbo", "log_likelihood", "score_samples", "anomaly_score"])
 def test_the_figure_of_a_row_does_not_depend_on_its_batch(name: str, figure: str) -> None:

@@ -54,6 +54,7 @@ def test_file_brings_the_model_back(kind, settings, tmp_path):
     np.testing.assert_array_equal(again.reconstruct(X, 0.5, y=Y), model.reconstruct(X, 0.5, y=Y))
 
 
+@pytest.mark.slow
 @every_variant
 def test_every_use_works(kind, settings):
     model = blank(kind, Y, **settings)
@@ -74,6 +75,7 @@ def test_every_use_works(kind, settings):
     assert model.elbo(X, 100, y=Y).mean() <= estimate.log_likelihood.mean() + 5 * estimate.standard_error.mean()  # M.3 ≤ M.6
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 @every_model
 def test_training_lowers_the_loss_and_reports_it(kind, digits):
@@ -107,6 +109,7 @@ def test_reported_losses_are_averages_over_examples_whatever_the_batches(kind):
             assert whole[f"test_{name}"][0] == parts[f"test_{name}"][0]
 
 
+@pytest.mark.slow
 @every_model
 def test_scikit_learn_clones_searches_and_pipes(kind):
     pytest.importorskip("sklearn", reason="scikit-learn, whose protocol this is about, is absent")

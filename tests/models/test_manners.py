@@ -114,6 +114,7 @@ OF_CLASSIFIERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [mv.VAE, mv.Autoencoder, mv.IWAE, mv.VAEClassifier], ids=lambda kind: kind.__name__)
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learns_own_checks(kind):

@@ -167,6 +167,7 @@ def test_elbo_never_exceeds_the_log_likelihood_beyond_the_standard_error(small):
     assert elbo.mean() - estimate.log_likelihood.mean() < 3 * np.sqrt((error**2).sum()) / 53
 
 
+@pytest.mark.slow
 def test_more_importance_samples_never_lower_the_bound_beyond_its_standard_error(small):
     copies = near_copies(X, 50)
     means, errors = [], []

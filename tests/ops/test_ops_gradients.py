@@ -23,6 +23,7 @@ def test_every_entry_agrees_with_finite_differences(example: Example) -> None:
     gradcheck(example, example.draw(), name=example.name, elementwise=True)
 
 
+@pytest.mark.slow
 @every_example
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32), n=st.integers(2, 6), d=st.integers(2, 6), m=st.integers(1, 6), s=st.integers(1, 6))
@@ -47,6 +48,7 @@ def stretching(draw: st.DrawFn, example: Example) -> list[np.ndarray]:
     return arrays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BROADCASTING)
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(data=st.data())

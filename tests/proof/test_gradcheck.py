@@ -51,6 +51,7 @@ def test_a_backward_that_is_off_by_a_twentieth_of_a_percent_fails(example: Examp
     assert example.name in str(error.value)
 
 
+@pytest.mark.slow
 @every_argument
 def test_one_entry_that_is_off_by_a_twentieth_of_a_percent_is_found(example: Example, argument: str) -> None:
     """The one of middling size, so that it stands out neither by being large nor by being the first."""
@@ -254,6 +255,7 @@ def test_a_report_cannot_be_changed_after_the_fact() -> None:
             record.seed = record.tolerance = record.numeric = 0.0
 
 
+@pytest.mark.slow
 @every_argument
 def test_its_power_is_what_it_says(example: Example, argument: str) -> None:
     """An error three times as large as the one that would show is planted in the entry of middling size, and does; one of a tenth

@@ -54,6 +54,7 @@ def test_engine_comes_first_and_its_places_are_functions():
     assert len(set(sections)) == len(list(itertools.groupby(sections))), "no section comes back"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", sorted({step.command for step in STEPS}))
 def test_commands_can_be_run(command):
     """Ours are understood by the parser; a pytest command names a file and at least one test in it."""
