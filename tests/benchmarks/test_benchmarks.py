@@ -355,6 +355,7 @@ def test_goal_is_met_missed_or_beyond_what_the_measurement_can_tell(power, error
     assert scaling.verdict(power, error, 1) == expected
 
 
+@pytest.mark.slow
 def test_child_returns_its_value_whatever_is_printed_and_the_parents_memory_is_not_on_its_account(tmp_path):
     ballast = np.ones(40_000_000)
     assert timing.in_child(math.hypot, 3, 4).value == 5

@@ -208,6 +208,7 @@ def test_evaluate_repeats_the_figures_of_the_training(cli, run):
     assert "50 examples, 2 importance samples" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["sample", "reconstruct", "interpolate", "traverse"])
 def test_pictures_go_into_the_run_or_where_they_are_asked_to(cli, run, command, tmp_path):
     code, out, _ = cli(command, "tiny")

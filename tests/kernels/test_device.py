@@ -84,6 +84,7 @@ def test_reductions_give_arrays_and_launches_are_counted():
 # ---- Every op -------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_example
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_op_runs_on_a_device_without_waiting(example: Example, dtype, strict_device):

@@ -24,12 +24,14 @@ def learns(kind, settings, train: mv.datasets.Dataset, test: mv.datasets.Dataset
     assert model.history_["active_units"][-1] >= model.latent_dim / 4  # the bound of a VAE does not pay for many
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 @every_code
 def test_digits(kind, settings):
     learns(kind, settings | {"epochs": 25}, *mv.datasets.load("digits"), least_gain=1)  # of 27.0 nats, 13.6 of which are a floor
 
 
+@pytest.mark.slow
 @needs_mnist
 @pytest.mark.trained
 @every_code

@@ -84,6 +84,7 @@ def test_the_figure_of_a_row_does_not_depend_on_its_batch(name: str, figure: str
     np.testing.assert_allclose(compute(x[7:8], **y_of(slice(7, 8))), together[7:8], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["VAE", "VAE, dynamic", "VAE, fixed", "VAE, counter", "IWAE"])
 def test_the_history_the_score_and_the_bound_of_each_row_tell_the_same(name: str, tmp_path) -> None:
     """On the same pixels and the same draws: before and after the model was kept in a file."""

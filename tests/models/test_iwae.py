@@ -48,6 +48,7 @@ def test_bound_is_the_logarithm_of_the_mean_weight(likelihood, gradient):
     np.testing.assert_allclose(terms["reconstruction"].data, nll, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("s", [1, S])
 def test_gradient_of_the_objective(likelihood, s):

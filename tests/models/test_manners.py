@@ -36,6 +36,7 @@ COPIES = {
 }
 
 
+@pytest.mark.slow
 @every_model
 @pytest.mark.parametrize("make", COPIES.values(), ids=list(COPIES))
 def test_a_copy_is_the_model_and_shares_nothing_with_it(kind, make):

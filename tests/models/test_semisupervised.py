@@ -60,6 +60,7 @@ def few_labels(y: np.ndarray, per_class: int, seed: int) -> np.ndarray:
 # -- M2 -------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("y", [Y, PARTLY], ids=["labelled", "partly"])
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian_shared"])
 def test_gradient_of_the_objective(likelihood, y):
@@ -139,6 +140,7 @@ def digits_with_100_labels():
     return train.x, few_labels(train.y, 10, seed=1), test.x, test.y
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_m2_with_100_labels_beats_a_classifier_that_has_only_them(digits_with_100_labels):
     """And its labels work through the classification term: without that, accuracy falls."""

@@ -68,6 +68,7 @@ def test_the_gradient_of_a_mean_that_all_dimensions_share() -> None:
     np.testing.assert_array_equal(mean.grad, [[1.5], [3.0]])
 
 
+@pytest.mark.slow
 @every_example
 @pytest.mark.parametrize("seed", range(10))
 def test_float32_is_as_close_to_float64_as_its_rounding_allows(example: Example, seed: int) -> None:

@@ -42,6 +42,7 @@ def softmax(x: Tensor) -> Tensor:
     return exp(x - logsumexp(x, keepdims=True))
 
 
+@pytest.mark.slow
 @every_argument
 def test_a_backward_that_is_off_by_a_twentieth_of_a_percent_fails(example: Example, argument: str) -> None:
     position = list(example.arguments).index(argument)

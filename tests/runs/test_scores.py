@@ -214,6 +214,7 @@ def test_an_estimate_outside_the_certificate_is_called_so(vae, digits, monkeypat
 GAUSSIAN = [kind for kind in mv.MODELS.values() if issubclass(kind, Variational) and not kind.by_samples]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GAUSSIAN, ids=lambda kind: kind.__name__)
 def test_parts_of_the_kl_add_up_for_every_trained_model_with_a_gaussian_posterior(kind):  # (T.1)
     train, test = mv.datasets.load("digits")

@@ -65,6 +65,7 @@ def test_data_that_go_bad_past_the_checks(monkeypatch, wrong, at):
 NAMES = [f"{part}.{i}.{kind}" for part in ("encoder", "decoder") for i in (0, 1, 2) for kind in ("weight", "bias")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_weight_that_a_hook_has_spoiled_is_named(wrong):
     """It is told before the next step of the optimiser has spread it to all weights."""

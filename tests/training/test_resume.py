@@ -66,6 +66,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_any_split_is_the_run_without_a_stop(case, tmp_path):
     name, settings = CASES[case]
@@ -247,6 +248,7 @@ def stopped(in_an_empty_folder, monkeypatch, capsys) -> Path:
     return Path("runs/mine")
 
 
+@pytest.mark.slow
 def test_resumed_command_ends_as_the_one_that_was_not_stopped(stopped):
     assert main(["train", *TINY, "--name", "whole"]) == 0
     assert main(["train", "--resume", "mine", "--quiet", "--eval-samples", "3"]) == 0
@@ -262,6 +264,7 @@ def test_stopped_run_is_refused_by_other_commands_which_say_what_to_do(stopped, 
     assert "minivae train --resume runs/mine" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_resume_takes_nothing_but_epochs(stopped, capsys):
     for extra in (["--seed", "3"], ["--model", "VAE"], ["--data", "sprites"], ["--name", "other"], ["--learning-rate", "1"]):
         assert main(["train", "--resume", "mine", *extra]) == 2
