@@ -104,7 +104,7 @@ class Settings:
             check_int("patience", self.patience, 1)
         check_int("seed", self.seed, 0)
         if self.random_state is not None and not isinstance(self.random_state, GENERATORS):
-            check_int("random_state, unless it is None, a RandomState or a Generator", self.random_state, 0)
+            check_int("random_state", self.random_state, 0, mend="or pass None, a RandomState or a Generator")
         check_int("verbose", int(self.verbose) if isinstance(self.verbose, bool) else self.verbose, 0)
         check_choice("noise", self.noise, NOISES)
         check_choice("device", self.device, DEVICES)

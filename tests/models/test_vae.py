@@ -390,6 +390,8 @@ SETTINGS = {
     "clip_norm": [0, -1.0, "1"],
     "patience": [0, 1.5],
     "seed": [-1, 0.5, None],
+    "random_state": [-1, 0.5, "0"],
+    "verbose": [-1, 0.5, "yes"],
     "noise": ["philox", None],
     "device": ["gpu", None],
     "dtype": ["float16", np.float32],
@@ -399,6 +401,7 @@ SETTINGS = {
     "free_bits": [-0.1, math.inf],
     "capacity": [-1.0, math.nan],
     "n_samples": [0, 1.5],
+    "posterior_variance": ["relu", None],
 }
 
 
@@ -434,7 +437,7 @@ DATA = {
     "one example": (X[0], ["shape (7,)", "reshape(1, -1)"]),
     "no rows": (X[:0], ["(0, 7)", "at least one"]),
     "no features": (X[:, :0], ["(53, 0)", "at least one"]),
-    "ragged list": ([[1.0], [2.0, 3.0]], ["list", "NumPy or CuPy"]),
+    "ragged list": ([[1.0], [2.0, 3.0]], ["list", "NumPy array"]),
     "text": (X.astype(str), ["<U", "real numbers"]),
     "complex": (X.astype(complex), ["complex"]),
     "missing": (with_value(np.nan, 52), ["nan at row 52, column 2", "impute"]),
