@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: test processes side by side would fight over the cores
 
@@ -20,7 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """With ``--seed-shift`` all models are trained from other seeds, to see which bounds on trained figures are met by luck."""
+    """With ``--seed-shift`` all models are trained from other seeds, to see which bounds on trained figures are met by luck.
+
+    Python's own answer to SIGINT is put in, because a shell may start what runs in its background with SIGINT ignored, and tests of
+    interruptions would then wait for ever.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     shift, fit = config.getoption("--seed-shift"), mv.Model.fit
 
     def fit_from_another_seed(self: mv.Model, *args: object, **kwargs: object) -> mv.Model:
