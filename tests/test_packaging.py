@@ -15,6 +15,7 @@ import minivae as mv
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_source_distribution_has_what_its_tests_need(tmp_path):
     pytest.importorskip("setuptools", reason="setuptools, which makes the distribution, is not installed")
     if not (ROOT / ".git").exists():

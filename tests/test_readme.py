@@ -160,6 +160,7 @@ def test_gpu_section_names_extras_that_exist():
     assert all(re.search(rf"^{extra} = cupy", declared, flags=re.MULTILINE) for extra in extras)
 
 
+@pytest.mark.slow
 def test_page_of_what_was_tried_has_a_row_of_every_test_that_counts():
     """The figures are what the tests printed when the page was written; a test that came later, or is gone, asks for it anew."""
     page = attacks.PAGE.read_text(encoding="utf-8")

@@ -19,6 +19,7 @@ from minivae.backend import probe_cuda
 TINY = Workload("tiny", 13, (5,), 2, 4, "relu")
 
 
+@pytest.mark.slow
 def test_without_a_gpu_the_cpu_half_is_measured_and_the_rest_is_named(tmp_path, capsys):
     if probe_cuda()[0]:
         pytest.skip("there is a GPU")

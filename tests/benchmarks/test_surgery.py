@@ -22,6 +22,7 @@ def run(monkeypatch, *arguments):
     command.main()
 
 
+@pytest.mark.slow
 def test_biases_are_measured_drawn_and_explained(monkeypatch, tmp_path):
     monkeypatch.setattr(biases, "EXAMPLES", 200)
     monkeypatch.setattr(biases, "BATCHES", (8, 40))
@@ -43,6 +44,7 @@ def test_shared_matrix_is_the_one_that_is_shared():
     np.testing.assert_allclose(weights[:, 2:], 1 / 4)
 
 
+@pytest.mark.slow
 def test_models_are_compared_by_every_score(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "SETTINGS", models.SETTINGS | {"hidden_dims": (8,), "batch_size": 512})
     monkeypatch.setattr(models, "EXAMPLES", 300)

@@ -23,6 +23,7 @@ def folder(monkeypatch, tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["sample", "reconstruct", "interpolate", "traverse"])
 def test_more_than_can_be_held_is_refused(folder, capsys, command):
     assert main(["train", *TINY, "--name", "it"]) == 0
@@ -37,6 +38,7 @@ def test_more_than_can_be_held_is_refused(folder, capsys, command):
     assert sorted(os.listdir()) == ["runs"]
 
 
+@pytest.mark.slow
 def test_a_picture_is_bounded_by_all_its_cells(folder, capsys):
     """Each count alone is one that a picture has room for; together they would keep the drawing busy for minutes."""
     assert main(["train", *TINY, "--name", "it"]) == 0
@@ -47,6 +49,7 @@ def test_a_picture_is_bounded_by_all_its_cells(folder, capsys):
         assert len(np.load("it.npy")[0]) == most + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--n-samples", "--eval-samples"])
 def test_more_samples_than_anybody_waits_for_are_refused(folder, capsys, option):
     """Before the training, too: its figures are estimated with them at its end."""
@@ -64,6 +67,7 @@ def test_a_seed_below_zero_is_refused(capsys):
     assert "--seed: expected a whole number of at least 0, got -1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("features", "latents", "tests"), [(1, 3, 9), (1, 1, 1), (2, 2, 1), (5, 1, 2), (5, 2, 9)])
 def test_transform_draws_the_smallest_data(folder, features, latents, tests):
     rng = np.random.default_rng(0)

@@ -18,6 +18,8 @@ import minivae as mv
 from minivae.checks import DataFileError
 from minivae.command.cli import main
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 X = np.random.default_rng(0).random((60, 6)).astype(np.float32)
 TINY = ["--latent-dim", "2", "--hidden-dims", "5", "--epochs", "1", "--batch-size", "8", "--eval-samples", "2", "--device", "cpu"]
 STRANGE = "donn\udce9es"  # a name in latin-1, as Python has it

@@ -141,6 +141,7 @@ def test_weights_are_on_the_diagonal_and_weigh_as_much_as_they_stand_for():
     assert "estimator: expected one of stratified, weighted" in complaint(InputError, log_weights, np, 4, 10, "plain")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turned", [False, True])
 def test_where_theory_says_so_a_batch_meets_the_exact_parts(turned):
     """A batch of all examples is exact, for 1,000 of them; and posteriors that are all alike leave nothing to bend."""

@@ -140,6 +140,7 @@ def test_a_point_of_higgins_score_is_a_mean_of_distances_in_standard_deviations(
         assert points[:, 1].mean() == pytest.approx(2 / math.sqrt(math.pi), abs=5 * error + 0.02)  # of 1800 codes, not of all
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint64"])
 def test_the_names_of_classes_do_not_matter(dtype: str) -> None:
     """256 classes fit in 8 bits, but 256 itself does not; and a class 10⁶ must not take the room of all below."""

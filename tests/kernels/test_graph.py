@@ -59,6 +59,7 @@ def state_after(x=PIXELS, model=mv.VAE, **settings):
     return to_numpy(vae.parameters_.values), vae.history_["train_loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -94,6 +95,7 @@ OBSTACLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("settings", "reason"), OBSTACLES.values(), ids=OBSTACLES)
 def test_what_cannot_be_captured_runs_eagerly_with_its_reason(settings, reason, fused, reasons, monkeypatch):
     launched = count_graphs(monkeypatch)

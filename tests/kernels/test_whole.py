@@ -36,6 +36,7 @@ def trained(device: str, settings: dict, x=PIXELS, **hooks) -> mv.VAE:
     return mv.VAE(**made | settings).fit(x, **hooks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
 def test_it_takes_the_steps_of_float64_and_of_the_ops(settings, fused, reasons, monkeypatch):
     x = PIXELS[:, :13] if settings is not EVEN else PIXELS
@@ -91,6 +92,7 @@ OBSTACLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("settings", "reason"), OBSTACLES.values(), ids=OBSTACLES)
 def test_where_it_does_not_apply_the_log_says_why(settings, reason, fused, reasons):
     trained("cuda", ODD | settings | {"epochs": 1})

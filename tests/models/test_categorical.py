@@ -72,6 +72,7 @@ def test_kl_is_that_of_the_enumeration():
     assert kl_uniform(np.array([[0.0, 800.0]])).item() == pytest.approx(math.log(2))
 
 
+@pytest.mark.slow
 def test_bound_and_log_likelihood_are_those_of_the_enumeration():
     """log p(x) is a sum of nine terms, the bound an average of nine: what is estimated by draws has to agree with both."""
     model = blank(mv.CategoricalVAE, **SMALL)
@@ -96,6 +97,7 @@ def exact_loss(model: mv.CategoricalVAE) -> Tensor:
     return mean(expected + sum_(kl_uniform(logits), axis=-1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gradient", "n_samples"), [("score_function", 2), ("score_function", 1), ("straight_through", 1)])
 def test_which_gradients_are_right_on_average(gradient, n_samples):
     """(Q.4): the score function's mean is the exact gradient, with and without a baseline; straight-through's is not."""

@@ -57,6 +57,7 @@ def fitted(name: str, **settings) -> mv.Model:
     return getattr(mv, name.split(",")[0])(**chosen | MODELS.get(name, {}) | settings).fit(x, y)
 
 
+@pytest.mark.slow
 @every_model
 def test_sorted_or_shuffled_a_data_set_has_the_same_figures(name: str) -> None:
     model = fitted(name)

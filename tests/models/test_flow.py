@@ -57,6 +57,7 @@ def undone(z: np.ndarray, steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
     return z
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_density_integrates_to_one(seed):
     """(F.3): q_K(z) = q_0(f⁻¹(z)) / |det|, by quadrature over the plane: a wrong sign in the determinant is seen here."""
@@ -110,12 +111,14 @@ def test_terms_are_those_of_the_bent_posterior(likelihood):
     np.testing.assert_allclose(terms["kl"].data, kl, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_gradient_of_the_objective(likelihood):
     model = blank(mv.FlowVAE, likelihood=likelihood, variance=0.3, variance_floor=0.2, n_flows=2, beta=3.0)
     gradcheck(objective(model), parameters(model))
 
 
+@pytest.mark.slow
 def test_bounds_and_uses_of_a_model_with_a_flow():
     model = blank(mv.FlowVAE, latent_dim=K)
     estimate = model.importance_estimate(X, n_samples=4000)
@@ -143,6 +146,7 @@ def test_importance_weights_agree_with_quadrature():
     assert (np.abs(estimate.log_likelihood - exact) < 5 * estimate.standard_error + 1e-3).all()
 
 
+@pytest.mark.slow
 def test_the_bound_tightens_on_a_bent_posterior():
     """A posterior like a banana, with log p(x) by quadrature: the flow closes a good part of the gap that the Gaussian leaves."""
     x, spread = 1.0, 0.3

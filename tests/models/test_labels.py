@@ -25,6 +25,7 @@ def test_what_a_label_is():
     assert (name_of(-1), name_of("-1"), name_of(4)) == ("no label", "no label", "4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [mv.SemiSupervisedVAE, mv.VAEClassifier])
 def test_no_label_is_no_class(kind):
     names = np.array(["cat", "dog", "eel", "-1"])[Y]
@@ -89,6 +90,7 @@ KEPT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [mv.VAEClassifier, mv.ConditionalVAE, mv.SemiSupervisedVAE], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("classes", KEPT.values(), ids=list(KEPT))
 def test_every_label_that_is_learned_is_kept_in_the_file(kind, classes, tmp_path):

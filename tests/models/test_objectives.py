@@ -58,6 +58,7 @@ def test_warm_up_is_a_line_from_nothing_to_all():
     assert warm_up(0, 0) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"free_bits": 0.1}, {"capacity": 50.0, "beta": 3.0}, {"capacity": 0.01}], ids=str)
 def test_gradient_of_the_objective(settings):
     vae = blank(mv.VAE, **settings)

@@ -242,6 +242,7 @@ def test_dimensions_below_the_noise_are_dropped(plane):
 # -- (c) nonlinear decoders ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent_dim", [1, 2])
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "gaussian_shared"])
 def test_log_likelihood_of_a_nonlinear_decoder_is_the_integral(likelihood, latent_dim):  # (M.1), (M.6)

@@ -77,6 +77,7 @@ def test_kl_by_samples_is_that_of_the_integral_and_may_be_negative_for_a_sample(
     assert (exact > 0).all()
 
 
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_terms_and_the_gradient_of_the_objective(prior, likelihood):
@@ -95,6 +96,7 @@ def test_terms_and_the_gradient_of_the_objective(prior, likelihood):
     gradcheck(objective(model), parameters(model))
 
 
+@pytest.mark.slow
 @both
 def test_bound_and_importance_weights_agree_with_quadrature(prior):
     """With two latents log p(x) = log ∫ p(x|z) p(z) dz is an integral over the plane, with the prior that was trained (M.1)."""
@@ -139,6 +141,7 @@ def test_pseudo_inputs_begin_as_examples_and_are_trained():
     assert np.abs(parameters(moved)["prior.pseudo_inputs"].data - parameters(still)["prior.pseudo_inputs"].data).min() > 1e-4
 
 
+@pytest.mark.slow
 @both
 def test_a_certificate_encloses_log_p_under_the_prior(prior):
     """(M.7) between N(0, I) and p(z) p(x|z): with two latents log p(x) is known by quadrature."""

@@ -190,6 +190,7 @@ def test_weight_decay_keeps_the_classifier_modest():
     assert modest < 0.3 < sure
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_m1_with_100_labels(digits_with_100_labels):
     """On 8 × 8 pixels, where raw pixels are good features already (0.89), M1 comes near to them and does not beat them."""

@@ -192,6 +192,7 @@ def test_mixture_does_not_depend_on_the_blocks(block, monkeypatch):
 # Discrepancy ----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shift", "std"), [(0.0, 1.0), (0.7, 1.0), (0.0, 0.5)])
 def test_discrepancy_of_gaussians_has_its_closed_form_in_the_mean(shift, std):  # (D.2)
     """E k(a, b) of a Gaussian kernel and Gaussian a − b ~ N(m, v I) is (s/(s + v))^(k/2) exp(−‖m‖²/(2 (s + v)))."""
@@ -262,6 +263,7 @@ def test_samples_have_the_covariance_that_the_second_kind_penalises():
         assert model.terms(X, RNG)["covariance_penalty"].item() == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.slow
 def test_penalty_makes_the_codes_uncorrelated_with_the_spread_of_the_prior(digits):
     settings = {"latent_dim": 4, "hidden_dims": (64,), "epochs": 20, "learning_rate": 3e-3, "device": "cpu"}
     far = {}

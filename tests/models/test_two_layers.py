@@ -51,6 +51,7 @@ def test_objective_is_made_of_the_weights_of_both_layers(kind):
     np.testing.assert_allclose((terms["reconstruction"] + terms["kl"]).data, -log_w.mean(axis=0), rtol=1e-9)
 
 
+@pytest.mark.slow
 @each_kind
 @pytest.mark.parametrize("hidden", [(), (5,), (4, 6)])
 def test_gradient_of_the_objective(kind, hidden):
@@ -107,6 +108,7 @@ def test_draws_are_z2_then_z1_then_x(kind):
     assert (np.abs(np.cov(x.T) - exact.cov) < 8 * np.outer(sigma, sigma) / np.sqrt(n)).all()
 
 
+@pytest.mark.slow
 def test_a_certificate_encloses_the_exact_log_likelihood():
     """(M.7): the chains move z₂ and the noise of z₁, which are standard normal."""
     model, exact = linear(mv.TwoLayerVAE)

@@ -39,6 +39,7 @@ def noise(*shape: int, seed: int = 1) -> np.ndarray:
 # -- the objective ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])
 def test_loss_is_a_sum_over_pixels_and_latents_averaged_over_the_batch_once(small, beta):  # (M.4), (M.5)
     epsilon = noise(53, K)
@@ -510,6 +511,7 @@ def test_model_without_parameters_says_so(name, tmp_path):
 # -- files --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_saved_model_comes_back_whole(small, tmp_path):
     small.save(tmp_path / "model.safetensors")
     loaded = mv.load(tmp_path / "model.safetensors", device="cpu")

@@ -19,6 +19,8 @@ from minivae.command.cli import main
 from minivae.runs.draft import Draft, clear_leftovers, lock
 from minivae.training import checkpoint
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 TINY = ["--latent-dim", "2", "--hidden-dims", "5", "--epochs", "1", "--eval-samples", "2", "--device", "cpu", "--quiet"]
 
 

@@ -102,6 +102,7 @@ STATES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", STATES)
 def test_state_of_a_training(case, tmp_path):
     kind, settings = STATES[case]
@@ -126,6 +127,7 @@ MODELS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "settings"), MODELS)
 def test_model(kind, settings, tmp_path):
     model = mv.MODELS[kind](**SMALL | settings).fit(X, Y)
@@ -207,6 +209,7 @@ def run(tmp_path_factory) -> Path:
     return folder / "it"
 
 
+@pytest.mark.slow
 def test_configuration_of_a_run(run, monkeypatch):
     monkeypatch.setattr("minivae.pages.report._objective", lambda objective: ())  # the slow parts, which ask nothing of it
     monkeypatch.setattr("minivae.pages.report._traversals", lambda *_: ())

@@ -236,6 +236,7 @@ def test_parts_of_the_kl_add_up_for_every_trained_model_with_a_gaussian_posterio
     assert {"total correlation", "dimension-wise KL"} <= set(rows)
 
 
+@pytest.mark.slow
 def test_scores_of_factors_are_there_and_shape_is_measured_as_a_factor_without_order(monkeypatch):
     train, test = mv.datasets.load("sprites")
     model = mv.VAE(latent_dim=2, hidden_dims=(8,), epochs=1, device="cpu").fit(train.values[:500])

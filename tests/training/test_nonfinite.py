@@ -24,6 +24,7 @@ def failure(model: mv.Model, **hooks) -> str:
     return complaint(NonFiniteError, model.fit, X, **hooks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 @pytest.mark.parametrize("at", [0, 3, 57, 120])
 def test_data_that_go_bad_past_the_checks(monkeypatch, wrong, at):

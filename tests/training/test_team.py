@@ -22,7 +22,10 @@ from minivae.training.team import Team
 from minivae.training.trainer import CHECK_EVERY
 
 pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed (pip install -e '.[processes]')")
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux alone")
+pytestmark = [
+    pytest.mark.slow,  # processes of their own
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked on Linux alone"),
+]
 
 ROWS = np.random.default_rng(0).random((123, 7))
 LABELS = np.arange(123) % 3
