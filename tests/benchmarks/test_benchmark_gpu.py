@@ -16,6 +16,8 @@ from benchmarks.gpu import contenders as gpu_contenders
 from benchmarks.gpu import gpu
 from minivae.backend import probe_cuda
 
+pytestmark = pytest.mark.slow  # a compiler makes the kernels for the CPU
+
 TINY = Workload("tiny", 13, (5,), 2, 4, "relu")
 
 

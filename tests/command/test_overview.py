@@ -12,6 +12,8 @@ from minivae.command.cli import main
 from minivae.command.overview import _in_order
 from minivae.pictures.curves import overlaid
 
+pytestmark = pytest.mark.slow  # trainings
+
 TINY = ["--hidden-dims", "7", "--device", "cpu", "--eval-samples", "2", "--quiet"]
 
 

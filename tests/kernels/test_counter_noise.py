@@ -15,6 +15,8 @@ from minivae.backend import to_numpy
 from minivae.kernels import source
 from minivae.kernels.counter_noise import CounterGenerator, noise_source, philox
 
+pytestmark = pytest.mark.slow  # a compiler makes the kernels for the CPU
+
 # The known answers that Random123, the authors' own library, is tested with: counter, key, output.
 KNOWN_ANSWERS = {
     "zeros": ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),

@@ -20,6 +20,8 @@ from minivae.proof.precision import UNITS, compare_precision
 from minivae.training.batches import Rows
 from minivae.training.trainer import CHECK_EVERY, Trainer
 
+pytestmark = pytest.mark.slow  # a compiler makes the kernels for the CPU
+
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 
 

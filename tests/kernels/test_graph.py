@@ -13,6 +13,8 @@ import minivae as mv
 from minivae.backend import to_numpy
 from minivae.kernels.graph import WARM_UP, Replay
 
+pytestmark = pytest.mark.slow  # a compiler makes the kernels for the CPU
+
 SMALL = {"latent_dim": 2, "hidden_dims": (5,), "batch_size": 4, "epochs": 2, "device": "cuda", "noise": "counter", "seed": 3}
 PIXELS = np.random.default_rng(0).integers(0, 256, (26, 13)).astype(np.uint8)  # six full batches and a smaller one
 

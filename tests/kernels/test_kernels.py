@@ -31,6 +31,8 @@ from minivae.optim import Adam
 from minivae.proof.precision import UNITS, compare_precision
 from minivae.training.batches import Rows
 
+pytestmark = pytest.mark.slow  # a compiler makes the kernels for the CPU
+
 
 @pytest.fixture
 def fused(fused, monkeypatch):

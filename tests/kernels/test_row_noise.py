@@ -10,6 +10,8 @@ from minivae.backend import to_device, to_numpy
 from minivae.kernels.counter_noise import WORD, box_muller, philox, uniform
 from minivae.kernels.row_noise import RowNoise, hash_rows
 
+pytestmark = pytest.mark.slow  # a compiler makes the kernels for the CPU
+
 ROWS = np.random.default_rng(0).random((211, 13)).astype("float32")
 
 

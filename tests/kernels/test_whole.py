@@ -12,6 +12,8 @@ from minivae.backend import to_numpy
 from minivae.training import trainer as training
 from minivae.training.at_once import only_watches
 
+pytestmark = pytest.mark.slow  # a compiler makes the kernels for the CPU
+
 # Seven batches, the last of them smaller; sizes that four and sixteen do not divide, and others that they do.
 ODD = {"latent_dim": 3, "hidden_dims": (7,), "batch_size": 5}
 EVEN = {"latent_dim": 4, "hidden_dims": (8, 12), "batch_size": 4, "activation": "tanh"}

@@ -88,6 +88,7 @@ def test_samples_are_classified_as_the_label_they_were_asked_for(model, judge): 
     assert set(np.unique(drawn)) == {0, 1}
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_style_is_kept_while_the_label_changes(model, judge, data):
     _, test = data

@@ -68,6 +68,7 @@ def test_it_is_chosen_by_name():
     assert "posterior_variance: expected one of exp, softplus, got 'log'" in message
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_it_learns_as_well(digits):
     """Two ways to the same family of posteriors: after a training the bounds are within half a nat of one another."""

@@ -124,6 +124,7 @@ def test_beta_in_training_is_beta_in_validation():
     np.testing.assert_allclose(record["train_kl"], record["test_kl"], rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.trained
 def test_beta_trades_reconstruction_for_divergence():  # (M.5)
     fits = [mv.VAE(**SMALL, epochs=60, batch_size=53, learning_rate=1e-2, beta=beta).fit(X) for beta in (0.0, 0.3, 1.0, 20.0)]

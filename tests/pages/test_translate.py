@@ -14,6 +14,8 @@ from minivae.pages.book.numbers import SCRIPTS, _plain, array_record, translated
 from minivae.pages.book.translate import UntranslatableError, script_of
 from minivae.pages.markup import Markup, join, page, tag
 
+pytestmark = pytest.mark.slow  # JavaScript is run
+
 TOLERANCE = 1e-6
 
 

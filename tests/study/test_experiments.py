@@ -9,6 +9,8 @@ import pytest
 
 from minivae.study import experiments
 
+pytestmark = pytest.mark.slow  # trainings
+
 
 def test_a_reduction_is_a_beta():
     """The β that each of the six amounts to, from the reductions themselves on random terms."""
