@@ -20,6 +20,8 @@ from minivae.command.cli import COMMANDS, main
 from minivae.command.parser import build_parser
 from minivae.proof import verify
 
+pytestmark = pytest.mark.slow  # whole commands
+
 TINY = ["--latent-dim", "2", "--hidden-dims", "13", "--epochs", "3", "--device", "cpu"]
 PNG = b"\x89PNG\r\n\x1a\n"
 RUN_FILES = {"model.safetensors", "config.json", "history.csv", "checkpoint.safetensors"}

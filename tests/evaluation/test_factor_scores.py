@@ -17,6 +17,8 @@ from minivae.evaluation.factor_scores import (
     sap_score,
 )
 
+pytestmark = pytest.mark.slow  # thousands of draws
+
 RNG = np.random.default_rng(0)
 SIZES = (3, 4, 5)
 FACTORS = np.stack(np.meshgrid(*(np.arange(size) for size in SIZES), indexing="ij"), axis=-1).reshape(-1, 3).repeat(12, axis=0)

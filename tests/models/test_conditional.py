@@ -12,6 +12,8 @@ from minivae.checks import InputError
 from minivae.models.conditions import classes_of, one_hot
 from minivae.proof.gradcheck import gradcheck
 
+pytestmark = pytest.mark.slow  # trainings
+
 VECTORS = np.random.default_rng(5).standard_normal((29, 2))
 NAMES = np.array(["ash", "birch", "cedar", "elm", "fir"])
 

@@ -159,6 +159,7 @@ def test_output_bias_from_the_data_begins_at_their_mean(likelihood):
 # -- bounds -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_elbo_never_exceeds_the_log_likelihood_beyond_the_standard_error(small):
     """Both are averages over the rows; 64 draws per row make the ELBO's own noise visible, and small."""
     draws = np.stack([small.elbo(X, seed=seed) for seed in range(64)])

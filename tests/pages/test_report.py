@@ -16,6 +16,8 @@ from minivae.pages.report import report
 from minivae.pages.trained import objective_of
 from minivae.runs.selection import code_of
 
+pytestmark = pytest.mark.slow  # whole pages
+
 
 class Reader(HTMLParser):
     """Checks that elements are closed in order, and notes headings, text and whatever could load something."""

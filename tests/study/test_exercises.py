@@ -9,6 +9,8 @@ from minivae.command.cli import main
 from minivae.ops import ALL_OPS
 from minivae.study import exercises, judging
 
+pytestmark = pytest.mark.slow  # whole exercises
+
 ORDER = exercises.order()
 PLANTED = [(name, number) for name in ORDER for number in range(len(exercises.bugs_of(name)))]
 

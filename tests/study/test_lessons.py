@@ -9,6 +9,8 @@ import pytest
 from minivae.command.cli import main
 from minivae.study import guide, trace
 
+pytestmark = pytest.mark.slow  # whole pages
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> str:
