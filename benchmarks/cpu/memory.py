@@ -17,7 +17,7 @@ from benchmarks import timing
 from benchmarks.cpu.scripts import FILE, SCRIPTS, loss_bounds
 from benchmarks.report import COLOURS, Table, contender_environment, say
 from minivae.checks import installing
-from minivae.datasets.mnist import FOLDER_VARIABLE
+from minivae.datasets.files import FOLDER_VARIABLE
 
 EPOCHS = 5
 IMPORTS_A_ROUND = 5

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minivae.backend import probe_cuda
-from minivae.datasets.mnist import FOLDER_VARIABLE
+from minivae.datasets.files import FOLDER_VARIABLE
 
 PACKAGES = ("numpy", "rich", "matplotlib", "safetensors", "pooch")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")

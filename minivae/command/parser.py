@@ -19,6 +19,7 @@ from minivae.models import MODELS
 from minivae.ops import ALL_OPS
 from minivae.training.keeper import EVERY
 
+DATA_DIR = "the folder with the public files of MNIST or of another data set that is read from files"
 LEAST_STEPS = 6000  # fewest training steps unless --epochs is given: on small data, 20 epochs are too few to learn much
 
 
@@ -58,7 +59,7 @@ def build_parser() -> Parser:
         new.add_argument("run", metavar="RUN", help="a run directory, or its name in --runs-dir")
         new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
         new.add_argument("--data", metavar="NAME_OR_PATH", help="other data than the run's own")
-        new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files, or dSprites' one")
+        new.add_argument("--data-dir", metavar="DIR", help=DATA_DIR)
         new.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda or auto (default: auto)")
         if suffixes:
             kinds = f"a .png, or {suffixes[1]} for the numbers" if len(suffixes) > 1 else f"a {suffixes[0]}"
@@ -69,7 +70,7 @@ def build_parser() -> Parser:
     new.add_argument("--model", choices=MODELS, metavar="NAME", help=f"{', '.join(MODELS)} (default: VAE)")
     text = f"{', '.join(datasets.NAMES)}, or the path of a .npy or .npz file (default: digits)"
     new.add_argument("--data", metavar="NAME_OR_PATH", help=text)
-    new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files, or dSprites' one")
+    new.add_argument("--data-dir", metavar="DIR", help=DATA_DIR)
     text = "of examples that are stored as plain rows, so that they are drawn as images"
     new.add_argument("--image-shape", nargs=2, type=whole, metavar=("HEIGHT", "WIDTH"), help=text)
     text = "classes to leave out of training, so that they can serve as anomalies later (see anomaly)"
@@ -143,7 +144,7 @@ def build_parser() -> Parser:
 
     new = command("data", "describe a data set")
     new.add_argument("name", metavar="NAME", help=f"{', '.join(datasets.NAMES)}, or the path of a .npy or .npz file")
-    new.add_argument("--data-dir", metavar="DIR", help="the folder with MNIST's four files, or dSprites' one")
+    new.add_argument("--data-dir", metavar="DIR", help=DATA_DIR)
 
     new = command("gradcheck", "check every backward pass against finite differences; exit code 1 if one fails")
     new.add_argument("--op", nargs="+", default=(), metavar="OP", help="only these operations (default: all, and whole models)")

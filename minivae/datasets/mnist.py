@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minivae.checks import DataFileError, check_path, is_there, reject
+from minivae.checks import DataFileError, is_there, reject
 from minivae.datasets.dataset import Dataset
+from minivae.datasets.files import folder_named, mend
 from minivae.datasets.idx import read_idx
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
-FOLDER_VARIABLE = "MINIVAE_DATA"
-MEND = f"pass --data-dir (data_dir=...) or set {FOLDER_VARIABLE} to a folder with the four MNIST files"
+WHAT = "the four MNIST files"
+MEND = mend(WHAT)
 
 
 class IdxFile(NamedTuple):
@@ -70,13 +71,10 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Dataset, Datas
     DataFileError
         For a folder or file that is missing or damaged, and for a download that no mirror could serve.
     """
-    source = "data_dir" if data_dir is not None else FOLDER_VARIABLE
-    folder = check_path(source, data_dir) if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
-    if folder is not None and not (is_there(folder) and os.path.isdir(folder)):
-        reject(source, "a folder with the four MNIST files", f"no folder at {os.fspath(folder)!r}", MEND, DataFileError)
+    folder = folder_named(data_dir, WHAT)
     parts = []
     for files in (TRAIN, TEST):
-        paths = (_download(file) if folder is None else _find(Path(folder), file.name) for file in files)
+        paths = (_download(file) if folder is None else _find(folder, file.name) for file in files)
         images, labels = (read_idx(path, file.shape, file.sha256) for path, file in zip(paths, files))
         _, height, width = images.shape
         parts.append(Dataset(images.reshape(len(images), -1), labels.astype(np.int64), (height, width), "mnist"))

@@ -74,7 +74,7 @@ def test_a_model_trains_on_it(folder):
 def test_nothing_is_downloaded_and_what_is_wrong_is_named(folder, tmp_path_factory, monkeypatch):
     monkeypatch.delenv("MINIVAE_DATA", raising=False)
     empty = tmp_path_factory.mktemp("empty")
-    assert "the public file of dSprites, got none; pass --data-dir" in complaint(DataFileError, mv.datasets.load, "dsprites", empty)
+    assert "the public file of dSprites, got none; get it from" in complaint(DataFileError, mv.datasets.load, "dsprites", empty)
     monkeypatch.setattr(dsprites, "MD5", "0" * 32)
     assert "expected the public file, MD5 000" in complaint(DataFileError, mv.datasets.load, "dsprites", folder)
 
