@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import tempfile
 from pathlib import Path
 
 from benchmarks.report import RESULTS, say
+from minivae.checks import DataFileError
 
 QUICK_RESULTS = Path(tempfile.gettempdir()) / "minivae-quick"  # of --quick runs, which only show that a benchmark works
 BENCHMARKS = {
@@ -38,7 +40,16 @@ def main() -> None:
     if getattr(args, "quick", False) and args.results == RESULTS:
         args.results = QUICK_RESULTS
         say(f"--quick: the results go to {args.results}; those in {RESULTS} are not overwritten")
-    importlib.import_module(f"benchmarks.{BENCHMARKS[args.name][0]}").run(args)
+    for option in ("results", "state"):
+        if path := getattr(args, option, None):
+            there = next(place for place in (path, *path.absolute().parents) if place.exists())
+            if not (there.is_dir() and os.access(there, os.W_OK)):
+                got = f"{str(there)!r}, which is {'none that can be written' if there.is_dir() else 'a file'}"
+                parser.exit(2, f"{parser.prog}: --{option}: expected a folder, got {got}; choose another one\n")
+    try:
+        importlib.import_module(f"benchmarks.{BENCHMARKS[args.name][0]}").run(args)
+    except DataFileError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from benchmarks.papers.cards import Card
+from benchmarks.papers.card import Card
 from benchmarks.report import say
 
 REPORTS = 10  # lines printed during training

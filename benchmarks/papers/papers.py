@@ -11,17 +11,19 @@ import io
 import itertools
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 import minivae as mv
 from benchmarks.papers import in_torch as papers_torch
-from benchmarks.papers.cards import CARDS, PYTHAE, Card
+from benchmarks.papers.card import Card
+from benchmarks.papers.cards import CARDS, PYTHAE
 from benchmarks.report import COLOURS, RESULTS, machine, say
 from minivae.backend import to_numpy
+from minivae.checks import DataFileError
 from minivae.datasets import Dataset
-from minivae.evaluation.estimators import active_units
 from minivae.training import checkpoint
 from minivae.training.trainer import Trainer
 
@@ -47,16 +49,28 @@ def run(args):
     deadline, log = time.monotonic() + 60 * args.minutes, Log(args.results / "papers.csv")
     if not args.table:
         args.state.mkdir(parents=True, exist_ok=True)
-        train, test = mv.datasets.load("mnist", args.data_dir)
-        for card, seed in ((CARDS[name], seed) for name in args.card for seed in CARDS[name].seeds):
-            if time.monotonic() < deadline:
-                Sitting(card, seed, train, test, args.state, log).go_on(deadline, args.stages)
+        for card, train, test in with_data([CARDS[name] for name in args.card], args.data_dir):
+            for seed in card.seeds:
+                if time.monotonic() < deadline:
+                    Sitting(card, seed, train, test, args.state, log).go_on(deadline, args.stages)
         plot(log, args.results / "papers.png")
     for name in args.card:
         if rows := log.of(name):
-            show(CARDS[name], rows)
-        else:
-            say(f"\n{name}: not begun")
+            show(CARDS[name], rows, log.of(CARDS[name].beside))
+    if waiting := [name for name in args.card if not log.of(name)]:
+        say(f"\nnot begun: {', '.join(waiting)}")
+
+
+def with_data(cards: list[Card], data_dir: str | None) -> Iterator[tuple[Card, Dataset, Dataset]]:
+    """Yield each card with its training and test set, but only say which those are whose data are not at hand."""
+    for name in dict.fromkeys(card.dataset for card in cards):
+        waiting = [card for card in cards if card.dataset == name]
+        try:
+            train, test = mv.datasets.load(name, data_dir)
+        except DataFileError as error:
+            say(f"not run: {', '.join(card.name for card in waiting)}: {error}")
+            continue
+        yield from ((card, train, test) for card in waiting)
 
 
 def parts(card: Card, train: Dataset, test: Dataset) -> list[np.ndarray]:
@@ -99,13 +113,13 @@ class Sitting:
             end = sum(epochs for epochs, _ in self.card.stages[: self.stage + 1])
             self.trainer.optimizer.learning_rate = learning_rate
             saved, began = time.monotonic(), time.process_time() - self.seconds  # processor time, as other programs may run too
-            while self.trainer.epoch < end and time.monotonic() < deadline:
+            while not self.trainer.is_over(end) and time.monotonic() < deadline:
                 self.trainer.advance(self.trainer.epoch + 1)
                 self.seconds = time.process_time() - began
                 if time.monotonic() - saved > 60:
                     self._save()
                     saved = time.monotonic()
-            if self.trainer.epoch < end:
+            if not self.trainer.is_over(end):
                 self._save()
                 say(f"{self.path.stem}: stopped after epoch {self.trainer.epoch} of {end} of this stage")
                 return
@@ -124,7 +138,8 @@ class Sitting:
             values = -model.log_likelihood(x, n_samples=samples)
         values = to_numpy(values)
         error = values.std(ddof=1) / math.sqrt(len(values))
-        active = active_units(model.transform(self.test.x[:ACTIVE_OVER]))
+        mean, log_var = model.encode(self.test.x[:ACTIVE_OVER])
+        active = " + ".join(str(n) for name, n in model.code_statistics(mean, log_var).items() if name.endswith("active_units"))
         figures = (self.stage, self.trainer.epoch, f"{values.mean():.2f}", f"{error:.2f}", samples, active)
         row = (card.name, self.seed, *figures, f"{self.seconds / 3600:.2f}", "; ".join(machine().values()))
         self.log.add(dict(zip(COLUMNS, map(str, row))))
@@ -163,7 +178,7 @@ class Log:
             return list(csv.DictReader(file))
 
 
-def show(card: Card, rows: list[dict[str, str]]) -> None:
+def show(card: Card, rows: list[dict[str, str]], beside: list[dict[str, str]]) -> None:
     """Print a card: its record, what was reached, and what that says."""
     from rich.console import Console
     from rich.padding import Padding
@@ -173,7 +188,8 @@ def show(card: Card, rows: list[dict[str, str]]) -> None:
     for field in ("source", "published", "data", "architecture", "optimisation", "evaluation", "note"):
         if value := getattr(card, field):
             record.add_row(field, value)
-    record.add_row("verdict", "; ".join(dict.fromkeys(verdicts(card, rows))))
+    record.add_row("run on", " / ".join(dict.fromkeys(row["machine"] for row in rows)))
+    record.add_row("verdict", "; ".join(dict.fromkeys(verdicts(card, rows, beside))))
     table = Table("seed", "stage", "epochs", card.measure, "± s.e.", "samples", "active", "core hours")
     for row in rows:
         table.add_row(*(row[name] for name in COLUMNS[1:-1]))
@@ -183,10 +199,11 @@ def show(card: Card, rows: list[dict[str, str]]) -> None:
         console.print(Padding(part, (0, 2)))
 
 
-def verdicts(card: Card, rows: list[dict[str, str]]) -> list[str]:
-    """Return the verdict on the last stage of each seed."""
+def verdicts(card: Card, rows: list[dict[str, str]], beside: list[dict[str, str]]) -> list[str]:
+    """Return the verdict on the last stage of each seed; ``beside`` are the rows of the card that it is compared with."""
     last = {row["seed"]: row for row in rows}
-    return [card.verdict(int(row["stage"]), float(row["figure"])) for row in last.values()]
+    others = {row["seed"]: float(row["figure"]) for row in beside if int(row["stage"]) == len(card.stages)}
+    return [card.verdict(int(row["stage"]), float(row["figure"]), others.get(seed)) for seed, row in last.items()]
 
 
 def plot(log: Log, path: Path) -> None:
@@ -205,7 +222,8 @@ def plot(log: Log, path: Path) -> None:
             rows = [row for row in log.of(card.name) if row["seed"] == str(seed)]
             epochs, figures = ([float(row[name]) for row in rows] for name in ("epochs", "figure"))
             axes.plot(epochs, figures, "o-", color=colour, label=card.name)
-        axes.axhline(float(card.published.split()[1]), color=colour, linestyle=":", linewidth=1)
+        if not card.beside:
+            axes.axhline(float(card.published.split()[1]), color=colour, linestyle=":", linewidth=1)
     axes.set_xscale("log")
     axes.set_xlabel("epochs")
     axes.set_ylabel("negative log-likelihood of the test set, nats")

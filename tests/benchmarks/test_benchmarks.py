@@ -371,3 +371,20 @@ def test_child_returns_its_value_whatever_is_printed_and_the_parents_memory_is_n
 def test_failure_of_a_child_is_a_failure():
     with pytest.raises(SystemExit, match=r"json\.loads.* failed with exit code 1"):
         timing.in_child(json.loads, "{")
+
+
+@pytest.mark.parametrize("name", command.BENCHMARKS)
+def test_results_that_cannot_be_written_are_refused_in_one_line_before_anything_is_measured(name, tmp_path, monkeypatch, capsys):
+    """At the end of an hour's measurements it would be too late."""
+    file = tmp_path / "a file"
+    file.write_text("kept")
+    for path in (file, file / "below"):
+        monkeypatch.setattr(sys, "argv", ["benchmarks", name, "--results", str(path)])
+        with pytest.raises(SystemExit) as ended:
+            command.main()
+        assert ended.value.code == 2
+        out, error = capsys.readouterr()
+        said = f"expected a folder, got {str(file)!r}, which is a file; choose another one"
+        assert error == f"python -m benchmarks: --results: {said}\n"
+        assert not out
+    assert file.read_text() == "kept"
