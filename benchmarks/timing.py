@@ -85,11 +85,14 @@ class Outcome(NamedTuple):
     peak: float
 
 
-def in_child(function: Callable[..., Any], *args: Any) -> Outcome:
-    """Call a module's function in a fresh process, with ``contender_environment``; arguments and value must be fit for JSON."""
+def in_child(function: Callable[..., Any], *args: Any, timeout: float | None = None) -> Outcome:
+    """Call a module's function in a fresh process, with ``contender_environment``; arguments and value must be fit for JSON.
+
+    After ``timeout`` seconds the process is killed, and subprocess.TimeoutExpired is raised.
+    """
     command = [sys.executable, "-m", "benchmarks.timing", function.__module__, function.__name__, json.dumps(args)]
     started = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=contender_environment())
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=contender_environment(), timeout=timeout)
     seconds = time.perf_counter() - started
     if done.returncode:
         raise SystemExit(f"{function.__module__}.{function.__name__}{args} failed with exit code {done.returncode}, see above")

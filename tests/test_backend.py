@@ -44,6 +44,7 @@ def install(monkeypatch):
 
     def put(module):
         monkeypatch.setitem(sys.modules, "cupy", module)
+        monkeypatch.setattr(backend, "probe_cuda", probe_cuda)  # the real one, even under MINIVAE_TEST_AUTO
         probe_cuda.cache_clear()
         backend._log_fallback.cache_clear()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -65,15 +66,16 @@ WORKLOADS = {
 }
 
 
-def reference_losses(workload: Workload) -> list[float]:
-    """Return the losses of the first steps by float64 NumPy, written out by hand with nothing of minivae in it."""
-    encoder, decoder = ([[w.copy(), b.copy()] for w, b in part] for part in workload.weights())
+def reference_losses(workload: Workload, xp: Any = np) -> list[float]:
+    """Return the losses of the first steps in float64 by NumPy, or CuPy as ``xp``, written out by hand without minivae."""
+    encoder, decoder = ([[xp.array(w), xp.array(b)] for w, b in part] for part in workload.weights())
     layers = [*encoder, *decoder]
-    moments = [[np.zeros_like(p) for p in layer] for layer in layers], [[np.zeros_like(p) for p in layer] for layer in layers]
-    act = np.tanh if workload.activation == "tanh" else (lambda a: np.maximum(a, 0))
+    moments = [[xp.zeros_like(p) for p in layer] for layer in layers], [[xp.zeros_like(p) for p in layer] for layer in layers]
+    act = xp.tanh if workload.activation == "tanh" else (lambda a: xp.maximum(a, 0))
     slope = (lambda h: 1 - h * h) if workload.activation == "tanh" else (lambda h: h > 0)
     losses = []
     for t, (x, eps) in enumerate(zip(workload.batches(CHECK_STEPS), workload.noise(CHECK_STEPS)), start=1):
+        x, eps = xp.asarray(x), xp.asarray(eps)
         n, k = len(x), workload.latent
 
         def forward(inputs, part):
@@ -92,19 +94,19 @@ def reference_losses(workload: Workload) -> list[float]:
                     g = g * slope(seen[i])
             return g, grads
 
-        up = forward(x.astype(np.float64), encoder)
+        up = forward(x.astype("float64"), encoder)
         mean, log_var = up[-1][:, :k], up[-1][:, k:]
-        std = np.exp(log_var / 2)
+        std = xp.exp(log_var / 2)
         down = forward(mean + std * eps, decoder)
         logits = down[-1]
-        nll = (np.logaddexp(0, logits) - x * logits).sum()
-        losses.append((nll - 0.5 * (1 + log_var - mean**2 - np.exp(log_var)).sum()) / n)
-        dz, decoder_grads = back((1 / (1 + np.exp(-logits)) - x) / n, down, decoder)
-        heads = np.concatenate([dz + mean / n, dz * std * eps / 2 + (np.exp(log_var) - 1) / 2 / n], axis=1)
+        nll = (xp.logaddexp(0, logits) - x * logits).sum()
+        losses.append(float((nll - 0.5 * (1 + log_var - mean**2 - xp.exp(log_var)).sum()) / n))
+        dz, decoder_grads = back((1 / (1 + xp.exp(-logits)) - x) / n, down, decoder)
+        heads = xp.concatenate([dz + mean / n, dz * std * eps / 2 + (xp.exp(log_var) - 1) / 2 / n], axis=1)
         _, encoder_grads = back(heads, up, encoder)
         for layer, grads, first, second in zip(layers, [*encoder_grads, *decoder_grads], *moments):
             for p, g, m, v in zip(layer, grads, first, second):
                 m += (1 - BETA1) * (g - m)
                 v += (1 - BETA2) * (g * g - v)
-                p -= LEARNING_RATE * (m / (1 - BETA1**t)) / (np.sqrt(v / (1 - BETA2**t)) + EPS)
+                p -= LEARNING_RATE * (m / (1 - BETA1**t)) / (xp.sqrt(v / (1 - BETA2**t)) + EPS)
     return losses

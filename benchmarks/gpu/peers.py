@@ -36,9 +36,10 @@ class DeviceTorch(TorchFused):
         self.optimizer.step()
         return loss.detach()
 
-    def run(self, n: int) -> None:
+    def run(self, n: int) -> int:
         for _ in range(n):
             self._given(self.x, self.torch.randn(len(self.x), self.latent))
+        return n
 
     def mark(self):
         event = self.torch.cuda.Event(enable_timing=True)
@@ -73,7 +74,7 @@ class TorchGraph(DeviceTorch):
     mode = "default"
     graph = None
 
-    def run(self, n: int) -> None:
+    def run(self, n: int) -> int:
         if self.graph is None:
             for group in self.optimizer.param_groups:
                 group["capturable"] = True
@@ -85,6 +86,7 @@ class TorchGraph(DeviceTorch):
                 super().run(1)
         for _ in range(n):
             self.graph.replay()
+        return n
 
 
 class TorchGraphTF32(TorchGraph):
@@ -109,9 +111,10 @@ class DeviceJax(JaxJit):
         pairs = zip(self.workload.batches(CHECK_STEPS), self.workload.noise(CHECK_STEPS))
         return [float(self.step(self.prepare(x), noise)) for x, noise in pairs]
 
-    def run(self, n: int) -> None:
+    def run(self, n: int) -> int:
         for _ in range(n):
             self.step(self.x)
+        return n
 
     def mark(self):
         return None  # JAX does not show its stream
@@ -141,9 +144,11 @@ class JaxScan(DeviceJax):
 
         self.hundred = self.jax.jit(hundred, donate_argnums=(0, 1))
 
-    def run(self, n: int) -> None:
-        for _ in range(max(1, n // SCAN)):
+    def run(self, n: int) -> int:
+        calls = max(1, n // SCAN)
+        for _ in range(calls):
             self.state, self.key = self.hundred(self.state, self.key, self.x)
+        return calls * SCAN
 
 
 class JaxScanTF32(JaxScan):

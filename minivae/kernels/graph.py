@@ -43,10 +43,15 @@ class Replay:
     ----------
     xp : the array module.
     obstacle : why a step of this training cannot be captured; "" if a capture should be tried.
+
+    Attributes
+    ----------
+    graph : that of the steps of this epoch, or of the last one; None before it is captured.
     """
 
     def __init__(self, xp: ModuleType, obstacle: str) -> None:
         self._xp, self._steps = xp, 0
+        self.graph: Any = None
         if os.environ.get("MINIVAE_GRAPH") == "0":
             obstacle = "MINIVAE_GRAPH=0"
         self._eager = xp is np or bool(obstacle)
@@ -67,7 +72,7 @@ class Replay:
         if self._eager:
             yield step
             return
-        xp, pool, stream, graph, first = self._xp, self._pool, _stream(self._xp), None, True
+        xp, pool, stream, first, self.graph = self._xp, self._pool, _stream(self._xp), True, None
         place, rows = xp.zeros((), dtype="int64"), xp.empty(size, dtype="int64")
 
         def next_step() -> None:
@@ -75,14 +80,14 @@ class Replay:
             step(rows)
 
         def make(index: Array) -> None:
-            nonlocal graph, first
+            nonlocal first
             with xp.cuda.using_allocator(pool.malloc):
                 if len(index) < size:
                     step(index)
                     return
-                if not (graph or first or self._eager) and self._steps >= WARM_UP:
-                    graph = self._capture(stream, next_step)
-                graph.launch(stream) if graph else next_step()
+                if not (self.graph or first or self._eager) and self._steps >= WARM_UP:
+                    self.graph = self._capture(stream, next_step)
+                self.graph.launch(stream) if self.graph else next_step()
             first, self._steps = False, self._steps + 1
 
         xp.cuda.Stream.null.synchronize()  # work begun on other streams is complete before this one reads it
@@ -93,25 +98,31 @@ class Replay:
                 stream.synchronize()
 
     def _capture(self, stream: Any, step: Callable[[], None]) -> Any:
-        """Capture a step, without running it, and return its graph; if that fails, return None and make no more attempts."""
-        collecting = gc.isenabled()
-        gc.disable()  # a collection may free device memory, which must not happen during a capture
+        """Return the graph of a step; if there can be none, return None and make no more attempts."""
         try:
-            stream.begin_capture()
-            try:
-                step()
-            except Exception:
-                with contextlib.suppress(Exception):  # the capture has failed, and ending it raises
-                    stream.end_capture()
-                raise
-            return stream.end_capture()
+            return capture(stream, step)
         except Exception as error:  # of CuPy, CUDA or cuBLAS; an error in the step itself is raised again when it runs
             self._eager = True
             _explain(f"{type(error).__name__}: {error}".splitlines()[0])
             return None
-        finally:
-            if collecting:
-                gc.enable()
+
+
+def capture(stream: Any, step: Callable[[], None]) -> Any:
+    """Return the graph of what ``step`` launches on ``stream``, the current one, without running it."""
+    collecting = gc.isenabled()
+    gc.disable()  # a collection may free device memory, which must not happen during a capture
+    try:
+        stream.begin_capture()
+        try:
+            step()
+        except Exception:
+            with contextlib.suppress(Exception):  # the capture has failed, and ending it raises
+                stream.end_capture()
+            raise
+        return stream.end_capture()
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -411,10 +412,12 @@ class _Stream:
 
 
 class _Event:
-    """A moment in a stream; there is no clock behind it."""
+    """A moment in a stream.  There is no clock behind it: a launch is taken for a millisecond."""
+
+    moment = 0
 
     def record(self) -> None:
-        pass
+        self.moment = counts.launches
 
     def synchronize(self) -> None:
         synchronise("waiting for an event")
@@ -428,6 +431,13 @@ class _Graph:
         counts.launches += 1
         for kernel in self._kernels:
             kernel()
+
+    def debug_dot_str(self) -> str:
+        """Draw the graph in the language of Graphviz, as CUDA does: a node a line, and an arrow from each to the next."""
+        nodes = [f"graph_1_node_{i}" for i in range(len(self._kernels))]
+        drawn = [f'"{node}"[style="bold" shape="octagon" label="a kernel"];' for node in nodes]
+        arrows = [f'"{before}" -> "{after}" [headlabel=0];' for before, after in itertools.pairwise(nodes)]
+        return "\n".join(['digraph dot {subgraph cluster_1 {label="graph_1" graph[style="dashed"];', *drawn, *arrows, "}}"])
 
 
 class FakeCublas:
@@ -475,7 +485,7 @@ _Stream.null = _Stream()
 cuda = SimpleNamespace(
     Stream=_Stream,
     Event=_Event,
-    get_elapsed_time=lambda start, stop: 1.0,
+    get_elapsed_time=lambda start, stop: float(stop.moment - start.moment),
     current=_Stream.null,
     get_current_stream=lambda: cuda.current,
     MemoryPool=lambda: SimpleNamespace(malloc=None),
