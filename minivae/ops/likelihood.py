@@ -11,6 +11,7 @@ from minivae.op import Op
 from minivae.ops.broadcast import over_terms, unbroadcast
 
 LOG_2PI = math.log(2 * math.pi)
+HALVINGS = 5
 
 
 def bernoulli_nll_forward(xp, x, logits):
@@ -27,12 +28,29 @@ def bernoulli_nll_forward(xp, x, logits):
     exact where it matters, both terms are non-negative for x in [0, 1], and the sum keeps its relative precision up to ℓ = ±1e4.
     It is added up in float64: column by column, as in Fortran order, 784 roundings to float32 make ten units in the last place.
     The same u gives the sigmoid as max(u, [ℓ > 0]) / (1 + u): one exponential serves value and gradient.
+    Tuned: the logarithms are taken of products, 32 pixels each; NumPy's log1p is by far the slowest of these passes.
     Source: Kingma & Welling 2014, appendix C.1.
     """
     u = xp.exp(-xp.abs(logits))
     terms = ((logits > 0) - x) * logits
-    terms += xp.log1p(u)
-    return terms.sum(axis=-1, dtype="float64").astype(terms.dtype), (x, logits, u)  # (L.1)
+    times = terms.shape[-1] // max(1, u.shape[-1])  # 1, or d where one logit serves all pixels
+    nll = terms.sum(axis=-1, dtype="float64") + times * _log1p_of_groups(xp, u).sum(axis=-1, dtype="float64")  # (L.1)
+    return nll.astype(terms.dtype), (x, logits, u)
+
+
+def _log1p_of_groups(xp, u):
+    """Return fewer numbers along the last axis with the sum of log(1 + u), for u from 0 to 1.
+
+    A pair (a, b) becomes a + b + ab, since (1 + a)(1 + b) = 1 + (a + b + ab).  All terms are positive, so nothing cancels, and a
+    product of 32 factors is at most 2³².
+    """
+    for _ in range(HALVINGS):
+        half = u.shape[-1] // 2
+        a, b, odd = u[..., :half], u[..., half : 2 * half], u[..., 2 * half :]
+        pairs = a + b
+        pairs += a * b
+        u = xp.concatenate([pairs, odd], axis=-1) if odd.size else pairs
+    return xp.log1p(u)
 
 
 def bernoulli_nll_backward(xp, saved, g, needs):

@@ -36,6 +36,9 @@ EQUIVALENTS = {
     "unbroadcast: add_up(g, stretched, keepdims=True) if stretched else g → add_up(g, stretched, keepdims=True)": (
         "A sum over no axes is the array itself."
     ),
+    "axes_of: (normalize_axis_index(axis, x.ndim),) if isinstance(axis, int) else normalize_axis_tuple(axis, x.ndim) → "
+    "normalize_axis_tuple(axis, x.ndim)": "The same for a single axis, only slower.",
+    "axes_of: axis → x (2)": "No array is an int: every axis goes the slower way.",
     "add_up: x.dtype == np.float32 → x.dtype != np.float32": DOUBLE,
     "add_up: x.dtype == np.float32 → x.dtype != np.float32 (2)": DOUBLE,
     "add_up: x.ndim > 1 → x.ndim < 1": DOUBLE,
@@ -54,7 +57,11 @@ EQUIVALENTS = {
     "kl_normal_forward: mean → log_var (4)": SAME_DTYPE,
     "gaussian_nll_forward: mean → log_var (2)": SAME_DTYPE,
     "gaussian_nll_forward: mean → log_var (3)": "The dtype of the slope in log σ², which a number does not have.",
-    "bernoulli_nll_forward: terms → x": SAME_DTYPE,
+    "_log1p_of_groups: xp.concatenate([pairs, odd], axis=-1) if odd.size else pairs → xp.concatenate([pairs, odd], axis=-1)": (
+        "Nothing is appended where nothing is left over."
+    ),
+    "_log1p_of_groups: odd → u": "Nothing is appended where nothing is left over.",
+    "_log1p_of_groups: 2 → 4": "A quarter paired with the next quarter, and the rest left over: fewer pairs, the same sum.",
     "bernoulli_nll_backward: logits → u": "u has the shape of the logits.",
     "bernoulli_nll_backward: logits → u (3)": "u has the shape of the logits.",
     # In the rooms around the ops:
