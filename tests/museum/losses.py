@@ -25,7 +25,7 @@ BUGS = (
         "reconstruction averaged over the pixels",
         "ops/likelihood.py",
         (
-            ('terms.sum(axis=-1, dtype="float64").astype(terms.dtype)', 'terms.mean(axis=-1, dtype="float64").astype(terms.dtype)'),
+            ("nll.astype(terms.dtype)", "(nll / terms.shape[-1]).astype(terms.dtype)"),
             (
                 "over_terms(xp, g, x.shape, logits.shape)",
                 "over_terms(xp, g, x.shape, logits.shape) / max((1, *x.shape[-1:], *logits.shape[-1:]))",
@@ -119,9 +119,10 @@ BUGS = (
         "ops/likelihood.py",
         (
             (
-                "    terms = ((logits > 0) - x) * logits\n    terms += xp.log1p(u)\n",
+                "    return nll.astype(terms.dtype), (x, logits, u)\n",
                 "    p = xp.clip(1 / (1 + xp.exp(-logits)), 1e-15, 0.999)\n"
-                "    terms = -(x * xp.log(p) + (1 - x) * xp.log(1 - p))\n",
+                "    nll = -(x * xp.log(p) + (1 - x) * xp.log(1 - p)).sum(axis=-1, dtype='float64')\n"
+                "    return nll.astype(terms.dtype), (x, logits, u)\n",
             ),
         ),
         group=7,
