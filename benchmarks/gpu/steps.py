@@ -94,7 +94,7 @@ def _bars(rows):
         times = sorted(((wall, name) for at, name, _, wall, _ in rows if at == work), reverse=True)
         colours = [COLOURS[0] if name.startswith("minivae") else COLOURS[3] for _, name in times]
         bars = axes.barh([name for _, name in times], [wall for wall, _ in times], color=colours)
-        axes.bar_label(bars, fmt="%.4g", padding=3)
+        axes.bar_label(bars, fmt="{:,.1f}", padding=3)
         axes.set(title=f"{work}: µs a step by the wall clock", xscale="log")
         axes.margins(x=0.15)
     return figure

@@ -121,21 +121,33 @@ def test_a_missing_barrier_is_found(following):
     assert any(abs(place - line) <= 6 for place in places), f"a race around line {line}, found at {places}"
 
 
+OUT_OF_BOUNDS = {
+    "one number after the result": ("*out = (float)(sum / n)", "out[1] = (float)(sum / n)", "WRITE of size 4", "mean"),
+    "16 bytes beyond a row": (
+        "load_wide(row + min(line, from.columns - 4))",
+        "load_wide(row + line)",
+        "READ of size",
+        "load_terms",
+    ),
+}
+
+
 @pytest.mark.slow
-def test_an_index_out_of_bounds_is_found():
-    mutant = TEXT.replace("if (threadIdx.x == 0) *out = (float)(sum / n);", "if (threadIdx.x == 0) out[1] = (float)(sum / n);")
-    assert mutant != TEXT
-    done = sanitized("address", mutant)
+@pytest.mark.parametrize(("right", "wrong", "what", "where"), OUT_OF_BOUNDS.values(), ids=OUT_OF_BOUNDS)
+def test_an_index_out_of_bounds_is_found(right, wrong, what, where):
+    assert TEXT.count(right) == 1
+    done = sanitized("address", TEXT.replace(right, wrong))
     assert done.returncode != 0
     assert "heap-buffer-overflow" in done.stderr
-    assert "WRITE of size 4" in done.stderr
-    assert "mean" in done.stderr
+    assert what in done.stderr
+    assert where in done.stderr
 
 
 def test_the_sanitizers_see_every_kernel():
     needs_compiler()
     for kernel in cuda_on_cpu.parse(TEXT):
-        kernel.check(kernel_calls.arguments(kernel.name)[1])
+        for sizes in kernel_calls.ALL_SIZES:
+            kernel.check(kernel_calls.arguments(kernel.name, sizes)[1])
 
 
 # ---- Numbers --------------------------------------------------------------------------------------------------------------------

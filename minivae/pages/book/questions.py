@@ -26,6 +26,7 @@ def question_pages() -> list[Page]:
         _page("collapse", "Is my posterior collapsed?", _collapse(), "posterior collapse KL vanishing zero active units"),
         _page("gap", "Why is my ELBO worse than log p(x), and by how much?", _gap(), "bound tight importance weighted IWAE gap"),
         _page("devices", "Why do CPU and GPU differ?", _devices(), "float32 TF32 nondeterminism seed noise reproducible cuda"),
+        _page("gpu", "What makes a GPU fast?", _gpu(), "GPU CUDA kernel launch graph replay H200 speed cuda CuPy JAX benchmark"),
         _page("negative", "Can the KL estimate be negative? The total correlation?", _negative(), "negative KL total correlation"),
     ]
 
@@ -144,6 +145,32 @@ def _devices() -> Iterator[Markup]:
         """Each is within its rights: float32 resolves 6e-8. So two devices agree to some digits and no more, and a comparison
         needs a tolerance made from the number of roundings. minivae gradcheck --device cuda counts the error in such units."""
     )
+
+
+def _gpu() -> Iterator[Markup]:
+    yield _text(
+        """Few launches. A step of a small VAE is about a hundred operations on arrays of some thousand numbers, and a GPU finishes
+        each before the host has prepared the next. So the same arithmetic is packed into fewer and fewer launches."""
+    )
+    steps = (
+        ("plain CuPy", "Every operation on an array is a kernel of its own: the code that NumPy runs, on another array."),
+        ("kernels", "One kernel does a whole op, such as the likelihood with its slope (L.1), in one pass over memory."),
+        ("replayed", "The launches of a step are recorded once, as a CUDA graph, and the host starts the whole graph."),
+        ("fewer launches", "A kernel computes a layer with its bias and activation, another all of the layer's gradients."),
+        ("one launch", "One kernel makes fifty steps; its blocks wait for each other after every phase of a step."),
+    )
+    yield tag("ul", [tag("li", tag("b", name), ": ", linked(what)) for name, what in steps])
+    path = RESULTS / "gpu_ladder.csv"
+    if not path.is_file():
+        yield tag("p", "What each gains is in the folder benchmarks, which is not installed here.", class_="note")
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = csv.DictReader(line for line in lines if not line.startswith("# "))
+    columns = ("form", "launches a step", "µs a step", "times the one before", "times the best peer")
+    yield _text("One step, with Adam, of a VAE with 784 pixels, 400 hidden units and 20 latents, in batches of 128:")
+    yield table(columns, (tuple(row[column] for column in columns) for row in rows if row["work"] == "A"))
+    yield tag("p", "; ".join(line[2:] for line in lines if line.startswith("# ")), class_="note")
+    yield tag("p", "Repeat it: ", tag("code", "python -m benchmarks gpu"))
 
 
 def _negative() -> Iterator[Markup]:
