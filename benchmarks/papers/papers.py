@@ -6,13 +6,12 @@ Cards take from minutes to days, so each run saves its state in a file (``runs/p
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +19,8 @@ import minivae as mv
 from benchmarks.papers import in_torch as papers_torch
 from benchmarks.papers.card import Card
 from benchmarks.papers.cards import CARDS, PYTHAE
+from benchmarks.papers.log import COLUMNS, Log
+from benchmarks.papers.weights import export
 from benchmarks.report import COLOURS, RESULTS, machine, say
 from minivae.backend import to_numpy
 from minivae.checks import DataFileError
@@ -27,7 +28,6 @@ from minivae.datasets import Dataset
 from minivae.training import checkpoint
 from minivae.training.trainer import Trainer
 
-COLUMNS = ("card", "seed", "stage", "epochs", "figure", "± s.e.", "samples", "active", "core hours", "machine")
 ACTIVE_OVER = 500  # images
 
 
@@ -38,6 +38,8 @@ def add_arguments(parser):
     parser.add_argument("--stages", type=int, default=99, help="how many stages of a card, at most")
     parser.add_argument("--state", type=Path, default=Path("runs/papers"), help="folder for the states to continue from")
     parser.add_argument("--in-torch", action="store_true", help=f"run {PYTHAE.name} in PyTorch instead, which is not kept")
+    text = "train nothing, but store the weights of finished cards in float16, for minivae evaluate CARD"
+    parser.add_argument("--weights", action="store_true", help=text)
     parser.add_argument("--table", action="store_true", help="only print what has been reached")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the table and the plot")
 
@@ -47,6 +49,14 @@ def run(args):
         papers_torch.run(PYTHAE, *parts(PYTHAE, *mv.datasets.load("mnist", args.data_dir)))
         return
     deadline, log = time.monotonic() + 60 * args.minutes, Log(args.results / "papers.csv")
+    if args.weights:
+        for card, train, test in with_data([CARDS[name] for name in args.card], args.data_dir):
+            sitting = Sitting(card, card.seeds[0], train, test, args.state, log)
+            if sitting.stage == len(card.stages):
+                export(sitting, args.results / "weights" / card.name)
+            else:
+                say(f"{card.name}: not finished in {args.state}, so there are no weights to store")
+        return
     if not args.table:
         args.state.mkdir(parents=True, exist_ok=True)
         for card, train, test in with_data([CARDS[name] for name in args.card], args.data_dir):
@@ -129,14 +139,17 @@ class Sitting:
             self._record()
             self._save()
 
-    def _record(self) -> None:
-        card, model, x = self.card, self.model, self.test.values
+    def measure(self, model: Any) -> tuple[int, np.ndarray]:
+        """Return the samples and the figure of each test image, by the model at this stage or another one of the card's."""
+        card = self.card
         if card.measure == "test loss":
-            samples, values = 1, -model.elbo(x)
-        else:
-            samples = card.final_samples if self.stage == len(card.stages) else card.samples
-            values = -model.log_likelihood(x, n_samples=samples)
-        values = to_numpy(values)
+            return 1, to_numpy(-model.elbo(self.test.values))
+        samples = card.final_samples if self.stage == len(card.stages) else card.samples
+        return samples, to_numpy(-model.log_likelihood(self.test.values, n_samples=samples))
+
+    def _record(self) -> None:
+        card, model = self.card, self.model
+        samples, values = self.measure(model)
         error = values.std(ddof=1) / math.sqrt(len(values))
         mean, log_var = model.encode(self.test.x[:ACTIVE_OVER])
         active = " + ".join(str(n) for name, n in model.code_statistics(mean, log_var).items() if name.endswith("active_units"))
@@ -149,33 +162,6 @@ class Sitting:
         arrays, numbers = self.trainer.state()
         record = {"trainer": numbers, "stage": self.stage, "seconds": self.seconds}
         checkpoint.save(self.path, {name: to_numpy(array) for name, array in arrays.items()}, record)
-
-
-class Log:
-    """The rows of ``papers.csv``, one for each card, seed and stage."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def of(self, card: str) -> list[dict[str, str]]:
-        """Return a card's rows by seed and stage."""
-        return sorted((row for row in self._rows() if row["card"] == card), key=lambda row: (int(row["seed"]), int(row["stage"])))
-
-    def add(self, row: dict[str, str]) -> None:
-        """Write a row, in place of an earlier one for the same card, seed and stage."""
-        others = [old for old in self._rows() if any(old[name] != row[name] for name in COLUMNS[:3])]
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS)
-        writer.writeheader()
-        writer.writerows([*others, row])
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_whole(self.path, text.getvalue().encode())
-
-    def _rows(self) -> list[dict[str, str]]:
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
 
 
 def show(card: Card, rows: list[dict[str, str]], beside: list[dict[str, str]]) -> None:

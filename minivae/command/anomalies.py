@@ -44,7 +44,7 @@ def anomaly(args: argparse.Namespace, terminal: Terminal) -> None:
         ("caught", f"{figures['caught']:.1%}", "strange examples above it"),
     ]
     terminal.table(f"Anomalies by {run.path.name}", rows)
-    out = args.out or run.path / "anomaly.png"
+    out = args.out or run.place("anomaly.png")
     if out.suffix == ".csv":
         write_whole(out, as_csv({"known": (known, scores[0]), "normal": (unknown, scores[1]), "strange": (strange, scores[2])}))
     else:

@@ -45,7 +45,7 @@ def how_many(args: argparse.Namespace, width: int, low: int = 1, rows: int = 1) 
 
 def deliver(args: argparse.Namespace, terminal: Terminal, run: Run, x: Any, draw: Callable[[], Figure]) -> None:
     """Write a command's result, as a picture or as numbers, and print where it is."""
-    out = args.out or run.path / f"{args.command}.png"
+    out = args.out or run.place(f"{args.command}.png")
     if out.suffix == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, to_numpy(x))
@@ -58,7 +58,7 @@ def deliver(args: argparse.Namespace, terminal: Terminal, run: Run, x: Any, draw
 def deliver_page(args: argparse.Namespace, terminal: Terminal, make: Callable[[Run, Any, Dataset], str]) -> None:
     """Write a web page of a run, and print where it is."""
     run, model, test = opened(args)
-    out = args.out or run.path / f"{args.command}.html"
+    out = args.out or run.place(f"{args.command}.html")
     write_whole(out, make(run, model, test).encode(errors="backslashreplace"))
     tell_where(terminal, run, out)
 

@@ -17,6 +17,7 @@ from minivae.command.options import add_settings, real, whole
 from minivae.evaluation.latent import PATHS
 from minivae.models import MODELS
 from minivae.ops import ALL_OPS
+from minivae.runs.run import experiments
 from minivae.training.keeper import EVERY
 
 DATA_DIR = "the folder with the public files of MNIST or of another data set that is read from files"
@@ -56,7 +57,9 @@ def build_parser() -> Parser:
 
     def on_run(name: str, text: str, suffixes: tuple[str, ...] = (".png", ".npy")) -> Parser:
         new = command(name, text)
-        new.add_argument("run", metavar="RUN", help="a run directory, or its name in --runs-dir")
+        text = "a run directory, its name in --runs-dir, or that of a published experiment that was repeated"
+        known = ", ".join(experiments())
+        new.add_argument("run", metavar="RUN", help=f"{text} ({known})" if known else text)
         new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
         new.add_argument("--data", metavar="NAME_OR_PATH", help="other data than the run's own")
         new.add_argument("--data-dir", metavar="DIR", help=DATA_DIR)
@@ -90,9 +93,10 @@ def build_parser() -> Parser:
     add_settings(new, MODELS, {"epochs": f"the model's, and on small data as many as make {LEAST_STEPS} steps"})
 
     new = on_run("evaluate", "bounds on log p(x), active units, KL on the test set", suffixes=())
-    new.add_argument("--n-samples", type=whole, default=100, metavar="N", help="importance samples per example (default: 100)")
-    text = "use at most this many test examples for log p(x), evenly spread (default: 1000)"
-    new.add_argument("--n-examples", type=whole, default=1000, metavar="N", help=text)
+    text = "importance samples per example (default: 100, for a published experiment its own number)"
+    new.add_argument("--n-samples", type=whole, metavar="N", help=text)
+    text = "use at most this many test examples for log p(x), evenly spread (default: 1000, for a published experiment all)"
+    new.add_argument("--n-examples", type=whole, metavar="N", help=text)
 
     text = "bound log p(x) of examples sampled from the model from below and above, and say whether the estimate lies between"
     new.add_argument("--certificate", action="store_true", help=text)

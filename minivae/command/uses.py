@@ -18,7 +18,7 @@ from minivae.pictures import plots
 from minivae.runs.scores import certify, score
 from minivae.runs.selection import choose, code_of, labelled, some_classes, spread
 from minivae.runs.source import of_class
-from minivae.runs.tables import figure_rows
+from minivae.runs.tables import experiment_rows, figure_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,15 +28,19 @@ PLANE_POINTS = 2000  # most points in the picture of ``transform``, where each i
 
 def evaluate(args: argparse.Namespace, terminal: Terminal) -> None:
     run, model, test = opened(args)
+    experiment = run.config.get("experiment", {})
+    usual = (experiment["n_samples"], len(test)) if experiment.get("measure") == "NLL" else (100, 1000)
+    n_samples, n_examples = (own if given is None else given for given, own in zip((args.n_samples, args.n_examples), usual))
     started = time.perf_counter()
-    figures = score(model, test, args.n_samples, args.n_examples)
+    figures = score(model, test, n_samples, n_examples)
     if args.certificate:
         if not hasattr(model, "certificate"):
             reject("--certificate", "a VAE, whose z has a density p(z)", type(model).__name__, "leave it out")
-        figures |= certify(model, test, args.n_samples)
+        figures |= certify(model, test, n_samples)
     figures["evaluation_seconds"] = time.perf_counter() - started
-    terminal.table(f"{run.path.name} on {test.name}, nats per example", figure_rows(figures))
-    terminal.result(figures | {"run": str(run.path)})
+    rows = [*figure_rows(figures), *(experiment_rows(experiment, figures) if experiment else ())]
+    terminal.table(f"{run.path.name} on {test.name}, nats per example", rows)
+    terminal.result(figures | {"run": str(run.path)} | ({"experiment": experiment} if experiment else {}))
 
 
 def sample(args: argparse.Namespace, terminal: Terminal) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from minivae.backend import to_numpy
-from minivae.checks import reject
+from minivae.checks import check_flag, reject
 from minivae.models.manners import Manners
 from minivae.models.settings import from_json
 from minivae.nn import Blank, Parameter, ParameterVector
@@ -28,10 +28,17 @@ class Keeping(Manners):
     def _require_finite(self) -> None:
         raise NotImplementedError
 
-    def save(self, path: Any) -> None:
-        """Write parameters, settings and history to one safetensors file; the file appears whole or not at all."""
+    def save(self, path: Any, half: bool = False) -> None:
+        """Write parameters, settings and history to one safetensors file; the file appears whole or not at all.
+
+        With ``half`` the parameters are stored in float16, which moves each by at most 2⁻¹¹ of itself, or 3e-8 where that is more.
+        """
         self._require_finite()
         arrays = {name: to_numpy(array) for name, array in self.parameters_.state().items()}
+        if check_flag("half", half):
+            with np.errstate(over="ignore"):
+                arrays = {name: array.astype(np.float16) for name, array in arrays.items()}
+            checkpoint.check_finite(arrays)  # a parameter above 65,504 became infinite
         checkpoint.save(path, arrays, self.record())
 
     def record(self) -> dict[str, Any]:
@@ -57,8 +64,10 @@ class Keeping(Manners):
         model.device = device or model.device
         model._relearn(record["learned"])
         parameters = model._make_parameters(record["n_features"], Blank())
-        expected = {parameter.name: checkpoint.kind_of(model.dtype, parameter.shape) for parameter in parameters}
-        checkpoint.check_kinds(expected, parameters_of(kept.kinds))
+        found = parameters_of(kept.kinds)
+        half = "training" not in record and {kind.dtype for kind in found.values()} == {"F16"}
+        dtype = np.float16 if half else model.dtype
+        checkpoint.check_kinds({parameter.name: checkpoint.kind_of(dtype, parameter.shape) for parameter in parameters}, found)
         widths = {len(row) for row in record["history"].get("kl_per_dimension", ())}
         if max(record["history"].get("active_units", ()), default=0) > model.latent_dim or widths - {model.latent_dim}:
             reject("history", f"figures of {model.latent_dim} latent dimensions", "others")

@@ -25,10 +25,11 @@ from minivae.datasets import Dataset
 from minivae.models import Model, load
 from minivae.runs.source import SOURCE, Source
 from minivae.runs.tables import figure_rows
-from minivae.training.schema import Schema, anything, compare, each, maybe, number, text, whole
+from minivae.training.schema import Schema, anything, compare, each, maybe, number, one_of, text, whole
 
 MODEL, CONFIG, HISTORY, CHECKPOINT = "model.safetensors", "config.json", "history.csv", "checkpoint.safetensors"
 CONFIG_BYTES = 2**24  # bytes at most; a real one has a few thousand
+EXPERIMENTS = Path(__file__).parents[2] / "benchmarks" / "results" / "weights"  # runs that repeat published ones, in a checkout
 
 
 def _figures(name: str, value: Any) -> None:
@@ -46,6 +47,15 @@ CONFIG_SCHEMA: Schema = {
     "command": [text],
     "versions": each(text),
     "figures": _figures,
+    "experiment?": {
+        "source": text,
+        "published": text,
+        "measure": one_of("NLL", "test loss"),
+        "trained": number(),
+        "standard_error": number(),
+        "rounding": number(),
+        "n_samples": whole(1),
+    },
 }
 RUN_STATE: Schema = {"model": text, "context": {"data": SOURCE}}
 
@@ -55,7 +65,7 @@ class Run:
 
     Parameters
     ----------
-    name : its path, or its name within ``runs_dir``.
+    name : its path, its name within ``runs_dir``, or that of a published experiment whose repetition came with the checkout.
 
     Attributes
     ----------
@@ -65,17 +75,22 @@ class Run:
     """
 
     def __init__(self, name: str, runs_dir: str | os.PathLike[str] = "runs") -> None:
-        places = (Path(name), Path(runs_dir) / name)
+        places = (Path(name), Path(runs_dir) / name, EXPERIMENTS / name)
         self.path = next((place for place in places if is_there(place / MODEL)), places[0])
         if not is_there(self.path / MODEL):
             stopped = [place for place in places if is_there(place / CHECKPOINT)]
             if stopped:
                 mend = f"go on with minivae train --resume {stopped[0]}"
                 reject("RUN", "a finished run", f"{str(stopped[0])!r}, whose training was stopped", mend, DataFileError)
-            expected = f"a run directory (with {MODEL} in it), or the name of one in {runs_dir}"
+            known = ", ".join(experiments()) or "whose weights come with a checkout of minivae, and not here"
+            expected = f"a run directory (with {MODEL} in it), the name of one in {runs_dir}, or a published experiment ({known})"
             reject("RUN", expected, repr(name), "minivae runs lists them, minivae train makes one", DataFileError)
         self.config: dict[str, Any] = _read_config(self.path / CONFIG)
         self.source = Source.of(self.config["data"])
+
+    def place(self, name: str) -> Path:
+        """Return where a file about this run belongs: in it, or for an experiment from the checkout, in the current folder."""
+        return Path(f"{self.path.name}-{name}") if self.path.parent == EXPERIMENTS else self.path / name
 
     def model(self, device: str = "auto") -> Model:
         """Return the trained model."""
@@ -90,6 +105,11 @@ class Run:
     def everything(self, data_dir: str | None = None) -> tuple[Dataset, Dataset]:
         """Return (train, test) of its data with the classes that it was not trained on, and all labels."""
         return dataclasses.replace(self.source, exclude_class=(), labels=None, data_dir=data_dir or self.source.data_dir).load()
+
+
+def experiments() -> list[str]:
+    """Return the names of the published experiments that were repeated and whose weights are here."""
+    return sorted(path.parent.name for path in EXPERIMENTS.glob(f"*/{MODEL}"))
 
 
 def begun(name: str, runs_dir: str | os.PathLike[str] = "runs") -> Path:

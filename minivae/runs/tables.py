@@ -82,6 +82,15 @@ def figure_rows(figures: dict[str, Any]) -> Iterator[tuple[str, ...]]:
             yield tuple(text.format(**known) for text in texts)
 
 
+def experiment_rows(experiment: dict[str, Any], figures: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the published figure that a run repeats, what the run reached, and what has been measured from its weights."""
+    measure = experiment["measure"]
+    now = figures["test_loss"] if measure == "test loss" else -figures["log_likelihood"]
+    yield "published", experiment["published"], experiment["source"]
+    yield "  repeated", f"{experiment['trained']:.2f} ± {experiment['standard_error']:.2f}", f"{measure} at the end of the training"
+    yield "  measured now", f"{now:.2f}", f"{measure} from these weights; rounding them changed it by {experiment['rounding']:.0e}"
+
+
 def describe(data: Dataset, test: Dataset) -> str:
     """Return a line that says what a training starts with."""
     return f"{data.name}: {len(data)} training and {len(test)} test examples of {size_of(data)}"

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from minivae.checks import check_flag, check_int, check_real, reject
+from minivae.checks import check_choice, check_flag, check_int, check_real, reject
 
 Schema = Any  # of the forms above
 Check = Callable[[str, Any], object]
@@ -58,6 +58,10 @@ def whole(low: int, high: int | None = None) -> Check:
 
 def number(low: float = -math.inf, open_low: bool = False) -> Check:
     return lambda name, value: check_real(name, value, low, open_low=open_low)
+
+
+def one_of(*choices: str) -> Check:
+    return lambda name, value: check_choice(name, value, choices)
 
 
 def maybe(schema: Schema) -> Check:

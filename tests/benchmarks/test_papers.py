@@ -9,14 +9,18 @@ import time
 import numpy as np
 import pytest
 
+from benchmarks import __main__ as command
 from benchmarks.papers import in_torch as papers_torch
 from benchmarks.papers.burda import BURDA
 from benchmarks.papers.cards import CARDS, EXAMPLE, PYTHAE
-from benchmarks.papers.papers import COLUMNS, Log, Sitting, parts, show, verdicts, with_data
+from benchmarks.papers.log import COLUMNS, Log
+from benchmarks.papers.papers import Sitting, parts, show, verdicts, with_data
+from benchmarks.papers.weights import export
 from minivae.datasets import Dataset
+from minivae.runs.run import Run
 
 rng = np.random.default_rng(0)
-TRAIN, TEST = (Dataset(rng.integers(0, 256, (n, 9), dtype=np.uint8), None, "noise", (3, 3)) for n in (60, 30))
+TRAIN, TEST = (Dataset(rng.integers(0, 256, (n, 9), dtype=np.uint8), None, (3, 3), "noise") for n in (60, 30))
 SMALL = {"latent_dim": 2, "hidden_dims": (5,), "batch_size": 7, "device": "cpu"}
 SMALLER = {"second_latent_dim": 2, "second_hidden_dims": (3,), "n_components": 4, "warm_up_epochs": 1}  # where a card has these
 
@@ -53,6 +57,35 @@ def test_sittings_that_are_interrupted_reach_what_one_reaches(name, tmp_path):
     assert [row["figure"] for row in same] == [row["figure"] for row in rows]
     assert [int(row["stage"]) for row in rows] == list(range(1, len(card.stages) + 1))
     assert [int(row["epochs"]) for row in rows] == np.cumsum([epochs for epochs, _ in card.stages]).tolist()
+
+
+def test_weights_of_a_finished_card_are_a_run_with_the_figures_of_its_row(tmp_path, capsys):
+    """The best epoch's parameters, which the state of a finished sitting holds, rounded; the run is opened as any other."""
+    log, folder = Log(tmp_path / "papers.csv"), tmp_path / "weights" / "card"
+    card = dataclasses.replace(CARD["pythae-vae"], stages=((3, 1e-2), (2, 3.0), (1, 1e-3)))
+    Sitting(card, 0, TRAIN, TEST, tmp_path, log).go_on(math.inf, 99)
+    again = Sitting(card, 0, TRAIN, TEST, tmp_path, log)
+    export(again, folder)
+    run, row = Run(str(folder)), log.of(card.name)[-1]
+    experiment, model = run.config["experiment"], run.model("cpu")
+    assert f"{experiment['trained']:.2f}" == row["figure"]
+    assert f"{experiment['standard_error']:.2f}" == row["± s.e."]
+    assert (experiment["published"], experiment["measure"], experiment["n_samples"]) == (card.published, "NLL", card.final_samples)
+    np.testing.assert_array_equal(model.parameters_.values, again.trainer.best_values.astype(np.float16).astype(np.float32))
+    figure = -float(model.log_likelihood(TEST.values, n_samples=card.final_samples).mean(dtype=float))
+    assert figure - experiment["trained"] == pytest.approx(experiment["rounding"], abs=1e-4)
+    assert run.config["data"]["data_dir"] is None
+    assert (run.config["data"]["n_train"], run.config["settings"]["epochs"]) == (40, 6)
+
+
+def test_only_finished_cards_have_weights(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("minivae.datasets.load", lambda name, data_dir: (TRAIN, TEST))
+    monkeypatch.setitem(CARDS, "pythae-vae", CARD["pythae-vae"])
+    args = ["papers", "--weights", "--card", "pythae-vae", "--state", str(tmp_path), "--results", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["benchmarks", *args])
+    command.main()
+    assert "pythae-vae: not finished in" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
 
 
 def test_best_epoch_is_put_back_at_the_end_and_not_before(tmp_path):
