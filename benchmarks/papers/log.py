@@ -8,7 +8,8 @@ from pathlib import Path
 
 from minivae.training import checkpoint
 
-COLUMNS = ("card", "seed", "stage", "epochs", "figure", "± s.e.", "samples", "active", "core hours", "machine")
+REACHED = ("stage", "epochs", "figure", "± s.e.", "samples", "active", "core hours")
+COLUMNS = ("card", "seed", *REACHED, "of epochs", "published", "machine")
 
 
 class Log:

@@ -19,7 +19,7 @@ import minivae as mv
 from benchmarks.papers import in_torch as papers_torch
 from benchmarks.papers.card import Card
 from benchmarks.papers.cards import CARDS, PYTHAE
-from benchmarks.papers.log import COLUMNS, Log
+from benchmarks.papers.log import COLUMNS, REACHED, Log
 from benchmarks.papers.weights import export
 from benchmarks.report import COLOURS, RESULTS, machine, say
 from minivae.backend import to_numpy
@@ -154,9 +154,11 @@ class Sitting:
         mean, log_var = model.encode(self.test.x[:ACTIVE_OVER])
         active = " + ".join(str(n) for name, n in model.code_statistics(mean, log_var).items() if name.endswith("active_units"))
         figures = (self.stage, self.trainer.epoch, f"{values.mean():.2f}", f"{error:.2f}", samples, active)
-        row = (card.name, self.seed, *figures, f"{self.seconds / 3600:.2f}", "; ".join(machine().values()))
+        reached = (*figures, f"{self.seconds / 3600:.2f}")
+        whole = sum(epochs for epochs, _ in card.stages)
+        row = (card.name, self.seed, *reached, whole, card.published, "; ".join(machine().values()))
         self.log.add(dict(zip(COLUMNS, map(str, row))))
-        say(f"{self.path.stem}: " + ", ".join(f"{name} {value}" for name, value in zip(COLUMNS[2:-1], row[2:])))
+        say(f"{self.path.stem}: " + ", ".join(f"{name} {value}" for name, value in zip(REACHED, reached)))
 
     def _save(self) -> None:
         arrays, numbers = self.trainer.state()
@@ -176,9 +178,9 @@ def show(card: Card, rows: list[dict[str, str]], beside: list[dict[str, str]]) -
             record.add_row(field, value)
     record.add_row("run on", " / ".join(dict.fromkeys(row["machine"] for row in rows)))
     record.add_row("verdict", "; ".join(dict.fromkeys(verdicts(card, rows, beside))))
-    table = Table("seed", "stage", "epochs", card.measure, "± s.e.", "samples", "active", "core hours")
+    table = Table("seed", *(card.measure if name == "figure" else name for name in REACHED))
     for row in rows:
-        table.add_row(*(row[name] for name in COLUMNS[1:-1]))
+        table.add_row(row["seed"], *(row[name] for name in REACHED))
     console = Console()
     console.print(f"\n{card.name}", style="bold", highlight=False)
     for part in (record, table):

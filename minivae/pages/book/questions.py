@@ -10,6 +10,7 @@ from minivae.pages.book.frame import Page
 from minivae.pages.book.museum import RESULTS
 from minivae.pages.charts import number
 from minivae.pages.markup import Markup, join, table, tag
+from minivae.runs.run import experiments as repeated
 from minivae.study import experiments
 
 CHAPTER = "Questions"
@@ -67,27 +68,27 @@ def _nats() -> Iterator[Markup]:
     yield _text(
         """It depends on the data, on how grey pixels are treated, and on the estimator; a figure without these three means
         little. These are published experiments, repeated with this package from their papers or code: the last stage that
-        each run reached, minus log p(x) or the ELBO in nats per test image of MNIST (M.6 with the samples of the fourth
-        column)."""
+        each run reached, minus log p(x) (NLL; M.6 with so many samples) or minus the ELBO (test loss) in nats per test image of
+        MNIST. A run that has not made all its epochs is unfinished, and its figure no verdict on the published one."""
     )
     path = RESULTS / "papers.csv"
     if path.is_file():
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("# ")]
         last = {(row["card"], row["seed"]): row for row in csv.DictReader(lines)}
         rows = (
-            (card, seed, row["epochs"], row["samples"], f"{row['figure']} ± {row['± s.e.']}", row["active"])
+            (
+                *(card, seed, f"{row['epochs']} of {row['of epochs']}", row["samples"], row["published"]),
+                *(f"{row['figure']} ± {row['± s.e.']}", row["active"], row["core hours"], row["machine"].split("; ")[1]),
+            )
             for (card, seed), row in last.items()
         )
-        yield table(("experiment", "seed", "epochs", "samples", "nats", "active units"), rows)
-        yield tag(
-            "p", "From ", tag("code", "benchmarks/results/papers.csv"), "; repeat it: ", tag("code", "python -m benchmarks papers")
-        )
+        columns = ("experiment", "seed", "epochs", "samples", "published", "nats", "active units", "core hours", "processor")
+        yield table(columns, rows)
+        repeat, measure = "python -m benchmarks papers", f"minivae evaluate {(repeated() or ['CARD'])[0]}"
+        parts = ("From ", tag("code", "benchmarks/results/papers.csv"), "; repeat it: ", tag("code", repeat))
+        yield tag("p", *parts, "; measure one of them again from its weights: ", tag("code", measure))
     else:
-        yield tag(
-            "p",
-            "The table is in the folder benchmarks, which is not installed here.",
-            class_="note",
-        )
+        yield tag("p", "The table is in the folder benchmarks, which is not installed here.", class_="note")
     it = experiments.trained(1.0)
     yield _text(
         f"""On the embedded digits, where training takes a second, the small model of these pages has an ELBO of
