@@ -63,6 +63,10 @@ class Library:
         """Launch a kernel over ``size`` numbers in which each thread takes four neighbouring ones at a time."""
         self.elementwise(name, -(-size // 4), *args)
 
+    def by_fours_of_rows(self, name: str, rows: int, columns: int, *args: Any) -> None:
+        """Launch a kernel in which each thread takes four neighbouring numbers of a row at a time."""
+        self.elementwise(name, rows * -(-columns // 4), *args)
+
     def by_rows(self, name: str, rows: int, *args: Any) -> None:
         """Launch a kernel in which each block takes one row at a time."""
         launch(self[name], min(rows, GRID), BLOCK, args)

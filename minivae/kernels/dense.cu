@@ -10,15 +10,6 @@ __device__ float slope_of(int kind, float out) { return kind == RELU ? relu_slop
 
 // ---- Before or after a large product: one pass each ---------------------------------------------------------------------------------
 
-// y_ij += b_j
-KERNEL add_bias(float* y, const float* bias, int n, int m) {
-    FOR_EACH_FOUR(i, n * m) {
-        Four four = load_four(y, i, n * m);
-        EACH_OF_FOUR(j) four[j] += bias[(i + j) % m];
-        store_four(y, i, n * m, four);
-    }
-}
-
 // Sums of columns, a block taking 32 of them.  The rows are split into `chunks` chunks, and each chunk has a block of its own.  A
 // thread adds up every slots-th row of its chunk, loading four at a time; the sums of a column's threads are added in order, and the
 // last block to finish these columns adds the chunks in order.  `partial` has a number for every chunk and column, `done` one for

@@ -13,6 +13,9 @@
 #define KERNEL extern "C" __global__ void
 #define FOR_EACH(i, n) for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < (n); i += gridDim.x * blockDim.x)
 #define FOR_EACH_FOUR(i, n) for (int i = 4 * (blockIdx.x * blockDim.x + threadIdx.x); i < (n); i += 4 * gridDim.x * blockDim.x)
+#define FOR_EACH_FOUR_OF_ROWS(i, j, n, k)                                                                           \
+    for (int across = ((k) + 3) / 4, at = blockIdx.x * blockDim.x + threadIdx.x, i = at / across, j = at % across * 4; \
+         at < (n) * across; at += gridDim.x * blockDim.x, i = at / across, j = at % across * 4)
 #define EACH_OF_FOUR(j) for (int j = 0; j < 4; ++j)
 #define FOR_EACH_ROW(i, n) for (int i = blockIdx.x; i < (n); i += gridDim.x)
 #define FOR_EACH_COLUMN(j, d) for (int j = threadIdx.x; j < (d); j += blockDim.x)
@@ -163,24 +166,35 @@ KERNEL scale_rows(const float* g, int g_stride, const float* slope, float* out, 
 // z = mean + sigma noise,  sigma = exp(log_var / 2)
 KERNEL reparameterize(const float* mean, int mean_stride, const float* log_var, int log_var_stride, const float* noise, float* z,
                       float* scaled_noise, int n, int k) {
-    FOR_EACH(i, n * k) {
-        scaled_noise[i] = expf(0.5f * log_var[i / k * log_var_stride + i % k]) * noise[i];
-        z[i] = mean[i / k * mean_stride + i % k] + scaled_noise[i];      // (R.1)
+    FOR_EACH_FOUR_OF_ROWS(i, j, n, k) {
+        Four m = load_four(mean + i * mean_stride, j, k), s = load_four(log_var + i * log_var_stride, j, k);
+        Four spread = load_four(noise + i * k, j, k), to;
+        EACH_OF_FOUR(c) {
+            spread[c] *= expf(0.5f * s[c]);
+            to[c] = m[c] + spread[c];                                    // (R.1)
+        }
+        store_four(scaled_noise + i * k, j, k, spread);
+        store_four(z + i * k, j, k, to);
     }
 }
 
 // The backward pass for mean and log_var in one matrix, as the encoder computes them: its gradient is [g | g sigma noise / 2]
 KERNEL reparameterize_backward_heads(const float* g, const float* scaled_noise, float* d_heads, int n, int k) {
-    FOR_EACH(i, n * k) {
-        float* row = d_heads + i / k * 2 * k;
-        row[i % k] = g[i];
-        row[k + i % k] = 0.5f * g[i] * scaled_noise[i];                  // (R.2)
+    FOR_EACH_FOUR_OF_ROWS(i, j, n, k) {
+        Four from = load_four(g + i * k, j, k), spread = load_four(scaled_noise + i * k, j, k);
+        EACH_OF_FOUR(c) spread[c] *= 0.5f * from[c];                     // (R.2)
+        store_four(d_heads + i * 2 * k, j, k, from);
+        store_four(d_heads + i * 2 * k + k, j, k, spread);
     }
 }
 
 // dlog_var = g sigma noise / 2; the gradient of the mean is g itself
 KERNEL reparameterize_backward(const float* g, const float* scaled_noise, float* d_log_var, int n) {
-    FOR_EACH(i, n) d_log_var[i] = 0.5f * g[i] * scaled_noise[i];         // (R.2)
+    FOR_EACH_FOUR(i, n) {
+        Four from = load_four(g, i, n), spread = load_four(scaled_noise, i, n);
+        EACH_OF_FOUR(c) spread[c] *= 0.5f * from[c];                     // (R.2)
+        store_four(d_log_var, i, n, spread);
+    }
 }
 
 // ---- kl_standard_normal (K.1, K.2) -------------------------------------------------------------------------------------------
@@ -206,11 +220,15 @@ KERNEL kl_standard_normal(const float* mean, int mean_stride, const float* log_v
 // dmean = g mean,  dlog_var = g (e^log_var - 1) / 2
 KERNEL kl_standard_normal_backward(const float* g, int g_stride, const float* mean, int mean_stride, const float* log_var,
                                    int log_var_stride, float* d_mean, float* d_log_var, int out_stride, int n, int k) {
-    FOR_EACH(i, n * k) {
-        float g_row = g[i / k * g_stride];
-        int to = i / k * out_stride + i % k;
-        d_mean[to] = g_row * mean[i / k * mean_stride + i % k];
-        d_log_var[to] = 0.5f * g_row * expm1f(log_var[i / k * log_var_stride + i % k]);  // (K.2)
+    FOR_EACH_FOUR_OF_ROWS(i, j, n, k) {
+        float g_row = g[i * g_stride];
+        Four m = load_four(mean + i * mean_stride, j, k), s = load_four(log_var + i * log_var_stride, j, k);
+        EACH_OF_FOUR(c) {
+            m[c] *= g_row;
+            s[c] = 0.5f * g_row * expm1f(s[c]);                          // (K.2)
+        }
+        store_four(d_mean + i * out_stride, j, k, m);
+        store_four(d_log_var + i * out_stride, j, k, s);
     }
 }
 

@@ -65,7 +65,7 @@ def _rows(mean, log_var):
 
 def _sample_forward(xp, mean, log_var, noise):
     z, scaled_noise = xp.empty_like(noise), xp.empty_like(noise)
-    library(xp).elementwise("reparameterize", z.size, *_rows(mean, log_var), noise, z, scaled_noise, *z.shape)  # (R.1)
+    library(xp).by_fours_of_rows("reparameterize", *z.shape, *_rows(mean, log_var), noise, z, scaled_noise, *z.shape)  # (R.1)
     return z, (log_var, scaled_noise)
 
 
@@ -75,7 +75,7 @@ def _sample_backward(xp, saved, g, needs):
     if needs[1]:
         d_log_var = xp.empty_like(scaled_noise)
         g_dense = dense_like(xp, g, scaled_noise)
-        library(xp).elementwise("reparameterize_backward", g.size, g_dense, scaled_noise, d_log_var, g.size)  # (R.2)
+        library(xp).by_fours("reparameterize_backward", g.size, g_dense, scaled_noise, d_log_var, g.size)  # (R.2)
     return g if needs[0] else None, d_log_var, g * xp.exp(0.5 * log_var) if needs[2] else None
 
 
@@ -99,7 +99,7 @@ def _kl_backward(xp, saved, g, needs):
 def _kl_gradients(xp, mean, log_var, g, out):
     g = g.astype(mean.dtype, copy=False)
     arguments = (g, row_stride(g), *_rows(mean, log_var), *out, row_stride(out[0]), *mean.shape)
-    library(xp).elementwise("kl_standard_normal_backward", mean.size, *arguments)  # (K.2)
+    library(xp).by_fours_of_rows("kl_standard_normal_backward", *mean.shape, *arguments)  # (K.2)
 
 
 def _kl_covers(xp, mean, log_var):
@@ -124,7 +124,7 @@ def _sample_of_heads(xp, heads, noise):
 def _sample_of_heads_backward(xp, saved, g, needs):
     shape, scaled_noise = saved
     d_heads, g = xp.empty(shape, dtype=scaled_noise.dtype), dense_like(xp, g, scaled_noise)
-    library(xp).elementwise("reparameterize_backward_heads", g.size, g, scaled_noise, d_heads, *g.shape)  # (R.2)
+    library(xp).by_fours_of_rows("reparameterize_backward_heads", *g.shape, g, scaled_noise, d_heads, *g.shape)  # (R.2)
     return d_heads, None
 
 
