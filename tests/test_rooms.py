@@ -90,6 +90,12 @@ def test_tests_and_benchmarks_have_the_rooms_of_the_package():
     assert rooms <= {*DEPTH, "support", "museum", "benchmarks"}
 
 
+def test_no_two_test_files_share_a_name():
+    """Pytest imports them by their names alone, and collects neither."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names))
+
+
 def test_only_the_backend_imports_cupy_and_nothing_imports_pickle():
     importing = {name.partition(".")[0]: module_of(path) for path in FILES for name in names_of(path)}
     assert not {"pickle", "dill", "joblib", "marshal", "shelve"} & set(importing)
