@@ -28,7 +28,7 @@ PLANE_POINTS = 2000  # most points in the picture of ``transform``, where each i
 
 def evaluate(args: argparse.Namespace, terminal: Terminal) -> None:
     run, model, test = opened(args)
-    experiment = run.config.get("experiment", {})
+    experiment = {} if args.data else run.config.get("experiment", {})  # whose figures are of its own data
     usual = (experiment["n_samples"], len(test)) if experiment.get("measure") == "NLL" else (100, 1000)
     n_samples, n_examples = (own if given is None else given for given, own in zip((args.n_samples, args.n_examples), usual))
     started = time.perf_counter()

@@ -68,6 +68,10 @@ def test_evaluate_prints_the_published_the_repeated_and_the_figure_measured_now(
     assert main(["evaluate", "card", "--n-samples", "3", "--n-examples", "50", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["n_samples"], found["n_evaluated"]) == (3, 50)
+    assert main(["evaluate", "card", "--data", "digits", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "published" not in err  # a figure of other data is not compared with it
+    assert (json.loads(out)["n_evaluated"], "experiment" in json.loads(out)) == (360, False)
     repeated(measure="test loss", published="test loss 30")
     assert main(["evaluate", "card", "--json"]) == 0
     out, err = capsys.readouterr()
