@@ -7,14 +7,16 @@ import csv
 import json
 import math
 import time
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import strict_cupy
+from support import cuda_on_cpu, strict_cupy
+from support.device import forget_cublas, install
 
 from benchmarks import timing
-from benchmarks.cpu.workloads import Workload, reference_losses
+from benchmarks.cpu.workloads import WORKLOADS, Workload, reference_losses
 from benchmarks.gpu import contenders, costs, gpu, ops, steps, training
 from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.contenders import FEWER, FORMS, ONE_LAUNCH
@@ -172,6 +174,33 @@ def test_a_step_is_timed_after_its_losses_were_checked(name, fused, short):
         assert strict_cupy.cuda.get_current_stream() is strict_cupy.cuda.Stream.null
         if "launch" not in name and "plain" not in name:
             assert 30 < launches < 50  # products, biases and activations are kernels of their own
+
+
+@pytest.mark.parametrize(("work", "launches"), [("A", 25), ("B", 25), ("B2", 31)])
+def test_a_step_takes_few_launches_at_full_size(work, launches, monkeypatch):
+    """The goal is 35 for one hidden layer; kernels only get their arguments here, since computing would take the CPU minutes."""
+    install(monkeypatch, with_kernels=True)
+    forget_cublas()
+    monkeypatch.setattr(cuda_on_cpu.Kernel, "__call__", lambda self, grid, block, *args: self.check(args))
+    with contenders.form_of(FEWER):
+        contender = contenders.DeviceMinivae(WORKLOADS[work])
+        contender._some_steps()
+        with strict_cupy.counting() as counts:
+            contender._some_steps()
+    forget_cublas()
+    assert counts.launches + 1 == launches <= 35  # and the one that chooses the next rows
+
+
+def test_the_header_names_cupy_by_the_package_that_holds_it(monkeypatch):
+    installed = {"numpy": "2.5.2", "cupy-cuda13x": "14.2.0"}
+
+    def version(package: str) -> str:
+        if package not in installed:
+            raise metadata.PackageNotFoundError(package)
+        return installed[package]
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert timing.header(arguments())["versions"].endswith("numpy 2.5.2, cupy-cuda13x 14.2.0")
 
 
 def test_batches_are_timed_one_after_the_other(fused, short):
