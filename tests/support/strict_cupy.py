@@ -182,6 +182,9 @@ class ndarray:
     def tolist(self) -> Any:
         return self.get().tolist()
 
+    def tobytes(self) -> bytes:
+        return self.get().tobytes()
+
     def __bool__(self) -> bool:
         return bool(self.get())
 

@@ -80,7 +80,7 @@ def test_two_processes_do_what_one_does(start, tmp_path, case):
     for process in (single, double):
         _, err = process.communicate(timeout=100)
         assert process.returncode == 0, err
-    one, two = (mv.load(tmp_path / "runs" / name / "model.safetensors") for name in ("one", "two"))
+    one, two = (mv.load(tmp_path / "runs" / name / "model.safetensors", "cpu") for name in ("one", "two"))
     eps = np.finfo(one.dtype).eps
     np.testing.assert_allclose(two.parameters_.values, one.parameters_.values, rtol=0, atol=1e4 * eps)
     assert one.parameters_.values.std() > 0.05
