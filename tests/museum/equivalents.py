@@ -65,8 +65,6 @@ EQUIVALENTS = {
     "bernoulli_nll_backward: logits → u": "u has the shape of the logits.",
     "bernoulli_nll_backward: logits → u (3)": "u has the shape of the logits.",
     # In the rooms around the ops:
-    "nn.py: ParameterVector.__init__: self.move(xp.zeros(size, dtype=dtype), xp.zeros(size, dtype=dtype)) → "
-    "self.move(xp.zeros(size, dtype=dtype), xp.zeros(size, dtype=dtype))": "Both arguments are the same zeros.",
     "nn.py: ParameterVector.move: 1 → 2": "NumPy takes every negative length for −1.",
     "evaluation/latent.py: interpolate: float(xp.linalg.norm(start)) → xp.linalg.norm(start)": ON_THE_HOST,
     "evaluation/latent.py: interpolate: float(xp.linalg.norm(end)) → xp.linalg.norm(end)": ON_THE_HOST,

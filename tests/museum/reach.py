@@ -22,8 +22,8 @@ from museum.systematic import ROOMS
 from museum.trials import FORK, Trials, first_failure, name_of
 from museum.visit import Outcome
 
-SLOW = 0.5  # seconds of computing, from which on a test is left out
-PATIENCE = 4.0  # seconds that the tests of one mutant may add up to, on the right code
+SLOW = 10.0  # seconds of computing, from which on a test is left out
+PATIENCE = 30.0  # seconds that the tests of one mutant may add up to, on the right code
 # Tests of processes of their own, which a bug in memory does not reach, and what would take an hour.
 ELSEWHERE = ("training/test_team.py", "training/test_distributed.py", "training/test_interruption.py", "models/test_load.py")
 

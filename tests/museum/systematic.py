@@ -198,6 +198,7 @@ def replacements(node: ast.AST, names: list[str]) -> Iterator[ast.AST]:
 
 
 IDLE = ("float", "int", "str", "bool", "list", "tuple")
+SYMMETRIC = ("max", "min", "maximum", "minimum", "logaddexp", "reject")  # of the last, two words of a message are swapped
 
 
 def oversights(node: ast.AST) -> Iterator[ast.AST]:
@@ -225,7 +226,9 @@ def oversights(node: ast.AST) -> Iterator[ast.AST]:
         case ast.Constant(bool() as value):
             yield ast.Constant(not value)
         case ast.Call(function, arguments, keywords):
-            if len(arguments) > 1 and not any(isinstance(argument, ast.Starred) for argument in arguments[:2]):
+            name = getattr(function, "attr", getattr(function, "id", ""))
+            first, second = map(ast.unparse, arguments[:2]) if len(arguments) > 1 else ("", "")
+            if first != second and name not in SYMMETRIC and not any(isinstance(a, ast.Starred) for a in arguments[:2]):
                 yield ast.Call(function, [arguments[1], arguments[0], *arguments[2:]], keywords)
             for keyword in keywords:
                 if keyword.arg:
