@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from minivae.backend import Array
 
@@ -30,9 +30,7 @@ def unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
 
 def axes_of(x: Array, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
     """Return the axes of a reduction, None being all of them, as numbers from 0."""
-    if axis is None:
-        return tuple(range(x.ndim))
-    return (normalize_axis_index(axis, x.ndim),) if isinstance(axis, int) else normalize_axis_tuple(axis, x.ndim)
+    return tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
 
 
 def add_up(x: Array, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Array:

@@ -36,9 +36,6 @@ EQUIVALENTS = {
     "unbroadcast: add_up(g, stretched, keepdims=True) if stretched else g → add_up(g, stretched, keepdims=True)": (
         "A sum over no axes is the array itself."
     ),
-    "axes_of: (normalize_axis_index(axis, x.ndim),) if isinstance(axis, int) else normalize_axis_tuple(axis, x.ndim) → "
-    "normalize_axis_tuple(axis, x.ndim)": "The same for a single axis, only slower.",
-    "axes_of: axis → x (2)": "No array is an int: every axis goes the slower way.",
     "add_up: x.dtype == np.float32 → x.dtype != np.float32": DOUBLE,
     "add_up: x.dtype == np.float32 → x.dtype != np.float32 (2)": DOUBLE,
     "add_up: x.ndim > 1 → x.ndim < 1": DOUBLE,

@@ -10,6 +10,7 @@ class NDArray {
   }
   get ndim() { return this.shape.length; }
   get length() { return this.shape[0]; }
+  get size() { return this.data.length; }
   astype() { return this; }
   sum(options) { return reduce(this, options, (a, b) => a + b, 0); }
   max(options) { return reduce(this, options, Math.max, -Infinity); }
