@@ -55,7 +55,7 @@ class Adam:
     allocation; the equations as written take seventeen, with as many temporaries.
     Tried without gain: ``rate`` in the scale of M or V, which takes its pass away and needs one for the scale of g instead, since
     M / √V is the same at any scale of g; numexpr, with three passes that take four times as long; and two threads, one half of the
-    vector each, which gain a third where nothing else runs, but nothing in a step, whose products have both cores busy.
+    vector each, which gain a third where nothing else runs, but 4 % of a step at most, since its products have both cores busy.
     """
 
     def __init__(
