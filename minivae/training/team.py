@@ -38,7 +38,7 @@ import numpy as np
 from minivae import checks
 from minivae.backend import Array
 from minivae.checks import DeviceError, MinivaeError, installing, reject
-from minivae.training.interruption import SIGNALS
+from minivae.training.interruption import SIGNALS, held
 from minivae.training.peers import Peers, check_is_a_mean_over_examples
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def team(trainer: Trainer, processes: int, follow: Callable[[], object] | None =
             peers.start(follow or functools.partial(trainer.make_epoch, watch=False))
             yield
         finally:
-            peers.leave()
+            with held():  # a second Ctrl-C
+                peers.leave()
 
 
 class Team(Peers):
@@ -99,19 +100,24 @@ class Team(Peers):
         """Move the parameters and the optimiser's state to shared memory, and fork."""
         self._move(_shared, self._gradients[0])
         self._trainer.peers = self
-        first, prctl = os.getpid(), ctypes.CDLL(None).prctl
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # no handler may run in a child, nor between fork and append
-        try:
+        with held():  # what a handler raised would be lost within fork's own hooks, and a child that was not yet noted with it
             for rank in range(1, self.size):
-                with warnings.catch_warnings():  # Python warns of locks that other threads may hold; a follower uses none
-                    warnings.simplefilter("ignore", DeprecationWarning)
-                    child = os.fork()
-                if child == 0:
-                    prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))  # whatever it is doing then
-                    if os.getppid() == first:  # which had not ended before
-                        self._follow(rank, follow)
-                    os._exit(1)
-                self._others.append(child)
+                self._others.append(self._fork(rank, follow))
+
+    def _fork(self, rank: int, follow: Callable[[], object]) -> int:
+        """Make the process of this rank, and return its id."""
+        first, prctl = os.getpid(), ctypes.CDLL(None).prctl
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # for the child: no handler of the caller's may run there
+        try:
+            with warnings.catch_warnings():  # Python warns of locks that other threads may hold; a follower uses none
+                warnings.simplefilter("ignore", DeprecationWarning)
+                child = os.fork()
+            if child == 0:
+                prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))  # whatever it is doing then
+                if os.getppid() == first:  # which had not ended before
+                    self._follow(rank, follow)
+                os._exit(1)
+            return child
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

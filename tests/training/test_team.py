@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -414,6 +415,43 @@ def test_a_signal_at_the_fork_reaches_the_first_process_alone(monkeypatch):
     monkeypatch.setattr(os, "fork", interrupted)
     with pytest.raises(KeyboardInterrupt):
         mv.VAE(**SMALL | {"epochs": 10**6}, processes=3).fit(ROWS)
+
+
+def test_a_signal_that_another_thread_takes_at_the_fork_is_not_lost(monkeypatch):
+    """Its handler then runs in Python's hooks of a fork, which throw away what is raised in them."""
+    fork, woken, end = os.fork, *os.pipe()
+    other = threading.Thread(target=threading.Event().wait, daemon=True)
+
+    def interrupted():
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pthread_kill(other.ident, signal.SIGINT)
+            os.read(woken, 1)  # Python has noted the signal
+        return fork()
+
+    other.start()
+    os.set_blocking(end, False)
+    monkeypatch.setattr(os, "fork", interrupted)
+    previous = signal.set_wakeup_fd(end)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            mv.VAE(**SMALL, processes=3).fit(ROWS)
+    finally:
+        signal.set_wakeup_fd(previous)
+        os.close(woken)
+        os.close(end)
+
+
+def test_a_second_signal_at_the_end_leaves_no_process_behind(monkeypatch):
+    """It comes after the first of two followers was ended."""
+    kill = os.kill
+
+    def interrupted(child, signum):
+        kill(child, signum)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(os, "kill", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mv.VAE(**SMALL, processes=3).fit(ROWS)
 
 
 def test_a_checkpoint_goes_on_with_another_number_of_processes(tmp_path):
