@@ -32,8 +32,8 @@ Reached = tuple[float, set[Any]]  # how long a test takes, and the places of all
 
 
 def files() -> list[Path]:
-    """Return the tests of ``ROOMS``, and of the room above that reports what they made."""
-    found = [TESTS / f"test_{Path(file).stem}.py" for file in ROOMS["engine"]]
+    """Return the tests of ``ROOMS``, of the room above that reports what they made, and of training in one launch."""
+    found = [TESTS / f"test_{Path(file).stem}.py" for file in ROOMS["engine"]] + [TESTS / "kernels" / "test_whole.py"]
     for room in ("proof", "models", "evaluation", "training", "runs"):
         found += sorted((TESTS / room).glob("test_*.py"))
     return [path for path in found if path.relative_to(TESTS).as_posix() not in ELSEWHERE]

@@ -67,7 +67,7 @@ ROOMS = {
         room: tuple(
             path.relative_to(PACKAGE).as_posix()
             for path in sorted((PACKAGE / room).glob("*.py"))
-            if path.name not in ("mpi.py", "team.py")
+            if path.name not in ("mpi.py", "peers.py", "team.py")
         )
         for room in ("proof", "models", "evaluation", "training")
     },
