@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from support.helpers import complaint
 from minivae import optim
 from minivae.backend import to_device, to_numpy
 from minivae.checks import InputError
-from minivae.optim import BLOCK, FLUSH_EVERY, OPTIMIZERS, SGD, Adam, clip_by_norm, make_optimizer
+from minivae.kernels.adam import _compiled
+from minivae.optim import BLOCK, FLUSH_EVERY, OPTIMIZERS, SGD, WORTH_COMPILING, Adam, clip_by_norm, make_optimizer
 
 
 class PaperAdam:
@@ -84,6 +86,44 @@ def test_blocks_do_not_show(kind, size):
             single.step(value, g[i : i + 1])
             assert value[0] == values[i]
     assert (values != before).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("eps", [1e-8, 0.0])
+def test_the_compiled_pass_gives_the_bits_of_the_ten(dtype, eps, monkeypatch):
+    """Gradients of every size that a dtype has, and zeros, over two flushes; without ε some weights become 0/0."""
+    pytest.importorskip("numba", reason="numba is not installed (pip install -e '.[compiled]')")
+    monkeypatch.delenv("MINIVAE_FUSED", raising=False)
+    size, rng = WORTH_COMPILING + 17, np.random.default_rng(5)
+    one, ten = Adam(size, np, dtype, eps=eps), Adam(size, np, dtype, eps=eps)
+    assert one._compiled
+    ten._compiled = None
+    start = rng.standard_normal(size).astype(dtype)
+    values = [start, start.copy()]
+    sizes = np.logspace(-44, 25, size)
+    for _ in range(2 * FLUSH_EVERY + 3):
+        g = (rng.standard_normal(size) * sizes * (rng.random(size) < 0.7)).astype(dtype)
+        with np.errstate(all="ignore"):
+            for adam, array in zip((one, ten), values, strict=True):
+                adam.step(array, g)
+        arrays = [[array, *adam.state().values()] for adam, array in zip((one, ten), values, strict=True)]
+        for ours, theirs in zip(*arrays, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_nothing_is_compiled_where_it_would_not_pay_or_is_not_wanted(monkeypatch):
+    """Not for few parameters, not under MINIVAE_FUSED=0, and where numba is missing or refuses this NumPy, nothing is said."""
+    monkeypatch.delenv("MINIVAE_FUSED", raising=False)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    _compiled.cache_clear()
+    try:
+        assert Adam(WORTH_COMPILING, np, "float32")._compiled is None
+    finally:
+        _compiled.cache_clear()
+    monkeypatch.undo()
+    assert Adam(WORTH_COMPILING - 1, np, "float32")._compiled is None
+    monkeypatch.setenv("MINIVAE_FUSED", "0")
+    assert Adam(WORTH_COMPILING, np, "float32")._compiled is None
 
 
 def test_float32_follows_float64():

@@ -7,7 +7,7 @@ its own backward reads, so the tape sees no difference.  It covers dense float32
 everything under MINIVAE_FUSED=0, is computed by the op itself, which runs on any array module.
 
 Four environment variables, each with a safe default:
-    MINIVAE_FUSED=0         plain CuPy instead of these kernels
+    MINIVAE_FUSED=0         plain CuPy instead of these kernels, and plain NumPy instead of a compiled Adam (``adam``)
     MINIVAE_GRAPH=0         no replay of captured steps (``graph``)
     MINIVAE_WHOLE=0         no training in one launch (``whole``)
     MINIVAE_MATMUL=tf32     or bf16: faster matrix products with less precise factors (``cublas``); the default is fp32

@@ -1,7 +1,10 @@
-"""Adam in one launch; everything that changes from step to step is kept in the device's memory."""
+"""Adam in one launch on a GPU, and in one pass over memory on a CPU."""
 
 from __future__ import annotations
 
+import functools
+import os
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -11,9 +14,35 @@ from minivae.checks import check_real
 from minivae.kernels import library
 
 
+def in_one_pass() -> Callable[..., None] | None:
+    """Return the update of ``minivae.optim.Adam`` as one compiled loop, or None without numba or under MINIVAE_FUSED=0.
+
+    Every number is rounded as in NumPy's passes, so that no bit of a training depends on which of the two is used.
+    """
+    return _compiled() if os.environ.get("MINIVAE_FUSED") != "0" else None
+
+
+@functools.cache
+def _compiled() -> Callable[..., None] | None:
+    try:
+        import numba
+    except ImportError:  # not installed, or not made for this version of NumPy
+        return None
+
+    @numba.njit(error_model="numpy")
+    def update(values, gradients, sums, square_sums, beta1, beta2, rate, eps):
+        for i in range(values.size):
+            sums[i] = sums[i] * beta1 + gradients[i]
+            square_sums[i] = square_sums[i] * beta2 + gradients[i] * gradients[i]
+            values[i] -= sums[i] / (np.sqrt(square_sums[i]) + eps) * rate
+
+    return update
+
+
 class FusedAdam:
     """The ``Adam`` of ``minivae.optim`` for float32 vectors on a device: same settings, same ``step``, same ``state``.
 
+    Everything that changes from step to step is kept in the device's memory.
     The number of steps and the learning rate are arrays on the device, because replaying a captured step would repeat the Python
     numbers it was captured with.  Reading ``steps`` waits for the device; ``step`` does not.
     """

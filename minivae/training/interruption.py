@@ -70,11 +70,15 @@ def _raise(signum: int, frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def _handling(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
-    """Use ``handler`` for both signals within the block; outside the main thread Python allows no handlers, and nothing changes."""
+    """Use ``handler`` for both signals within the block; outside the main thread Python allows no handlers, and nothing changes.
+
+    A signal whose handler Python does not know is left alone, since it could not be put back: another library's, or any while Python
+    ends.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    before = {number: signal.signal(number, handler) for number in SIGNALS if signal.getsignal(number) is not None}
     try:
         yield
     finally:
