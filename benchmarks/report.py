@@ -38,7 +38,8 @@ def contender_environment() -> dict[str, str]:
 def machine() -> dict[str, str]:
     """Return what a figure depends on: processor, cores, threads, versions, date."""
     versions = []
-    for package in ("numpy", "numba", "torch", "jax", "autograd", "cupy", "cupy-cuda12x", "cupy-cuda13x"):  # CuPy's is named after its CUDA
+    # CuPy's package is named after its CUDA.
+    for package in ("numpy", "numba", "torch", "jax", "autograd", "cupy", "cupy-cuda12x", "cupy-cuda13x"):
         try:
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minivae.backend import probe_cuda
+from minivae.checks import installing
 from minivae.datasets.files import FOLDER_VARIABLE
 
 PACKAGES = ("numpy", "rich", "matplotlib", "safetensors", "pooch")
@@ -41,6 +42,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "blas": _blas(),
         "blas_threads": _blas_threads(),
+        "numba": _numba(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "cuda": available,
         "cuda_reason": reason,
@@ -62,6 +64,13 @@ def _blas_threads() -> str:
         return ", ".join(found) or "the library's default"
     counts = [f"{pool['num_threads']} ({pool['internal_api']})" for pool in threadpool_info() if pool["user_api"] == "blas"]
     return ", ".join(counts) or "unknown"
+
+
+def _numba() -> str:
+    try:
+        return importlib.metadata.version("numba")
+    except importlib.metadata.PackageNotFoundError:
+        return f"not installed, it would make Adam faster: {installing('compiled')}"
 
 
 def _data_folder() -> str:

@@ -72,7 +72,7 @@ def _raise(signum: int, frame: FrameType | None) -> None:
 def _handling(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
     """Use ``handler`` for both signals within the block; outside the main thread Python allows no handlers, and nothing changes.
 
-    A signal whose handler Python does not know is left alone, since it could not be put back: another library's, or any while Python
+    A signal whose handler Python does not know is left alone, since it could not be put back: another library's, or any when Python
     ends.
     """
     if threading.current_thread() is not threading.main_thread():
