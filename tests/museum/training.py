@@ -22,9 +22,10 @@ BUGS = (
         "Adam's ε inside the root",
         "optim.py",
         (
+            ("eps = self.eps / to_unbiased_root", "eps = self.eps / to_unbiased_root**2"),
             (
-                "            xp.sqrt(square_sums, out=scratch)\n            scratch += eps\n",
-                "            xp.add(square_sums, eps / to_unbiased_root, out=scratch)\n            xp.sqrt(scratch, out=scratch)\n",
+                "        xp.sqrt(square_sums, out=scratch)\n        scratch += eps\n",
+                "        xp.add(square_sums, eps, out=scratch)\n        xp.sqrt(scratch, out=scratch)\n",
             ),
         ),
         group=9,
@@ -36,7 +37,7 @@ BUGS = (
     Bug(
         "Adam's β₁ and β₂ swapped",
         "optim.py",
-        (("xp, beta1, beta2 = self._xp, self.beta1, self.beta2", "xp, beta1, beta2 = self._xp, self.beta2, self.beta1"),),
+        (("beta1, beta2, update = self.beta1, self.beta2,", "beta1, beta2, update = self.beta2, self.beta1,"),),
         group=9,
         seen="optimisers written by hand",
         effect="A thousand steps of momentum over ten steps of scale: it oscillates.",
