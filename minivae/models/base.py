@@ -227,7 +227,7 @@ class Model(Keeping):
     def _require_finite(self) -> None:
         """Refuse a model without parameters, or with NaN or ±inf among them, of which no figure says anything."""
         self._require_fit()
-        if not bool(self.xp_.isfinite(self.parameters_.values).all()):
+        if not self.xp_.isfinite(self.parameters_.values).all():
             reject(type(self).__name__, "finite parameters", "some others", "train with a lower learning_rate", NonFiniteError)
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -118,10 +118,10 @@ class CategoricalVAE(Generative):
         flat = (len(logits), self.latent_width())
         return Tensor(p.astype(self.dtype).reshape(flat)), Tensor(self.xp_.log(variance).astype(self.dtype).reshape(flat))
 
-    def _gumbel(self, rng: Any, logits: Array, *samples: int) -> Array:
-        """Return noise for ``samples`` draws of each row's z, (*samples, n, latent_dim, n_categories)."""
-        drawn = standard_gumbel(rng, (*samples, len(logits), self.latent_width()), logits.dtype)
-        return drawn.reshape(*samples, *logits.shape)
+    def _gumbel(self, rng: Any, *counts: int) -> Array:
+        """Return noise to draw z with, (*counts, latent_dim, n_categories): ``counts`` are n, or s and n for s draws of each."""
+        drawn = standard_gumbel(rng, (*counts, self.latent_width()), self.dtype)
+        return drawn.reshape(*counts, self.latent_dim, self.n_categories)
 
     def _nll(self, x: Array, z: Array | Tensor, condition: Array | None) -> Tensor:
         """Return −log p(x|z), (s, n), for z (s, n, latent_dim, n_categories)."""
@@ -132,7 +132,7 @@ class CategoricalVAE(Generative):
     def terms(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
         """Return −log p(x|z), with the gradient that was chosen, and KL(q(z|x) ‖ uniform), each (n,) in nats."""
         logits = self.logits(x, condition)
-        noise = self._gumbel(rng, logits.data, self.n_samples)
+        noise = self._gumbel(rng, self.n_samples, len(x))
         if self.gradient == "score_function":
             z = one_hot(self.xp_, logits.data + noise)  # (Q.1)
             nll = score_function(self._nll(x, z, condition), log_mass(z, logits))  # (Q.4)
@@ -145,7 +145,7 @@ class CategoricalVAE(Generative):
     def terms_of_test(self, x: Array, rng: Any, condition: Array | None = None) -> dict[str, Tensor]:
         """Return the terms for one-hot z."""
         logits = self.logits(x, condition)
-        z = one_hot(self.xp_, logits.data + self._gumbel(rng, logits.data, self.n_samples))  # (Q.1)
+        z = one_hot(self.xp_, logits.data + self._gumbel(rng, self.n_samples, len(x)))  # (Q.1)
         return {"reconstruction": mean(self._nll(x, z, condition), axis=0), "kl": sum_(kl_uniform(logits), axis=-1)}
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
@@ -162,8 +162,7 @@ class CategoricalVAE(Generative):
 
     def draw_prior(self, n: int, rng: Any) -> Array:
         """Return z (n, latent_dim · n_categories) with categories that are all equally probable."""
-        blank = self.xp_.zeros((n, self.latent_dim, self.n_categories), dtype=self.dtype)
-        return one_hot(self.xp_, self._gumbel(rng, blank)).reshape(n, self.latent_width())  # (Q.1)
+        return one_hot(self.xp_, self._gumbel(rng, n)).reshape(n, self.latent_width())  # (Q.1)
 
     def reconstruct(self, x: Any, temperature: float = 0.0, seed: int | None = None, y: Any = None) -> Array:
         """Return decodings of z = one-hot(argmax ℓ + τ g), (n, d): the most probable categories (τ = 0), or a draw (τ = 1)."""
@@ -172,8 +171,8 @@ class CategoricalVAE(Generative):
 
         def rebuilt(x: Array, condition: Array | None) -> Array:
             logits = self.logits(x, condition).data
-            z = one_hot(self.xp_, logits + temperature * self._gumbel(rng, logits))
-            return self._expected(z.reshape(len(x), -1), condition)
+            z = one_hot(self.xp_, logits + temperature * self._gumbel(rng, len(x)))
+            return self._expected(z.reshape(len(x), self.latent_width()), condition)
 
         return self._map(rebuilt, x, y, "x", self.n_features_in_)
 
@@ -183,9 +182,9 @@ class CategoricalVAE(Generative):
         def bound(x: Array, condition: Array | None, rng: Any) -> Array:
             logits, nll = self.logits(x, condition), 0.0
             for _ in range(n_samples):
-                z = one_hot(self.xp_, logits.data + self._gumbel(rng, logits.data, 1))  # (Q.1)
+                z = one_hot(self.xp_, logits.data + self._gumbel(rng, 1, len(x)))  # (Q.1)
                 nll = nll + self._nll(x, z, condition).data[0] / n_samples
-            return -(nll + kl_uniform(logits).data.sum(axis=-1))  # (M.3)
+            return -(nll + kl_uniform(logits).data.sum(axis=1))  # (M.3)
 
         return self._or_minus_infinity(self._score(bound, x, y, seed))
 
@@ -196,7 +195,7 @@ class CategoricalVAE(Generative):
             logits = self.logits(x, condition)
 
             def draw(s: int) -> Array:
-                z = one_hot(self.xp_, logits.data + self._gumbel(rng, logits.data, s))
+                z = one_hot(self.xp_, logits.data + self._gumbel(rng, s, len(x)))
                 log_prior = -self.latent_dim * math.log(self.n_categories)
                 return log_prior - log_mass(z, logits).data.astype("float64") - self._nll(x, z, condition).data  # (M.6)
 

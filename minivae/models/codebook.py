@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minivae.autodiff import Tensor
-from minivae.backend import Array
+from minivae.backend import Array, array_module
 from minivae.checks import check_choice, check_int, check_real, check_repeats, reject
 from minivae.evaluation.estimators import ImportanceEstimate, perplexity
 from minivae.models.autoencoder import Autoencoder
@@ -193,7 +193,7 @@ class VQVAE(Autoencoder):
     def draw_prior(self, n: int, rng: Any) -> Array:
         """Return z (n, latent_width) of vectors that are all equally probable."""
         place = rng.random((n, self.latent_dim), dtype=self.dtype) * self.n_codes
-        return self.codebook_.vectors.data[place.astype("int64")].reshape(n, -1)
+        return self.codebook_.vectors.data[place.astype("int64")].reshape(n, self.latent_width())
 
     def score_samples(self, x: Any, y: Any = None) -> Array:
         return super().score_samples(x, y) - self._kl()
@@ -204,4 +204,5 @@ class VQVAE(Autoencoder):
 
     def importance_estimate(self, x: Any, n_samples: int = 100, seed: int | None = None, y: Any = None) -> ImportanceEstimate:
         bound = self.elbo(x, n_samples)
-        return ImportanceEstimate(bound, 0 * bound, 0 * bound + n_samples, n_samples)
+        xp = array_module(bound)
+        return ImportanceEstimate(bound, xp.zeros_like(bound), xp.full_like(bound, n_samples), n_samples)

@@ -140,18 +140,17 @@ class Generative(Model):
         y, y_end = self.fill_labels(_one(a), y), self.fill_labels(_one(b), y if y_end is None else y_end)
         start, end = self.encode(_one(a), y)[0][0], self.encode(_one(b), y_end)[0][0]
         z = interpolate(array_module(start, end), start, end, n, path)
-        conditions = [self.encode_condition(one, 1) for one in (y, y_end)]
-        if conditions[0] is None:
+        first, last = (self.encode_condition(one, 1) for one in (y, y_end))
+        if first is None:
             return self.decode(z, y)
         t = np.linspace(0, 1, n)[:, None]
-        between = (1 - t) * to_numpy(conditions[0]) + t * to_numpy(conditions[1])
+        between = (1 - t) * to_numpy(first) + t * to_numpy(last)
         return self._map(self._expected, z, None, "z", self.latent_dim, between)
 
     def traverse(self, x: Any, dim: int, n: int = 9, span: float = 3.0, y: Any = None) -> Array:
         """Return ``n`` decodings (n, d) of example ``x`` (d,) while latent ``dim`` runs from −span to span (G.4)."""
         self._require_between("traverse")
         self._check_count(n, 2)
-        check_real("span", span)
         y = self.fill_labels(_one(x), y)
         z = self.encode(_one(x), y)[0][0]
         return self.decode(traverse(array_module(z), z, dim, n, span), y)

@@ -205,15 +205,15 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
         places = [np.flatnonzero(known), np.flatnonzero(~known)]
         parts = [
             [to_numpy(part) for part in compute(x[to_device(xp, index)], given)]
-            for index, given in zip(places, ([labels[i] for i in places[0]], None), strict=True)
+            for index, given in zip(places, ([labels[i] for i in places[0]], None))
             if len(index)
         ]
         order = np.argsort(np.concatenate(places))
-        return [to_device(xp, np.concatenate(columns)[order]) for columns in zip(*parts, strict=True)]
+        return [to_device(xp, np.concatenate(columns)[order]) for columns in zip(*parts)]
 
     def elbo(self, x: Any, n_samples: int = 1, seed: int | None = None, y: Any = None) -> Array:
         """Return the bound on log p(x|y) of each row, or without y that on log p(x), −U(x): (n,) in nats."""
-        if y is not None and UNLABELLED in as_labels(y, 1):
+        if y is not None and UNLABELLED in as_labels(y):
             return self._by_label(lambda x, y: [self.elbo(x, n_samples, seed, y)], x, y)[0]
         if y is not None:
             return super().elbo(x, n_samples, seed, y)
@@ -230,15 +230,15 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
         The estimates for all y share their noise.  Without y, the standard error is therefore the weighted sum of theirs, an upper
         bound, and the effective sample size is the lower bound that corresponds to it.
         """
-        if y is not None and UNLABELLED in as_labels(y, 1):
+        if y is not None and UNLABELLED in as_labels(y):
             log_p, error, size = self._by_label(lambda x, y: self.importance_estimate(x, n_samples, seed, y)[:3], x, y)
             return ImportanceEstimate(log_p, error, size, n_samples)
         if y is not None:
             return super().importance_estimate(x, n_samples, seed, y)
         self._require_fit()
         parts = [super(SemiSupervisedVAE, self).importance_estimate(x, n_samples, seed, label) for label in self.classes_]
-        xp = array_module(parts[0].log_likelihood)
-        log_p, error, size = (xp.stack(column) for column in list(zip(*parts, strict=True))[:3])  # (c, n)
+        xp = array_module(x)
+        log_p, error, size = (xp.stack(column) for column in list(zip(*parts))[:3])  # (c, n)
         top = log_p.max(axis=0)
         p = xp.exp(log_p - xp.where(xp.isfinite(top), top, 0.0))
         with np.errstate(invalid="ignore", divide="ignore"):  # of a row that is far out no weight is left

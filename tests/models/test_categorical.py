@@ -89,6 +89,28 @@ def test_bound_and_log_likelihood_are_those_of_the_enumeration():
     assert np.isnan(one.standard_error).all()
 
 
+def test_what_one_draw_gives_is_what_one_of_all_values_of_z_gives():
+    """(M.3), (M.6): with a single sample both are known but for which of the nine z was drawn."""
+    model = blank(mv.CategoricalVAE, **SMALL)
+    log_q, log_p = enumerated(model, X)
+    kl = (np.exp(log_q) * (log_q + N * math.log(K))).sum(axis=0)
+    for found, each in (
+        (model.elbo(X), log_p - kl),
+        (model.log_likelihood(X, 1), log_p - N * math.log(K) - log_q),
+        (model.log_likelihood(X, 1, seed=7), log_p - N * math.log(K) - log_q),
+    ):
+        assert np.isclose(found, each, rtol=1e-10).any(axis=0).all()
+    two = np.stack([(first + second) / 2 - kl for first, second in itertools.product(log_p, log_p)])
+    assert np.isclose(model.elbo(X, 2), two, rtol=1e-10).any(axis=0).all()
+
+
+def test_the_bound_of_each_row_is_the_figure_of_the_history():
+    """For as many samples as in training, and the same draws."""
+    model = blank(mv.CategoricalVAE, **SMALL, n_samples=2)
+    terms, _ = model.evaluate(model._rows(X))
+    assert model.elbo(X, 2).mean() == pytest.approx(model.summarize(terms)["elbo"], rel=1e-12)
+
+
 def exact_loss(model: mv.CategoricalVAE) -> Tensor:
     """Return the loss with the expectation over z as a sum, on the tape: its gradient is the exact one."""
     logits = model.logits(X)
@@ -157,6 +179,9 @@ def test_uses_of_a_code_of_categories():
     np.testing.assert_allclose(model.transform(X), p, rtol=1e-10)
     np.testing.assert_allclose(model.encode(X)[1], np.log(p * (1 - p)), rtol=1e-8)
     np.testing.assert_array_equal(model.reconstruct(X), model.decode(probable))
+    gumbel = standard_gumbel(model._generator("sample", 4), p.shape, "float64").reshape(logits.shape)
+    nearby = one_hot(np, logits + 0.7 * gumbel).reshape(len(X), -1)
+    np.testing.assert_array_equal(model.reconstruct(X, 0.7, seed=4), model.decode(nearby))
     drawn = model.reconstruct(np.repeat(X[:1], 3000, axis=0), temperature=1.0)
     shares = [np.isclose(drawn, picture).all(axis=1).mean() for picture in model.decode(EVERY.reshape(9, -1))]
     np.testing.assert_allclose(shares, np.exp(enumerated(model, X[:1])[0][:, 0]), atol=4.5 * 0.5 / math.sqrt(3000))

@@ -137,6 +137,39 @@ def test_bound_is_below_log_likelihood_by_enumeration():
     assert stats.chisquare(counts).pvalue > 1e-4
 
 
+class Uniform:
+    """A generator that draws one number every time."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def random(self, shape, dtype):
+        return np.full(shape, self.number, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_prior_chooses_from_the_first_vector_to_the_last(dtype):
+    """Even for the uniform number nearest to 1, whose product with the number of vectors could round to one too many."""
+    model = blank(mv.VQVAE, **SMALL, dtype=dtype)
+    for number, chosen in ((0.0, 0), (0.3, 1), (np.nextafter(np.array(1, dtype), np.array(0, dtype)), K - 1)):
+        z = model.draw_prior(2, Uniform(number))
+        np.testing.assert_array_equal(z, np.tile(model.codebook_.vectors.data[chosen], (2, model.latent_dim)))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e30])
+def test_an_estimate_without_draws_has_no_error(scale):
+    """Its weights are all equal, so each sample counts, and for a row that is far out it is −∞ as certainly."""
+    model = blank(mv.VQVAE, **SMALL, likelihood="gaussian_fixed", dtype="float32")
+    x = X.astype("float32")
+    x[3] *= scale
+    estimate = model.importance_estimate(x, 7)
+    np.testing.assert_array_equal(estimate.log_likelihood, model.elbo(x))
+    assert np.isneginf(estimate.log_likelihood[3]) == (scale > 1)
+    np.testing.assert_array_equal(estimate.standard_error, np.zeros(len(X)))
+    np.testing.assert_array_equal(estimate.effective_sample_size, np.full(len(X), 7))
+    assert estimate.n_samples == 7
+
+
 def test_perplexity_is_of_all_codes_of_the_data_set():
     """(Q.8)"""
     model = blank(mv.VQVAE, **SMALL)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.family import TINY, D, K, X, Y, blank, objective, parameters
-from support.helpers import Noise, complaint, plain_kl, plain_network, plain_nll
+from support.helpers import Noise, complaint, plain_kl, plain_network, plain_nll, rewritten
 
 import minivae as mv
-from minivae.checks import InputError
-from minivae.models.conditions import classes_of, one_hot
+from minivae.checks import DataFileError, InputError
+from minivae.models.conditions import as_vectors, classes_of, one_hot
 from minivae.proof.gradcheck import gradcheck
 
 pytestmark = pytest.mark.slow  # trainings
@@ -125,6 +125,43 @@ def test_one_label_serves_all_rows(model, data):
     np.testing.assert_array_equal(model.elbo(x, y=7), model.elbo(x, y=four))
     assert model.interpolate(x[0], x[1], 5, y=7).shape == (5, 64)
     assert model.traverse(x[0], dim=2, n=5, y=7).shape == (5, 64)
+
+
+@pytest.mark.parametrize(
+    ("learned", "first", "last"),
+    [(Y, (1, np.eye(5)[1]), (4, np.eye(5)[4])), (VECTORS, (VECTORS[0], VECTORS[0]), (VECTORS[1], VECTORS[1]))],
+    ids=["labels", "vectors"],
+)
+def test_a_path_goes_in_a_straight_line_from_one_condition_to_another(learned, first, last):
+    """(G.3), with y on its way as z is, so that both ends are what the two examples are rebuilt as."""
+    model = blank(mv.ConditionalVAE, learned)
+    way = model.interpolate(X[0], X[1], 5, y=first[0], y_end=last[0])
+    ends = [plain_network(model, "encoder", np.hstack([x, vector])[None])[0, :K] for x, (_, vector) in zip(X, (first, last))]
+    for t, picture in zip(np.linspace(0, 1, 5), way):
+        z, y = ((1 - t) * a + t * b for a, b in (ends, (first[1], last[1])))
+        outputs = plain_network(model, "decoder", np.hstack([z, y])[None])[0]
+        np.testing.assert_allclose(picture, 1 / (1 + np.exp(-outputs)), rtol=1e-9)
+    np.testing.assert_allclose(way[-1], model.reconstruct(X[1:2], y=last[0])[0], rtol=1e-12)
+    same = model.interpolate(X[0], X[1], 5, y=first[0])
+    np.testing.assert_allclose(same[-1], model.reconstruct(X[1:2], y=first[0])[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("y", [Y, VECTORS], ids=["labels", "vectors"])
+def test_a_file_keeps_how_wide_the_condition_is(y, tmp_path):
+    model, path = blank(mv.ConditionalVAE, y), tmp_path / "model"
+    model.save(path)
+    again = mv.load(path, device="cpu")
+    assert type(again.condition_width_) is int
+    np.testing.assert_array_equal(again.encode(X, y), model.encode(X, y))
+    again.save(path)  # once more, what was read being what can be written
+    rewritten(path, lambda record: record["learned"].update(classes_=[0, 1, 2], condition_width_=4))
+    message = complaint(DataFileError, mv.load, path)
+    assert "a model, got condition_width_: expected 3, one for each class, got 4" in message
+
+
+def test_one_vector_stands_for_all_rows():
+    np.testing.assert_array_equal(as_vectors(np.array([0.5, 2.0]), 2, 3), [[0.5, 2.0]] * 3)
+    np.testing.assert_array_equal(as_vectors([0.5, 2.0], None, 1), [[0.5, 2.0]])
 
 
 # -- labels and vectors ---------------------------------------------------------------------------------------------------

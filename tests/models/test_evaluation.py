@@ -12,6 +12,7 @@ from support.helpers import complaint, plain_kl
 import minivae as mv
 from minivae.autodiff import Tensor
 from minivae.checks import NonFiniteError
+from minivae.models.whole import farthest
 from minivae.runs.scores import score
 
 MODELS = {
@@ -123,6 +124,16 @@ def test_free_bits_are_of_the_mean_of_all_rows() -> None:
     assert terms["free_bits_kl"] == pytest.approx(np.maximum(code["kl_per_dimension"], 0.3).sum(), rel=1e-5)
 
 
+def test_a_term_of_the_model_is_the_same_for_any_number_of_rows() -> None:
+    """Such as a penalty of the weights, of which every chunk of a data set gives all."""
+    model = fitted("Autoencoder")
+    x, _ = data()
+    few, many = (model.evaluate(model._rows(rows))[0] for rows in (x[:9], x))
+    assert many["l2"] == pytest.approx(few["l2"], rel=1e-6)
+    assert many["loss"] == pytest.approx(many["reconstruction"] + model.l2 * many["l2"], rel=1e-6)
+    assert {type(figure) for figure in many.values()} == {float}
+
+
 @pytest.mark.parametrize("scale", [3e4, 1e20, 1e30])
 def test_a_row_that_is_far_out_is_the_strangest_of_all(scale: float) -> None:
     for name in ("VAE, gaussian", "IWAE", "Autoencoder", "SemiSupervisedVAE"):
@@ -196,6 +207,14 @@ def test_a_figure_of_the_whole_set_that_is_not_finite_is_named(method: str) -> N
     model.__class__ = Own
     message = complaint(NonFiniteError, model.evaluate, model._rows(x))
     assert message.startswith("Own: expected finite figures of a data set, got ")
+
+
+def test_the_code_that_is_farthest_out_may_be_of_either_sign() -> None:
+    mean, log_var = np.zeros((4, 3), "float32"), np.ones((4, 3), "float32")
+    mean[1, 0] = 4
+    assert repr(farthest(mean, log_var)) == "(1, 4.0)"
+    log_var[2, 1] = -5.5
+    assert repr(farthest(mean, log_var)) == "(2, -5.5)"
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_fixed", "gaussian_shared"])

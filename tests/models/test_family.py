@@ -12,7 +12,7 @@ from support.helpers import complaint, needs_mnist
 
 import minivae as mv
 from minivae.backend import to_device, to_numpy
-from minivae.checks import InputError
+from minivae.checks import InputError, NotFittedError
 from minivae.models import MODELS, Model
 from minivae.models.classifying import Classifier
 from minivae.models.vae import Variational
@@ -200,6 +200,28 @@ def test_history_holds_plain_numbers(kind):
         for value in values:
             numbers = value if isinstance(value, list) else [value]
             assert {type(number) for number in numbers} <= {int, float}, name
+
+
+@every_model
+def test_draws_of_the_prior_are_codes(kind):
+    """Of the shape and the dtype in which the model decodes them."""
+    model = blank(kind, Y, dtype="float32")
+    z = model.draw_prior(5, model._generator("sample", 0))
+    assert (z.shape, z.dtype) == ((5, model.latent_width()), np.float32)
+
+
+@every_model
+def test_whatever_is_asked_of_a_blank_model_it_says_that_it_has_to_be_fitted(kind):
+    model = kind(**TINY)
+    uses = dict.fromkeys(("encode", "transform", "score_samples", "anomaly_score", "score"), (X, Y))
+    uses |= {"decode": (X[:, : model.latent_width()],), "inverse_transform": (X[:, : model.latent_width()],)}
+    uses |= dict.fromkeys(("elbo", "log_likelihood", "importance_estimate", "predict", "predict_proba"), (X,))
+    uses |= {"sample": (3,), "certificate": (3,), "interpolate": (X[0], X[1]), "traverse": (X[0], 0)}
+    uses |= {"reconstruct": (X, 0.5), "change_condition": (X, Y, Y)}
+    for name, arguments in uses.items():
+        if hasattr(model, name):
+            refusal = complaint(NotFittedError, getattr(model, name), *arguments)
+            assert refusal.startswith(f"{kind.__name__}: expected a fitted model"), name
 
 
 @pytest.mark.parametrize("base", [Model, Classifier], ids=lambda base: base.__name__)

@@ -133,6 +133,15 @@ def test_bounds_and_uses_of_a_model_with_a_flow():
     assert np.abs(model.reconstruct(X, temperature=1.0) - model.decode(there)).max() > 1e-3
 
 
+def test_a_temperature_scales_the_noise_before_the_flow():
+    """(G.2) of the Gaussian, and then F.1."""
+    model = blank(mv.FlowVAE)
+    mu, log_var, steps = heads(model, X)
+    z = mu + 0.7 * np.exp(log_var / 2) * model._generator("sample", 4).standard_normal(mu.shape)
+    there = np.stack([plain_flow(*row)[0] for row in zip(z, steps)])
+    np.testing.assert_allclose(model.reconstruct(X, 0.7, seed=4), model.decode(there), rtol=1e-9)
+
+
 def test_importance_weights_agree_with_quadrature():
     """With two latents log p(x) is an integral over the plane that a grid can do, whatever the posterior looks like."""
     settings = {"latent_dim": 2, "hidden_dims": (11,), "activation": "tanh", "dtype": "float64", "device": "cpu"}

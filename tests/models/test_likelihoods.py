@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy import stats
+from support.helpers import Noise
 
 from minivae.autodiff import Tensor, backward
 from minivae.backend import array_module, generator, to_device, to_numpy
@@ -85,6 +86,24 @@ def test_draws_have_the_mean_and_variance_that_nll_scores(xp, name):
     assert np.abs(drawn.mean(axis=0) - m).max() < 5 * np.sqrt(variance.max() / n)
     correlation = np.corrcoef(drawn.T) - np.eye(5)
     assert np.abs(correlation).max() < 5 / np.sqrt(n)
+
+
+@pytest.mark.parametrize("name", list(LIKELIHOODS)[1:])
+def test_gaussian_draws_are_mean_and_noise_times_standard_deviation(name):
+    """As z is drawn in R.1, so that whoever has the noise can tell the draw."""
+    outputs, noise = outputs_of(name, 11, 5), np.random.default_rng(1).standard_normal((11, 5))
+    m, variance = moments(name, outputs)
+    np.testing.assert_allclose(likelihood(name).draw(np, outputs, Noise(noise)), m + np.sqrt(variance) * noise, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_outputs_may_have_axes_before_their_own(name):
+    """Such as (s, n, …) for several samples of each example."""
+    kind, outputs = likelihood(name), np.stack([outputs_of(name, 11, 6, seed) for seed in range(2)])
+    np.testing.assert_array_equal(kind.mean(np, outputs), [kind.mean(np, each) for each in outputs])
+    assert kind.draw(np, outputs, np.random.default_rng(0)).shape == (2, 11, 6)
+    x = np.random.default_rng(1).integers(0, 2, (11, 6)).astype(float)
+    np.testing.assert_allclose(kind.nll(x, Tensor(outputs)).data, [kind.nll(x, Tensor(each)).data for each in outputs], rtol=1e-13)
 
 
 def test_gaussian_variance_has_a_floor_and_is_raw_far_above_it():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import io
 import pickle
 import re
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from support.family import X, Y, blank
 from support.helpers import complaint
+from support.limits import GIGABYTE, in_child
 
 import minivae as mv
 from minivae.checks import InputError, NotFittedError
@@ -88,6 +90,36 @@ def test_output_as_a_table():
     np.testing.assert_array_equal(table.to_numpy(), plain)
     assert model.interpolate(X[0], X[1], 3).shape == (3, X.shape[1])  # what is computed inside is not a table
     assert type(model.set_output(transform="default").transform(X)) is np.ndarray
+
+
+def test_output_as_a_table_of_polars():
+    """In a process of its own: its threads would be lost in the forks of other tests."""
+    if not importlib.util.find_spec("polars"):
+        pytest.skip("polars is absent")
+    model = blank(mv.VAE)
+    plain = model.transform(X)
+
+    def work() -> str:
+        table = model.set_output(transform="polars").transform(X)
+        np.testing.assert_array_equal(table.to_numpy(), plain)
+        return f"{type(table).__module__.partition('.')[0]} {' '.join(table.columns)}"
+
+    assert in_child(work, 8 * GIGABYTE, seconds=60) == "polars vae0 vae1 vae2"
+
+
+def test_scikit_learns_configuration_asks_for_tables_too():
+    """But what the model itself was asked for comes first."""
+    pandas = pytest.importorskip("pandas", reason="pandas is absent")
+    sklearn = pytest.importorskip("sklearn", reason="scikit-learn is absent")
+    model = blank(mv.VAE)
+    assert model.set_output() is model
+    assert type(model.transform(X)) is np.ndarray
+    with sklearn.config_context(transform_output="pandas"):
+        table = model.transform(X)  # of an array, whose rows have no names
+        assert type(table) is pandas.DataFrame
+        assert list(table.columns) == ["vae0", "vae1", "vae2"]
+        assert list(table.index) == list(range(len(X)))
+        assert type(model.set_output(transform="default").transform(X)) is np.ndarray
 
 
 WORDS = "it is refused as it should be, in one line of this package's own form, and the check asks for scikit-learn's words"

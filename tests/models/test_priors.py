@@ -14,7 +14,7 @@ import minivae as mv
 from minivae.autodiff import Tensor
 from minivae.checks import InputError
 from minivae.models.likelihoods import LIKELIHOODS
-from minivae.models.priors import LearnedMixture, StandardNormal, VampPrior
+from minivae.models.priors import LearnedMixture, Mixture, Prior, StandardNormal, VampPrior
 from minivae.nn import Parameter
 from minivae.proof.gradcheck import gradcheck
 
@@ -132,6 +132,29 @@ def test_draws_are_from_the_prior_of_the_model(prior):
     shown = model.sample(n, seed=3)
     drawn = model.prior_.draw(n, model._generator("sample", 3))
     np.testing.assert_allclose(shown, model.decode(drawn), rtol=1e-12)
+
+
+def test_energy_is_of_the_prior_of_the_model():
+    """−log [p(x|z) p(z) / N(z; 0, I)], which the bound and the importance weights are made of, and chains by ``unfold``."""
+    model = blank(mv.LearnedPriorVAE, prior="mixture", n_components=4)
+    z = 2 * np.random.default_rng(0).standard_normal((2, len(X), K))
+    ratio = log_mixture(z, *mixture_of(model)) - stats.norm.logpdf(z).sum(axis=-1)
+    nll = np.stack([plain_nll(model, X, plain_network(model, "decoder", sample)) for sample in z])
+    np.testing.assert_allclose(model.energy(X, Tensor(z), None, None).data, nll - ratio, rtol=1e-9)
+    base = model.prior_.base(6, np.random.default_rng(1))
+    np.testing.assert_array_equal(base, model.prior_.draw(6, np.random.default_rng(1)))
+    assert base.shape == (6, K)
+    there, log_ratio = model.prior_.unfold(Tensor(z))
+    np.testing.assert_array_equal(there.data, z)
+    np.testing.assert_allclose(log_ratio.data, ratio, rtol=1e-9, atol=1e-12)
+
+
+def test_a_prior_of_ones_own_is_told_what_it_has_not_said():
+    for prior, unsaid in ((Prior(K, np, "float64"), ("log_density", "draw")), (Mixture(K, np, "float64"), ("components", "draw"))):
+        for name in unsaid:
+            arguments = {"log_density": (Tensor(np.zeros((1, K))), None), "draw": (1, None), "components": ()}[name]
+            with pytest.raises(NotImplementedError):
+                getattr(prior, name)(*arguments)
 
 
 def test_pseudo_inputs_begin_as_examples_and_are_trained():

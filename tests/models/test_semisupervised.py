@@ -110,6 +110,26 @@ def test_bounds_without_a_label_are_of_log_p_x():
     assert (bound < estimate.log_likelihood).all()
 
 
+def test_figures_without_a_label_are_put_together_from_those_with_each():
+    """p(x) is the mean of p(x|y), and −U(x) = Σ_y q(y|x) [ELBO(x|y) − log q(y|x)] − log c, for the same noise (G.8)."""
+    model = blank(M2, PARTLY)
+    given = np.stack([model.log_likelihood(X, 3, y=y) for y in range(C)], axis=1)
+    np.testing.assert_allclose(model.log_likelihood(X, 3), np.log(np.exp(given).mean(axis=1)), rtol=1e-12)
+    q = softmax(classifier_logits(model, X))
+    bounds = np.stack([model.elbo(X, 2, y=y) for y in range(C)], axis=1)
+    np.testing.assert_allclose(model.elbo(X, 2), (q * (bounds - np.log(q))).sum(axis=1) - math.log(C), rtol=1e-10)
+
+
+def test_where_the_label_says_nothing_an_estimate_is_the_same_without_it():
+    """Then p(x|y) is p(x) for every y, and so are its standard error and its effective sample size."""
+    model = blank(M2, PARTLY)
+    for name in ("encoder.0.weight", "decoder.0.weight"):
+        parameters(model)[name].data[-C:] = 0
+    without, given = model.importance_estimate(X, 40), model.importance_estimate(X, 40, y=3)
+    for found, expected in zip(without, given):
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
 @pytest.mark.slow
 def test_the_standard_error_without_a_label_covers_the_spread_over_seeds():
     model = blank(M2, PARTLY)

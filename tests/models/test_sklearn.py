@@ -11,12 +11,13 @@ from minivae.checks import NotFittedError
 
 sklearn = pytest.importorskip("sklearn", reason="scikit-learn, whose protocol this is about, is absent")
 
-from sklearn.base import clone  # noqa: E402
+from sklearn.base import clone, is_classifier  # noqa: E402
 from sklearn.exceptions import NotFittedError as SklearnNotFitted  # noqa: E402
 from sklearn.linear_model import LogisticRegression  # noqa: E402
 from sklearn.model_selection import GridSearchCV  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import MinMaxScaler  # noqa: E402
+from sklearn.utils import get_tags  # noqa: E402
 from sklearn.utils.validation import check_is_fitted  # noqa: E402
 
 
@@ -35,6 +36,14 @@ def test_clone_has_the_settings_and_none_of_the_learning(digits):
     check_is_fitted(original)
     complaint(NotFittedError, copy.transform, digits[0])
     np.testing.assert_array_equal(copy.fit(digits[0]).transform(digits[1]), original.transform(digits[1]))
+
+
+def test_scikit_learn_knows_a_classifier_when_it_sees_one():
+    """It then stratifies the folds, and says beforehand that labels are missing."""
+    for kind in mv.MODELS.values():
+        predicts = hasattr(kind, "predict")
+        assert is_classifier(kind()) == predicts
+        assert get_tags(kind()).target_tags.required == predicts
 
 
 def test_constructor_only_stores_its_arguments():

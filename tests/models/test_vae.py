@@ -5,17 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
-from support.helpers import Noise, blank_vae, complaint, near_copies, plain_kl, plain_network, plain_nll
+from support.helpers import Noise, blank_vae, complaint, near_copies, plain_kl, plain_network, plain_nll, rewritten
 
 import minivae as mv
 from minivae.autodiff import backward
 from minivae.backend import to_device, to_numpy
 from minivae.checks import DataFileError, DeviceError, InputError, NotFittedError
 from minivae.models.likelihoods import LIKELIHOODS
-from minivae.training import checkpoint
 from minivae.training.batches import CHUNK_ROWS
 
 D, K = 7, 3
@@ -112,6 +112,31 @@ def test_gradient_of_the_objective_against_finite_differences(likelihood, beta):
             numeric = (8 * (values[1] - values[-1]) - (values[2] - values[-2])) / (12 * h)
             # truncation h⁴ f⁽⁵⁾/30 and rounding 1e-16 · 10/h are both of the order of 1e-12
             assert (gradient * direction).sum() == pytest.approx(numeric, abs=1e-8 * size), name
+
+
+@pytest.mark.parametrize("settings", [{"free_bits": 0.5}, {"capacity": 2.0}], ids=lambda settings: next(iter(settings)))
+def test_an_objective_of_the_whole_batch_is_not_shared_out_among_processes(settings):
+    """The mean of what its parts would be is not what it is."""
+    ((name, value),) = settings.items()
+    message = complaint(InputError, mv.VAE(**SMALL | settings, batch_size=20, processes=2).fit, X)
+    assert f"{name} = {value}, which looks at a whole batch" in message
+
+
+ALONE = {
+    "": {},
+    "likelihood='gaussian_fixed', where it knows 'bernoulli'": {"likelihood": "gaussian_fixed"},
+    "posterior_variance='softplus', where it knows 'exp'": {"posterior_variance": "softplus"},
+    "free_bits=0.1, where it knows 0": {"free_bits": 0.1},
+    "capacity=2.0, where it knows 0": {"capacity": 2.0},
+    "n_samples=3, where it knows 1": {"n_samples": 3},
+    "activation='elu', where it knows relu and tanh": {"activation": "elu"},
+    "3 hidden layers, where it knows one or two": {"hidden_dims": (5, 4, 3)},
+}
+
+
+@pytest.mark.parametrize("reason", ALONE)
+def test_a_model_knows_why_its_steps_are_not_made_in_one_launch(reason):
+    assert blank_vae(X, **SMALL | ALONE[reason]).whole_obstacle() == reason
 
 
 def test_beta_in_training_is_beta_in_validation():
@@ -311,6 +336,29 @@ def test_reconstruction_at_temperature_zero_is_the_decoded_mean(small):  # (G.2)
     np.testing.assert_array_equal(small.reconstruct(X, temperature=0), small.decode(mean))
 
 
+def test_a_temperature_scales_the_noise_around_the_mean():  # (G.2)
+    vae = blank_vae(X, **SMALL)
+    mean, log_var = vae.encode(X)
+    epsilon = vae._generator("sample", 5).standard_normal(mean.shape)
+    nearby = vae.decode(mean + 0.7 * np.exp(log_var / 2) * epsilon)
+    np.testing.assert_allclose(vae.reconstruct(X, 0.7, seed=5), nearby, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("d", "k"), [(60, 2), (2, 60)])
+def test_no_more_memory_is_taken_than_was_asked_for(d, k, monkeypatch):
+    """The question whether there is room for the samples is about what they take, be it for the features or for the latents."""
+    asked = []
+    monkeypatch.setattr("minivae.models.generative.check_memory", lambda argument, size, mend: asked.append(size))
+    vae = blank_vae(np.random.default_rng(0).random((20, d)), latent_dim=k, hidden_dims=(3,))
+    tracemalloc.start()
+    try:
+        vae.sample(20_000)
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert 0.3 * asked[0] < taken < 1.2 * asked[0]
+
+
 def test_reconstructions_are_repeatable_and_each_row_differs(small):
     copies = np.repeat(X[:1], 50, axis=0)
     first = small.reconstruct(copies, temperature=1.0, seed=5)
@@ -370,6 +418,7 @@ def test_interpolation_goes_from_reconstruction_to_reconstruction(small, path): 
 
 def test_traversal_decodes_the_mean_with_one_dimension_swept(small):  # (G.4)
     z = np.repeat(small.transform(X[:1]), 5, axis=0)
+    assert len(small.traverse(X[0], dim=1, n=2)) == 2
     z[:, 1] = np.linspace(-2, 2, 5)
     np.testing.assert_allclose(small.traverse(X[0], dim=1, n=5, span=2.0), small.decode(z), atol=2e-6)
 
@@ -488,6 +537,13 @@ CALLS = {
     "interpolate width": (lambda vae: vae.interpolate(X[0], X[1, :5]), "x: expected 7 features"),
     "traverse dim": (lambda vae: vae.traverse(X[0], dim=K), "dim: expected a whole number from 0 to 2, got 3"),
     "traverse span": (lambda vae: vae.traverse(X[0], dim=0, span=math.nan), "span: "),
+    "traverse n": (lambda vae: vae.traverse(X[0], dim=0, n=10**13), "n: expected what fits in"),
+    "interpolate too many": (lambda vae: vae.interpolate(X[0], X[1], 10**13), "n: expected what fits in"),
+    "sample too many": (lambda vae: vae.sample(10**13), "n: expected what fits in"),
+    "certificate n_steps": (lambda vae: vae.certificate(2, 2, 0), "n_steps: expected a whole number from 1"),
+    "certificate too many": (lambda vae: vae.certificate(10**6, 10**6, 1), "n: expected what fits in"),
+    "decode text": (lambda vae: vae.decode(np.full((2, K), "a")), "z: expected real numbers, got dtype <U1"),
+    "decode complex": (lambda vae: vae.decode(np.full((2, K), 1j)), "z: expected real numbers, got dtype complex128"),
     "traverse width": (lambda vae: vae.traverse(X[:2], dim=0), "x: expected 7 features"),
 }
 
@@ -577,20 +633,16 @@ def test_fit_and_use_on_each_device(device):
     assert there.elbo(np.repeat(X, 50, axis=0)).mean() == pytest.approx(elbo, abs=0.2)
 
 
-def rewritten(path, change):
-    """Change the record of a saved model, and give the file the checksum that goes with it."""
-    arrays, record = checkpoint.load(path)
-    change(record)
-    checkpoint.save(path, arrays, record)
-    return path
-
-
 RECORDS = {
     "record.n_features: expected a value, got none": lambda record: record.pop("n_features"),
     "record.params: expected an object with names, got 7": lambda record: record.update(params=7),
     "epochs: expected a whole number of at least 1, got 0": lambda record: record["params"].update(epochs=0),
     "record.n_features: expected a whole number of at least 1, got 0": lambda record: record.update(n_features=0),
     "array decoder.2": lambda record: record["params"].update(hidden_dims=[10**5, 10**5]),
+    "model: expected one of the models": lambda record: record.update(model=["VAE"]),
+    "learned: expected nothing, got classes_": lambda record: record["learned"].update(classes_=[0, 1]),
+    "history: expected figures of 20 latent dimensions": lambda record: record["history"].update(active_units=[21]),
+    "history: expected figures of 20 latent dimensions, got": lambda record: record["history"].update(kl_per_dimension=[[0.0]]),
 }
 
 
@@ -601,6 +653,19 @@ def test_a_file_that_is_no_model_says_what_is_wrong_with_it(tmp_path, words):
     blank_vae(X).save(path)
     message = complaint(DataFileError, mv.load, rewritten(path, RECORDS[words]), device="cpu")
     assert message.startswith(f"{path}: expected a model, got {words}")
+
+
+def test_a_file_with_more_numbers_than_the_model_has_is_refused(tmp_path):
+    """Whatever a training keeps beside the parameters is no larger than all of them: nobody is made to read 80 GB."""
+    path = tmp_path / "vae.safetensors"
+    vae = blank_vae(X)
+    vae.save(path)
+    most = vae.parameters_.values.size
+    rewritten(path, lambda record: None, **{"training.mean": np.zeros(most)})
+    mv.load(path, device="cpu")
+    rewritten(path, lambda record: None, **{"training.mean": np.zeros(most + 1)})
+    message = complaint(DataFileError, mv.load, path, device="cpu")
+    assert f"array training.mean: expected at most {most} numbers, got {most + 1}" in message
 
 
 def test_a_device_is_chosen_by_the_user_and_not_by_the_file(tmp_path, monkeypatch):

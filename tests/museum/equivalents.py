@@ -11,6 +11,7 @@ SAME_PRODUCT = "Both ways are the same product; which is faster is another matte
 SAME_SHAPE = "Both have the same shape: any other is refused."
 ON_THE_HOST = "A number of a device would stay there; on the CPU the cosine is rounded to the dtype of the codes either way."
 DOUBLE = "Added in float64 it has at least the digits that are promised; only the time is another matter."
+NEGATIVE_LENGTH = "NumPy takes every negative length for −1."
 BROADCASTS = "Zeros of any trailing axes of x broadcast to the same result; which of them is fastest is another matter."
 
 EQUIVALENTS = {
@@ -42,7 +43,7 @@ EQUIVALENTS = {
     "add_up: x.ndim > 1 → x.ndim >= 1": "A single axis has the same digits in groups.",
     "add_up: 1 → 2": DOUBLE,
     "add_up: axes → terms": DOUBLE,
-    "add_up: 1 → 2 (3)": "NumPy takes every negative length for −1.",
+    "add_up: 1 → 2 (3)": NEGATIVE_LENGTH,
     "_h: 0.001 → 0.002": "Between 1e-3 and 2e-3 both ways have the twelve digits that are promised.",
     "_h: xp.abs(s) < 0.001 → xp.abs(s) <= 0.001": "At 1e-3 both ways have the twelve digits that are promised.",
     "reparameterize_variance_forward: 40.0 → 80.0": "Any bound below which softplus is e^raw will do, down to where float32 ends.",
@@ -62,7 +63,10 @@ EQUIVALENTS = {
     "bernoulli_nll_backward: logits → u": "u has the shape of the logits.",
     "bernoulli_nll_backward: logits → u (3)": "u has the shape of the logits.",
     # In the rooms around the ops:
-    "nn.py: ParameterVector.move: 1 → 2": "NumPy takes every negative length for −1.",
+    "nn.py: ParameterVector.move: 1 → 2": NEGATIVE_LENGTH,
+    "models/generative.py: _one: 1 → 2 (2)": NEGATIVE_LENGTH,
+    "models/semisupervised.py: SemiSupervisedVAE.importance_estimate: 0.0 → 1": "exp(−∞) is 0 less any finite shift.",
+    "models/vae.py: log_softplus: 40.0 → 80.0": "Any bound below which softplus is e^raw will do, down to where float32 ends.",
     "evaluation/latent.py: interpolate: float(xp.linalg.norm(start)) → xp.linalg.norm(start)": ON_THE_HOST,
     "evaluation/latent.py: interpolate: float(xp.linalg.norm(end)) → xp.linalg.norm(end)": ON_THE_HOST,
     "proof/verify.py: _precision_rows: report.units < UNITS → report.units <= UNITS": "No error is exactly four roundings.",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from minivae import VAE
 from minivae.backend import to_numpy
 from minivae.checks import MinivaeError
+from minivae.training import checkpoint
 
 MNIST = Path(os.environ.get("MINIVAE_DATA") or Path(__file__).parents[3] / "shared" / "data" / "mnist")
 needs_mnist = pytest.mark.skipif(not MNIST.is_dir(), reason="the MNIST files are not here: set MINIVAE_DATA to their folder")
@@ -33,6 +35,14 @@ def near_copies(x: np.ndarray, n: int) -> np.ndarray:
     copies = np.repeat(x, n, axis=0)
     moved = copies + np.random.default_rng(0).uniform(-1e-6, 1e-6, copies.shape)
     return np.clip(moved, x.min(), x.max()).astype(x.dtype)
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], object], **arrays: np.ndarray) -> Path:
+    """Change the record of a saved model, put ``arrays`` beside its own, and give the file the checksum that goes with it."""
+    kept, record = checkpoint.load(path)
+    change(record)
+    checkpoint.save(path, kept | arrays, record)
+    return path
 
 
 class Noise:
