@@ -34,7 +34,7 @@ ESTIMATORS = ("stratified", "weighted")
 
 
 class Estimate(NamedTuple):
-    """A mean over draws of z, and its standard error, in nats."""
+    """A mean over draws of z, and its standard error, in nats; NaN for a single draw, which has no spread."""
 
     value: float
     standard_error: float
@@ -81,7 +81,7 @@ def decompose(mean: Array, log_var: Array, rng: Any, n_draws: int = 1000) -> Dec
     information, correlation, rest = split(z, mean[index], log_var[index], *log_aggregate(z, mean, log_var))
 
     def estimate(values: Array) -> Estimate:
-        return Estimate(float(values.mean()), float(values.std()) / math.sqrt(max(1, n_draws - 1)))
+        return Estimate(float(values.mean()), float(values.std()) / math.sqrt(n_draws - 1 or math.nan))
 
     with no_grad():
         kl = float(kl_standard_normal(mean, log_var).data.mean())

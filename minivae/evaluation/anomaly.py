@@ -25,7 +25,7 @@ def auroc(scores: Any, is_anomaly: Any) -> float:
     scores, truth = _vector("scores", scores), to_numpy(is_anomaly).astype(bool)
     if truth.shape != scores.shape:
         reject("is_anomaly", f"shape {scores.shape}, as the scores", f"shape {truth.shape}")
-    n_strange, n_normal = int(truth.sum()), int((~truth).sum())
+    n_strange, n_normal = np.count_nonzero(truth), np.count_nonzero(~truth)
     if not n_strange or not n_normal:
         reject("is_anomaly", "both anomalies and normal examples", f"{n_strange} and {n_normal}")
     _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
@@ -44,7 +44,7 @@ def threshold(normal_scores: Any, false_positive_rate: float) -> float:
     """
     scores = np.sort(_vector("normal_scores", normal_scores))
     check_real("false_positive_rate", false_positive_rate, 0, 1)
-    rank = math.ceil((len(scores) + 1) * (1 - false_positive_rate) - 1e-9)  # so that 20 · 0.95 is 19 in spite of rounding
+    rank = math.ceil(round((len(scores) + 1) * (1 - false_positive_rate), 9))  # so that 10 · (1 − 0.7) is 3 in spite of rounding
     if rank > len(scores):
         return math.inf
     return float(scores[rank - 1]) if rank else -math.inf

@@ -72,7 +72,7 @@ def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
     joint = counts / len(a)
     independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     occurs = joint > 0
-    return max(0.0, float((joint[occurs] * np.log(joint[occurs] / independent[occurs])).sum()))  # below 0 only by rounding
+    return max(0.0, (joint[occurs] * np.log(joint[occurs] / independent[occurs])).sum())  # below 0 only by rounding
 
 
 def higgins_score(
@@ -96,7 +96,7 @@ def higgins_score(
     spread = codes.std(axis=0)
     codes = codes / np.where(spread > 0, spread, 1)
     members = [[np.flatnonzero(v == value) for value in range(v.max() + 1)] for v in factors.T]
-    fixed = rng.integers(n_factors, size=n_points + round(test_share * n_points))
+    fixed = rng.integers(n_factors, size=n_points + max(1, round(test_share * n_points)))
     points = np.empty((len(fixed), codes.shape[1]))
     for i, factor in enumerate(fixed):
         first = rng.integers(len(codes), size=n_pairs)
@@ -113,7 +113,7 @@ def varying(factors: Any) -> np.ndarray:
     """Return the factors that are not the same in all rows: to hold one fixed that never moves is to hold none."""
     factors = to_numpy(factors)
     check_matrix("factors", factors)
-    kept = factors[:, np.ptp(factors, axis=0) > 0] if len(factors) else factors
+    kept = factors[:, np.ptp(factors, axis=0) > 0]
     if not kept.shape[1]:
         reject("factors", "at least one that varies", "none")
     return kept
@@ -134,4 +134,4 @@ def checked(codes: Any, factors: Any, argument: str = "codes") -> tuple[np.ndarr
 
 def _numbered(factors: np.ndarray) -> np.ndarray:
     """Return the classes of each factor renumbered from 0, so that large class numbers take no memory."""
-    return np.stack([np.unique(v, return_inverse=True)[1].reshape(-1) for v in factors.T], axis=1)
+    return np.stack([np.unique(v, return_inverse=True)[1] for v in factors.T], axis=1)

@@ -46,11 +46,12 @@ def density_mutual_information(mean: Any, log_var: Any, factors: Any, n_draws: i
     z = mean[rows] + np.exp(0.5 * log_var[rows]) * rng.standard_normal((n_draws, mean.shape[1]))
     members = [(v[:, None] == np.unique(v)).astype("float64") for v in factors.T]  # (n, c) each
     information = np.zeros((mean.shape[1], factors.shape[1]))
-    for start in range(0, n_draws, max(1, CELLS // n)):
-        part = slice(start, start + max(1, CELLS // n))
+    block = max(1, CELLS // n)
+    for start in range(0, n_draws, block):
+        part = slice(start, start + block)
         for j in range(mean.shape[1]):
-            logs = -0.5 * (log_var[:, j] + (z[part, j, None] - mean[:, j]) ** 2 * np.exp(-log_var[:, j]))  # (draws, n)
-            density = np.exp(logs - logs.max(axis=1, keepdims=True))
+            distances = (z[part, j, None] - mean[:, j]) ** 2 * np.exp(-log_var[:, j])  # (draws, n)
+            density = np.exp(-0.5 * (log_var[:, j] + distances))  # of a draw never 0 everywhere: it is near the mean it comes from
             for m, member in enumerate(members):
                 own = member[rows[part]].astype(bool)
                 given = (density @ member)[own] / member.sum(axis=0)[own.argmax(axis=1)]
@@ -77,18 +78,21 @@ def factor_vae_score(
         check_repeats(name, value)
     check_real("test_share", test_share, 0, open_low=True)
     rng = np.random.default_rng(check_int("seed", seed, 0))
-    used = codes.std(axis=0) > LEAST_SPREAD
+    used = codes.std(axis=0) >= LEAST_SPREAD
     if not used.any():
         return 1 / factors.shape[1]  # no dimension is used, so the factor can only be guessed
     codes = codes[:, used] / codes[:, used].std(axis=0)
     members = [{value: np.flatnonzero(v == value) for value in np.unique(v)} for v in factors.T]
-    votes = np.zeros((2, codes.shape[1], factors.shape[1]))
-    for i in range(n_votes + round(test_share * n_votes)):
+    fixed, stillest = [], []
+    for _ in range(n_votes + max(1, round(test_share * n_votes))):
         factor = rng.integers(factors.shape[1])
         same = members[factor][rng.choice(factors[:, factor])]
-        votes[int(i >= n_votes), codes[rng.choice(same, n_points)].var(axis=0).argmin(), factor] += 1
-    rule = votes[0].argmax(axis=1)
-    return float(votes[1, np.arange(len(rule)), rule].sum() / votes[1].sum())  # (S.2)
+        fixed.append(factor)
+        stillest.append(codes[rng.choice(same, n_points)].var(axis=0).argmin())
+    votes = np.zeros((codes.shape[1], factors.shape[1]))
+    np.add.at(votes, (stillest[:n_votes], fixed[:n_votes]), 1)
+    rule = votes.argmax(axis=1)
+    return float((rule[stillest[n_votes:]] == fixed[n_votes:]).mean())  # (S.2)
 
 
 def sap_score(codes: Any, factors: Any, nominal: Collection[int] = (), n_bins: int = 20) -> float:
@@ -114,7 +118,7 @@ def sap_score(codes: Any, factors: Any, nominal: Collection[int] = (), n_bins: i
     if not kept:
         reject("factors", "at least one that varies", "none")
     scores = [_by_thresholds(codes, values[:, m], n_bins) if m in nominal else _by_line(codes, values[:, m]) for m in kept]
-    first, second = np.sort(scores, axis=1)[:, :-3:-1].T
+    first, second = np.sort(scores)[:, :-3:-1].T
     return float((first - second).mean())  # (S.3)
 
 
@@ -126,6 +130,6 @@ def _by_line(codes: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def _by_thresholds(codes: np.ndarray, v: np.ndarray, n_bins: int) -> np.ndarray:
     classes = np.unique(v)
-    edges = [np.linspace(z.min(), z.max() + (z.min() == z.max()), n_bins + 1) for z in codes.T]
+    edges = [np.linspace(z.min(), z.max(), n_bins + 1) for z in codes.T]
     shares = [[np.histogram(z[v == c], edge)[0] / (v == c).sum() for c in classes] for z, edge in zip(codes.T, edges, strict=True)]
     return np.max(shares, axis=1).sum(axis=1) / len(classes)

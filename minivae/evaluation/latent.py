@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from types import ModuleType
 
 import numpy as np
 
-from minivae.backend import Array
+from minivae.backend import Array, to_numpy
 from minivae.checks import check_choice, check_int, check_real
 
 PATHS = ("linear", "spherical")
@@ -26,11 +27,11 @@ def interpolate(xp: ModuleType, start: Array, end: Array, n: int, path: str = "l
     t = xp.linspace(0, 1, n, dtype=start.dtype)[:, None]
     if path == "linear":
         return (1 - t) * start + t * end
-    lengths = float(xp.linalg.norm(start)) * float(xp.linalg.norm(end))
-    cosine = float(xp.dot(start, end)) / lengths if lengths else 1.0
-    omega = xp.arccos(xp.clip(xp.asarray(cosine, dtype=start.dtype), -1, 1))
-    sine = xp.sin(omega)
-    if float(sine) < 1e-4:  # (anti)parallel vectors have no unique arc; the straight line is the limit
+    a, b = (to_numpy(x).astype("float64") for x in (start, end))  # a rounded cosine of nearly −1 gives another angle than π
+    lengths = np.linalg.norm(a) * np.linalg.norm(b)
+    omega = math.acos(max(-1.0, min(1.0, (a * b).sum() / lengths))) if lengths else 0.0
+    sine = math.sin(omega)
+    if sine < 1e-4:  # (anti)parallel vectors have no unique arc; the straight line is the limit
         return (1 - t) * start + t * end
     return (xp.sin((1 - t) * omega) * start + xp.sin(t * omega) * end) / sine  # (G.3)
 
@@ -66,6 +67,6 @@ def neighbour_accuracy(points: np.ndarray, labels: np.ndarray) -> float:
     if len(points) < 2:
         return float("nan")
     squares = (points**2).sum(axis=1)
-    distances = squares[:, None] + squares - 2 * points @ points.T
+    distances = squares - 2 * points @ points.T  # squared, up to a constant for each row
     np.fill_diagonal(distances, np.inf)
     return float((labels[distances.argmin(axis=1)] == labels).mean())

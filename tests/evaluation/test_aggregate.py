@@ -70,6 +70,25 @@ def test_densities_are_those_of_scipy_whatever_the_blocks(monkeypatch):
             np.testing.assert_allclose(got, exact, rtol=1e-12)
 
 
+@pytest.mark.parametrize("n_draws", [1, 2, 41, 100])
+def test_every_figure_is_that_of_its_draws_by_scipy(n_draws):
+    """z = μ + σ ε (R.1) from as many orders of the examples as are needed; one draw alone has no spread."""
+    rng = np.random.default_rng(6)
+    index = np.concatenate([np.argsort(rng.random(41)) for _ in range(math.ceil(n_draws / 41))])[:n_draws]
+    std = np.exp(0.5 * LOG_VAR)
+    z = MEAN[index] + std[index] * rng.standard_normal((n_draws, 3))
+    each = stats.norm.logpdf(z[:, None], MEAN, std)  # (draws, 41, 3)
+    own, joint = each.sum(axis=2)[np.arange(n_draws), index], np.log(np.exp(each.sum(axis=2)).mean(axis=1))
+    product, prior = np.log(np.exp(each).mean(axis=1)).sum(axis=1), stats.norm.logpdf(z).sum(axis=1)
+    found = decompose(MEAN, LOG_VAR, np.random.default_rng(6), n_draws)
+    for estimate, values in zip(found[:4], (own - joint, joint - product, product - prior, own - prior), strict=True):
+        assert estimate.value == pytest.approx(values.mean(), rel=1e-9)
+        error = values.std(ddof=1) / math.sqrt(n_draws) if n_draws > 1 else math.nan
+        assert estimate.standard_error == pytest.approx(error, rel=1e-9, nan_ok=True)
+        assert [type(figure) for figure in estimate] == [float, float], "they go into a JSON file"
+    assert type(found.kl) is float
+
+
 def test_parts_add_up_to_the_mean_divergence_draw_by_draw():
     found = decompose(MEAN, LOG_VAR, np.random.default_rng(3), 41 * 300)
     assert sum(part.value for part in found[:3]) == pytest.approx(found.total.value, abs=1e-10)

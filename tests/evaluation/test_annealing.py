@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 import minivae as mv
 from minivae.autodiff import Tensor
-from minivae.evaluation.annealing import _hamiltonian_step, bidirectional, schedule
-from minivae.ops import dense, gaussian_nll, reshape
+from minivae.evaluation.annealing import _hamiltonian_step, _log_mean_exp, bidirectional, schedule
+from minivae.ops import dense, gaussian_nll, reshape, sum_
 
 N, K, D, NOISE = 24, 3, 7, 0.1
 
@@ -110,3 +110,56 @@ def test_a_conditional_model_is_enclosed_given_its_condition(digits):
     y = np.arange(5)
     x, bounds = model.certificate(n=5, n_chains=3, n_steps=60, y=y)
     assert excess(bounds.lower - model.log_likelihood(x, n_samples=300, y=y)) < 3
+
+
+class Recorded:
+    """A generator that remembers what it drew."""
+
+    def __init__(self) -> None:
+        self.rng, self.normals, self.dtypes = np.random.default_rng(4), [], set()
+
+    def standard_normal(self, shape, dtype):
+        self.normals.append(self.rng.standard_normal(shape, dtype=dtype))
+        return self.normals[-1]
+
+    def random(self, shape, dtype="float64"):
+        self.dtypes.add(np.dtype(dtype).name)
+        return self.rng.random(shape, dtype=dtype)
+
+
+def test_chains_of_one_step_give_the_logarithm_of_the_mean_weight():
+    """(M.7) with T = 1: w = p(x|z₀), z₀ from the prior.  Over chains it is a mean of weights, each example for itself."""
+    linear, rng = Linear(0), Recorded()
+    bounds = bidirectional(np, linear.nll, linear.z, 5, 1, rng)
+    z = next(normal for normal in rng.normals[1:] if normal is not rng.normals[1])  # after those that find the step sizes
+    log_w = -linear.nll(Tensor(z)).data
+    assert np.ptp(log_w, axis=0).min() > 1
+    np.testing.assert_allclose(bounds.lower, special.logsumexp(log_w, axis=0) - np.log(5), rtol=1e-12)
+    assert type(bounds.acceptance) is float
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 9])
+def test_a_likelihood_that_is_the_same_everywhere_is_found_exactly(n_steps):
+    """Both bounds are log p(x), also where p(x) is beyond the range of floats: the temperatures' differences add up to 1."""
+    constant = np.array([-900.0, 0.0, 2.5, 5000.0])
+    nll = lambda z: sum_(0 * z, axis=-1) + constant  # noqa: E731
+    bounds = bidirectional(np, nll, np.zeros((4, K)), 3, n_steps, np.random.default_rng(0))
+    np.testing.assert_allclose(bounds.lower, -constant, rtol=1e-12)
+    np.testing.assert_allclose(bounds.upper, -constant, rtol=1e-12)
+
+
+def test_weights_of_all_magnitudes_have_a_mean():
+    log_w = np.array([[-3000.0, 1000.0, -np.inf], [-2000.0, -1000.0, 1.0], [-2001.0, 999.0, 2.0]])
+    np.testing.assert_allclose(_log_mean_exp(np, log_w), special.logsumexp(log_w, axis=0) - np.log(3), rtol=1e-14)
+
+
+def test_chains_stay_in_the_precision_of_the_model():
+    linear, rng = Linear(0), Recorded()
+    linear.weight, linear.x = linear.weight.astype("float32"), linear.x.astype("float32")
+    bidirectional(np, linear.nll, linear.z.astype("float32"), 2, 2, rng)
+    assert {normal.dtype.name for normal in rng.normals} == rng.dtypes == {"float32"}
+
+
+def test_the_schedule_is_a_logistic_curve_that_is_stretched_to_both_ends():
+    curve = stats.logistic.cdf(4 * np.linspace(-1, 1, 12))
+    np.testing.assert_allclose(schedule(11), (curve - curve[0]) / (curve[-1] - curve[0]), rtol=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -46,6 +47,14 @@ def test_threshold_is_one_of_the_scores_or_infinite():
     assert threshold(scores, 0.4) == 3.0
     assert threshold(scores, 0.19) == math.inf, "four scores cannot promise less than a fifth"
     assert threshold(scores, 1.0) == -math.inf
+
+
+@pytest.mark.parametrize("rate", ["0.05", "0.1", "0.3", "0.35", "0.7", "0.9"])
+def test_the_rank_of_the_threshold_is_that_of_exact_arithmetic(rate):
+    """10 · (1 − 0.7) is 3, but 3.0000000000000004 in floats, of which the ceiling would be 4."""
+    for n in range(1, 300):
+        rank = math.ceil((n + 1) * (1 - Fraction(rate)))
+        assert threshold(np.arange(1, n + 1), float(rate)) == (rank if rank <= n else math.inf)
 
 
 @pytest.mark.parametrize(

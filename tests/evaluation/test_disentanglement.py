@@ -86,6 +86,12 @@ def test_higgins_score_of_codes_whose_score_is_known():  # (G.7)
     assert higgins_score(one_left, FACTORS, **options, test_share=1.0) == pytest.approx(2 / 3, abs=5 * np.sqrt(2 / 9 / 400))
 
 
+def test_a_dimension_that_never_moves_does_no_harm_to_higgins_score():
+    """It has no spread to be divided by; the factors are still told by the others."""
+    codes = np.hstack([PERFECT, np.full((len(FACTORS), 1), 7.0)])
+    assert higgins_score(codes, FACTORS, n_points=80, n_pairs=16) == 1
+
+
 @pytest.mark.slow
 def test_higgins_score_depends_on_the_seed_alone():
     assert higgins_score(NOISE, FACTORS, 50, 8, seed=3) == higgins_score(NOISE, FACTORS, 50, 8, seed=3)
@@ -111,6 +117,8 @@ def test_what_cannot_be_scored_is_refused(score):
     assert "factors: expected classes 0, 1, 2, … as whole numbers" in complaint(InputError, score, NOISE, FACTORS.astype(float))
     assert "factors: expected classes" in complaint(InputError, score, NOISE, FACTORS - 1)
     assert f"factors: expected {len(NOISE)} rows" in complaint(InputError, score, NOISE, FACTORS[:-1])
+    assert "factors: expected shape (n, d)" in complaint(InputError, score, NOISE, FACTORS[:, 0])
+    assert "factors: expected at least one example" in complaint(InputError, score, NOISE, FACTORS[:0])
     if score is mutual_information_gap:
         assert "codes: expected at least two dimensions" in complaint(InputError, score, NOISE[:, :1], FACTORS)
         assert "n_bins: expected" in complaint(InputError, score, NOISE, FACTORS, 1)

@@ -9,6 +9,7 @@ from scipy import stats
 from support.helpers import complaint
 
 from minivae.checks import InputError
+from minivae.evaluation import classifier
 from minivae.evaluation.disentanglement import entropy, higgins_score, mutual_information, mutual_information_gap
 from minivae.evaluation.factor_scores import (
     density_mutual_information,
@@ -54,22 +55,24 @@ def test_information_of_wide_posteriors_against_quadrature():  # (S.1)
 
 
 def test_information_against_a_direct_sum():
-    mean, log_var = RNG.standard_normal((N, 2)) + FACTORS[:, :2], RNG.uniform(-3, 0, (N, 2))
-    found = density_mutual_information(mean, log_var, FACTORS, N, seed=7)
+    factors = FACTORS[RNG.integers(N, size=N)]  # so that some classes are more frequent
+    mean, log_var = RNG.standard_normal((N, 2)) + factors[:, :2], RNG.uniform(-3, 0, (N, 2))
+    found = density_mutual_information(mean, log_var, factors, N, seed=7)
     rng = np.random.default_rng(7)
     rows = rng.permutation(N)
     z = mean[rows] + np.exp(0.5 * log_var[rows]) * rng.standard_normal((N, 2))
     for j in range(2):
         p = stats.norm.pdf(z[:, j, None], mean[:, j], np.exp(0.5 * log_var[:, j]))
-        for m, v in enumerate(FACTORS.T):
+        for m, v in enumerate(factors.T):
             given = np.array([p[i, v == v[row]].mean() for i, row in enumerate(rows)])
             assert found[j, m] == pytest.approx(np.log(given / p.mean(axis=1)).mean(), rel=1e-10)
 
 
 def test_information_does_not_depend_on_the_blocks(monkeypatch):
     whole = density_mutual_information(PERFECT, NARROW + 6, FACTORS, 500)
-    monkeypatch.setattr("minivae.evaluation.factor_scores.CELLS", 37 * N)
-    np.testing.assert_allclose(density_mutual_information(PERFECT, NARROW + 6, FACTORS, 500), whole, rtol=1e-12, atol=1e-12)
+    for cells in (37 * N, 1):  # even where a single draw has more
+        monkeypatch.setattr("minivae.evaluation.factor_scores.CELLS", cells)
+        np.testing.assert_allclose(density_mutual_information(PERFECT, NARROW + 6, FACTORS, 500), whole, rtol=1e-12, atol=1e-12)
 
 
 def test_density_knows_that_a_dimension_is_unused_where_bins_of_means_do_not():
@@ -115,6 +118,24 @@ def test_factor_vae_score_against_an_independent_implementation():
     assert factor_vae_score(codes, FACTORS, 3000, 32, test_share=1.0) == pytest.approx(expected, abs=4 * np.sqrt(0.5 / 3000))
 
 
+@pytest.mark.parametrize("spread", [0.5, 0.51])
+def test_a_dimension_is_used_unless_its_spread_is_below_the_least(monkeypatch, spread):
+    """Two classes 0 and 1 have the standard deviation ½ exactly.  Without any used dimension the factor can only be guessed."""
+    monkeypatch.setattr("minivae.evaluation.factor_scores.LEAST_SPREAD", spread)
+    factors = np.tile([[0, 0], [0, 1], [1, 0], [1, 1]], (10, 1))
+    assert factor_vae_score(factors * 1.0, factors, **FEW) == (1 if spread == 0.5 else 0.5)
+
+
+@pytest.mark.parametrize("score", [higgins_score, factor_vae_score])
+def test_a_share_of_the_points_is_tested_and_never_none(monkeypatch, score):
+    """Of 20 points a half, so the score is a number of tenths; of a single point one, as without any there is no score."""
+    monkeypatch.setattr(classifier, "STEPS", 20)
+    tenths = {10 * score(NOISE, FACTORS, 20, 8, test_share=0.5, seed=seed) for seed in range(6)}
+    assert tenths == {round(tenth) for tenth in tenths}
+    assert len(tenths) > 2
+    assert {score(NOISE, FACTORS, 1, 8, test_share=0.2, seed=seed) for seed in range(12)} == {0, 1}
+
+
 def test_sap_of_known_codes():  # (S.3)
     assert sap_score(PERFECT, FACTORS) == pytest.approx(1)
     assert sap_score(np.hstack([PERFECT, PERFECT]), FACTORS) == pytest.approx(0)
@@ -137,6 +158,12 @@ def test_sap_against_independent_implementations():
         scores.append(np.mean([(fit.predict(bins) == c)[FACTORS[:, 0] == c].mean() for c in range(3)]))
     first, second = sorted(scores)[:-3:-1]
     assert sap_score(codes, FACTORS[:, :1], nominal=(0,)) == pytest.approx(first - second)
+
+
+def test_two_bins_tell_two_clusters_and_a_code_that_never_moves_tells_nothing():
+    """Thresholds are right always, or as often as chance, a half: a gap of ½, found by as few as two bins."""
+    codes = np.array([[0.0, 3.0], [0.1, 3.0], [1.0, 3.0], [0.9, 3.0]])
+    assert sap_score(codes, np.array([[0], [0], [1], [1]]), nominal=(0,), n_bins=2) == 0.5
 
 
 # What public threads ask ----------------------------------------------------------------------------------------------------------

@@ -133,3 +133,24 @@ def test_nearest_neighbours_are_those_of_a_search_one_by_one():
         right += labels[i] == labels[min(others, key=lambda j: np.linalg.norm(points[i] - points[j]))]
     assert neighbour_accuracy(points, labels) == right / 50
     assert math.isnan(neighbour_accuracy(points[:1], labels[:1]))
+
+
+def test_two_or_three_points_have_neighbours():
+    assert neighbour_accuracy(np.array([[0.0], [5.0]]), np.array([1, 1])) == 1
+    assert neighbour_accuracy(np.array([[0.0], [1.0], [5.0]]), np.array([1, 1, 2])) == pytest.approx(2 / 3)
+    assert neighbour_accuracy(np.array([[3.0], [4.0], [9.0]]), np.array([1, 1, 2])) == pytest.approx(2 / 3)
+    assert type(neighbour_accuracy(np.eye(3), np.arange(3))) is float
+
+
+def test_the_principal_plane_of_single_precision_does_not_depend_on_where_it_is():
+    x = np.random.default_rng(2).integers(-8, 9, (200, 3)) * np.array([1.0, 0.5, 0.25])
+    far = (x + 2.0**20).astype("float32")  # exact, but their sum over the rows is not
+    np.testing.assert_allclose(np.abs(principal_plane(far)), np.abs(principal_plane(x)), atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ends_on_one_line_are_so_in_spite_of_rounding(dtype):
+    """The cosine of opposite vectors may come out below −1, which has no angle, or above it, as if there were an arc."""
+    for a in np.random.default_rng(3).standard_normal((200, 5)).astype(dtype):
+        for b in (a, -a, 4 * a, -a / 8):
+            np.testing.assert_allclose(interpolate(np, a, b, 3, "spherical"), interpolate(np, a, b, 3), atol=1e-6)

@@ -9,10 +9,12 @@ SAME_AT_ZERO = "At 0 both sides give the same number: u = 1 there."
 SAME_DTYPE = "All arguments of the op have one dtype."
 SAME_PRODUCT = "Both ways are the same product; which is faster is another matter."
 SAME_SHAPE = "Both have the same shape: any other is refused."
-ON_THE_HOST = "A number of a device would stay there; on the CPU the cosine is rounded to the dtype of the codes either way."
 DOUBLE = "Added in float64 it has at least the digits that are promised; only the time is another matter."
 NEGATIVE_LENGTH = "NumPy takes every negative length for −1."
 BROADCASTS = "Zeros of any trailing axes of x broadcast to the same result; which of them is fastest is another matter."
+NO_CLASS = "One more class, which never occurs, is never counted or drawn."
+SAME_PLANE = "Both ways give the same plane; which is faster is another matter."
+BEFORE_THE_FIRST = "What was there before the first samples is multiplied by e^−∞ = 0."
 
 EQUIVALENTS = {
     "dense_backward: (matrix @ g.T).T if len(g) < FEW_ROWS else g @ matrix.T → (matrix @ g.T).T": SAME_PRODUCT,
@@ -67,8 +69,29 @@ EQUIVALENTS = {
     "models/generative.py: _one: 1 → 2 (2)": NEGATIVE_LENGTH,
     "models/semisupervised.py: SemiSupervisedVAE.importance_estimate: 0.0 → 1": "exp(−∞) is 0 less any finite shift.",
     "models/vae.py: log_softplus: 40.0 → 80.0": "Any bound below which softplus is e^raw will do, down to where float32 ends.",
-    "evaluation/latent.py: interpolate: float(xp.linalg.norm(start)) → xp.linalg.norm(start)": ON_THE_HOST,
-    "evaluation/latent.py: interpolate: float(xp.linalg.norm(end)) → xp.linalg.norm(end)": ON_THE_HOST,
+    "evaluation/annealing.py: schedule: -SHARPNESS → SHARPNESS": (
+        "A curve that falls, stretched so that it begins at 0 and ends at 1, is the one that rises."
+    ),
+    "evaluation/classifier.py: fit_classifier: 1 → 2 (2)": NEGATIVE_LENGTH,
+    "evaluation/classifier.py: fit_classifier: 1 → 2 (3)": NEGATIVE_LENGTH,
+    "evaluation/disentanglement.py: mutual_information: 1 → 2": "A code that never moves has share 0, whatever the divisor.",
+    "evaluation/disentanglement.py: mutual_information: _mutual_information(b, v) → _mutual_information(v, b)": (
+        "What z says about v is what v says about z."
+    ),
+    "evaluation/disentanglement.py: _mutual_information: 1 → 2 (2)": NO_CLASS,
+    "evaluation/disentanglement.py: _mutual_information: 1 → 2 (3)": NO_CLASS,
+    "evaluation/disentanglement.py: higgins_score: 1 → 2 (7)": NO_CLASS,
+    "evaluation/disentanglement.py: higgins_score: 1 → 2 (2)": "A code that never moves has no differences, whatever the divisor.",
+    "evaluation/estimators.py: active_units: 1 → 2 (3)": NEGATIVE_LENGTH,
+    "evaluation/estimators.py: mean_weight: 0.0 → 1": "Where all weights are 0 the shift may be any finite number.",
+    "evaluation/estimators.py: mean_weight: xp.zeros(n) → n": BEFORE_THE_FIRST,
+    "evaluation/estimators.py: mean_weight: xp.zeros(n) → n (2)": BEFORE_THE_FIRST,
+    "evaluation/factor_scores.py: density_mutual_information: 1 → 2": (
+        "Two draws at a time instead of one, where even one has more densities than should be in memory."
+    ),
+    "evaluation/factor_scores.py: factor_vae_score: 1 → 2": "Where every vote counts twice the majority is the same.",
+    "evaluation/latent.py: principal_plane: n < d → n <= d": SAME_PLANE,
+    "evaluation/latent.py: principal_plane: n < d → n > d": SAME_PLANE,
     "proof/verify.py: _precision_rows: report.units < UNITS → report.units <= UNITS": "No error is exactly four roundings.",
     "mmd_forward: x → y (3)": SAME_DTYPE,
     "_pairs: 1 → 2": "n (n − 1) is 0 or at least 2, and 0 divided by 2 is 0.",

@@ -40,10 +40,12 @@ class Trials:
         self.items: dict[Check, list[pytest.Item]] = {}
 
     def pytest_configure(self) -> None:
-        from hypothesis import Phase, settings  # pytest wants to import it first
+        from hypothesis import HealthCheck, Phase, settings  # pytest wants to import it first
 
-        # That a test fails is enough: no smaller example is looked for, and none is kept for tests of the right code.
-        settings.register_profile("museum", phases=[Phase.generate], database=None)
+        # That a test fails is enough: no smaller example is looked for, and none is kept for tests of the right code.  On a busy
+        # machine an example may take longer than hypothesis likes, which would be taken for the mutant's doing.
+        slow = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+        settings.register_profile("museum", phases=[Phase.generate], database=None, **slow)
         settings.load_profile("museum")
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
