@@ -71,7 +71,7 @@ class BetaTCVAE(Variational):
     def pool(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         codes = terms["_mean"], terms["_log_var"], terms["_z"]
         groups = [self._log_densities(*(code[part] for code in codes)) for part in chunks(len(codes[0].data), self.batch_size)]
-        joint, product, prior = (concat(*densities, axis=0) for densities in zip(*groups, strict=True))
+        joint, product, prior = (concat(*densities, axis=0) for densities in zip(*groups))
         return {"batch_total_correlation": joint - product, "batch_dimension_wise_kl": product - prior}
 
     def _log_densities(self, mu: Tensor, log_var: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -44,7 +44,7 @@ def one_hot(y: Any, classes: np.ndarray, n: int, argument: str = "y", partial: b
         known = ", ".join(map(repr, columns)) + (f", or {UNLABELLED} where there is none" if partial else "")
         reject(argument, f"labels among {known}", repr(unknown[0]), "" if unknown[0] != UNLABELLED else "leave such rows out")
     rows = np.zeros((n, len(columns)))
-    for row, label in zip(rows, labels, strict=True):
+    for row, label in zip(rows, labels):
         if label in columns:
             row[columns[label]] = 1
     return rows

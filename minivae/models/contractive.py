@@ -42,13 +42,13 @@ def squared_jacobian_norm(layers: Sequence[Dense], activations: Sequence[Op], x:
     n, k = len(x), layers[-1].bias.shape[0]
     hidden: Array | Tensor = x
     slopes = []
-    for layer, activation in zip(layers, activations, strict=True):
+    for layer, activation in zip(layers, activations):
         a = layer(hidden)
         hidden = activation(a)
         slopes.append(SLOPES[activation](a))
     first_row_of_each = array_module(x).eye(k, dtype=x.dtype)
     rows: Array | Tensor = first_row_of_each[None].repeat(n, axis=0)  # (n, k, k), and then (n, k, width of the layer below)
-    for layer, slope in zip(reversed(layers), reversed(slopes), strict=True):
+    for layer, slope in zip(reversed(layers), reversed(slopes)):
         if not isinstance(slope, float):
             rows = rows * slope[:, None, :]
         flat = reshape(rows, shape=(n * k, rows.shape[-1]))

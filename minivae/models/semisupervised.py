@@ -195,7 +195,7 @@ class SemiSupervisedVAE(Classifier, ConditionalVAE):
         labels = as_labels(UNLABELLED if y is None else y, n)
         if UNLABELLED in labels:
             guesses = self.predict(x).tolist()
-            labels = [guess if label == UNLABELLED else label for label, guess in zip(labels, guesses, strict=True)]
+            labels = [guess if label == UNLABELLED else label for label, guess in zip(labels, guesses)]
         return labels[0] if n == 1 else labels
 
     def _by_label(self, compute: Callable[[Any, Any], Any], x: Any, y: Any) -> list[Array]:

@@ -100,6 +100,12 @@ def test_what_one_draw_gives_is_what_one_of_all_values_of_z_gives():
         (model.log_likelihood(X, 1, seed=7), log_p - N * math.log(K) - log_q),
     ):
         assert np.isclose(found, each, rtol=1e-10).any(axis=0).all()
+    # The first draw of a row is the same for both.
+    drawn = (
+        np.abs(value(X) - each).argmin(axis=0)
+        for value, each in ((model.elbo, log_p - kl), (lambda x: model.log_likelihood(x, 1), log_p - N * math.log(K) - log_q))
+    )
+    np.testing.assert_array_equal(*drawn)
     two = np.stack([(first + second) / 2 - kl for first, second in itertools.product(log_p, log_p)])
     assert np.isclose(model.elbo(X, 2), two, rtol=1e-10).any(axis=0).all()
 
@@ -160,6 +166,32 @@ def test_straight_through_trains_on_what_it_is_tested_on():
         assert np.allclose(training, test, rtol=1e-12) == same
         log_p = enumerated(model, X)[1]
         assert np.isclose(test, -log_p, rtol=1e-10).any(axis=0).all()
+
+
+@pytest.mark.parametrize("gradient", ["gumbel_softmax", "straight_through", "score_function"])
+def test_training_terms_are_of_the_z_that_the_gradient_asks_for(gradient):
+    """(Q.1) or (Q.2), for each of two samples; the loss weights the KL by what the warm-up has reached of β."""
+    schedule = {"temperature": 0.7, "final_temperature": 0.7, "beta": 3.0, "warm_up_epochs": 4}
+    model = blank(mv.CategoricalVAE, **SMALL, **schedule, gradient=gradient, n_samples=2)
+    terms = model.terms(X, np.random.default_rng(2))
+    gumbel = standard_gumbel(np.random.default_rng(2), (2, len(X), N * K), "float64").reshape(2, len(X), N, K)
+    scores = plain_logits(model, X) + gumbel
+    z = special.softmax(scores / 0.7, axis=-1) if gradient == "gumbel_softmax" else np.eye(K)[scores.argmax(axis=-1)]
+    nll = [plain_nll(model, X, plain_network(model, "decoder", each.reshape(len(X), -1))) for each in z]
+    np.testing.assert_allclose(terms["reconstruction"].data, np.mean(nll, axis=0), rtol=1e-10)
+    for epochs, weight in ((1, 0.75), (4, 3.0), (9, 3.0)):
+        expected = (terms["reconstruction"].data + weight * terms["kl"].data).mean()
+        assert model.loss(terms, epochs).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_variance_of_a_category_that_is_all_but_certain_keeps_its_digits():
+    """p (1 − p) for p within 1e-9 of 1, in float32, where p itself is 1."""
+    model = blank(mv.CategoricalVAE, **SMALL, dtype="float32", hidden_dims=())
+    encoder = model.encoder_.layers[0]
+    encoder.weight.data[...], encoder.bias.data[...] = 0, np.tile([20, 0, -1], N)
+    p = special.softmax([20.0, 0, -1])
+    rest = np.array([p[1] + p[2], 1, 1])
+    np.testing.assert_allclose(model.encode(X.astype("float32"))[1][0], np.tile(np.log(p) + np.log(rest), N), rtol=1e-5)
 
 
 def test_temperature_falls_by_the_same_factor_from_epoch_to_epoch():

@@ -163,6 +163,9 @@ def test_an_estimate_without_draws_has_no_error(scale):
     x = X.astype("float32")
     x[3] *= scale
     estimate = model.importance_estimate(x, 7)
+    few = X[4:]
+    nll = plain_nll(model, few, plain_network(model, "decoder", model.transform(few)))
+    np.testing.assert_allclose(model.elbo(few), -nll - 3 * math.log(K), rtol=1e-5)
     np.testing.assert_array_equal(estimate.log_likelihood, model.elbo(x))
     assert np.isneginf(estimate.log_likelihood[3]) == (scale > 1)
     np.testing.assert_array_equal(estimate.standard_error, np.zeros(len(X)))
@@ -181,14 +184,16 @@ def test_perplexity_is_of_all_codes_of_the_data_set():
 
 def test_the_loss_is_the_weighted_sum():
     """(Q.6)"""
-    model = blank(mv.VQVAE, **SMALL, codebook="gradient", commitment=0.7)
+    model = blank(mv.VQVAE, **SMALL, codebook="gradient", commitment=0.7, l2=0.1)
     terms = model.terms(X, None)
-    expected = sum(terms[name].data.mean() * c for name, c in (("reconstruction", 1), ("codebook", 1), ("commitment", 0.7)))
+    weights = {"reconstruction": 1, "codebook": 1, "commitment": 0.7, "l2": 0.1}
+    expected = sum(terms[name].data.mean() * c for name, c in weights.items())
     assert objective(model)().item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_what_cannot_be_is_refused():
     words = complaint(InputError, mv.VQVAE(processes=2, device="cpu", batch_size=5).fit, X)
     assert "codebook = 'moving_average', which looks at a whole batch" in words
+    assert mv.VQVAE(codebook="gradient").couples_examples() == ""
     assert "decay: expected a number below 1" in complaint(InputError, mv.VQVAE(decay=1.0).fit, X)
     assert "commitment" in complaint(InputError, mv.VQVAE(commitment=-1.0).fit, X)

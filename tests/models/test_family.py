@@ -196,7 +196,9 @@ def test_estimates_take_at_least_one_sample(kind):
 @every_model
 def test_history_holds_plain_numbers(kind):
     """JSON writes Python's own numbers; of NumPy's only some pass for them."""
-    for name, values in blank(kind, Y).history_.items():
+    history = blank(kind, Y).history_
+    assert {"epoch", "seconds", "active_units", "train_loss", "train_reconstruction"} <= set(history)
+    for name, values in history.items():
         for value in values:
             numbers = value if isinstance(value, list) else [value]
             assert {type(number) for number in numbers} <= {int, float}, name
@@ -208,6 +210,27 @@ def test_draws_of_the_prior_are_codes(kind):
     model = blank(kind, Y, dtype="float32")
     z = model.draw_prior(5, model._generator("sample", 0))
     assert (z.shape, z.dtype) == ((5, model.latent_width()), np.float32)
+
+
+@every_model
+def test_results_have_the_dtype_of_the_model(kind):
+    x = X.astype("float32")
+    model = blank(kind, Y, x, dtype="float32")
+    codes = model.encode(x, Y)
+    made = [*codes, model.decode(codes[0], Y), model.sample(3, y=2), model.reconstruct(x, y=Y), model.reconstruct(x, 0.5, y=Y)]
+    assert {array.dtype for array in made} == {np.dtype("float32")}
+
+
+@every_model
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_units_are_active_whose_mean_varies(kind, share, monkeypatch):
+    """By the mean of q(z|x) alone; of a latent that is a vector, its entries' variances added up."""
+    model = blank(kind, Y)
+    mean = model.posterior(X, model.encode_condition(Y, len(X)))[0].data
+    variances = mean.var(axis=0).reshape(model.latent_dim, -1).sum(axis=1)
+    bound = np.quantile(variances, share)
+    monkeypatch.setattr("minivae.evaluation.estimators.ACTIVE_VARIANCE", bound)
+    assert model.evaluate(model._rows(X, Y))[1]["active_units"] == (variances > bound).sum()
 
 
 @every_model

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import special
 from support.family import TINY, K, X, Y, blank, objective, parameters
 from support.helpers import complaint, plain_kl, plain_network, plain_nll
 
@@ -83,6 +84,9 @@ def test_objective_against_its_definition():  # (G.8)
     assert model.loss(terms).item() == pytest.approx(each.mean() + 3 * supervised)
     weighted = blank(M2, PARTLY, beta=4.0).loss(terms).item()
     assert weighted == pytest.approx((each + 3 * terms["kl"].data).mean() + 10 * supervised)
+    model.beta, model.warm_up_epochs = 2.0, 4
+    early = model.loss(terms, 1).item()
+    assert early == pytest.approx((each - 0.5 * terms["kl"].data).mean() + 3 * supervised)
     report = model.summarize({name: float(value.data.mean()) for name, value in terms.items()} | {"loss": 1.0})
     assert report["elbo"] == pytest.approx(-each.mean())
 
@@ -114,10 +118,19 @@ def test_figures_without_a_label_are_put_together_from_those_with_each():
     """p(x) is the mean of p(x|y), and −U(x) = Σ_y q(y|x) [ELBO(x|y) − log q(y|x)] − log c, for the same noise (G.8)."""
     model = blank(M2, PARTLY)
     given = np.stack([model.log_likelihood(X, 3, y=y) for y in range(C)], axis=1)
+    assert (given.std(axis=1) > 0.01).all()
     np.testing.assert_allclose(model.log_likelihood(X, 3), np.log(np.exp(given).mean(axis=1)), rtol=1e-12)
     q = softmax(classifier_logits(model, X))
     bounds = np.stack([model.elbo(X, 2, y=y) for y in range(C)], axis=1)
     np.testing.assert_allclose(model.elbo(X, 2), (q * (bounds - np.log(q))).sum(axis=1) - math.log(C), rtol=1e-10)
+
+
+def test_labels_may_differ_by_more_nats_than_a_float_has_powers_of_e():
+    model = blank(M2, PARTLY, likelihood="gaussian_fixed", variance=1e-4)
+    given = np.stack([model.log_likelihood(X, 3, y=y) for y in range(C)], axis=1)
+    assert np.ptp(given, axis=1).max() > 2000
+    np.testing.assert_allclose(model.log_likelihood(X, 3), special.logsumexp(given, axis=1) - math.log(C), rtol=1e-12)
+    assert np.isfinite(model.importance_estimate(X, 3)[:3]).all()
 
 
 def test_where_the_label_says_nothing_an_estimate_is_the_same_without_it():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.helpers import complaint
 
 import minivae as mv
+from minivae.checks import InputError
 
 FROM_A_GRID = {
     "VAE": {"beta": 0.5, "learning_rate": 3e-3, "latent_dim": 2},
@@ -46,3 +48,13 @@ def test_numpy_numbers_are_the_same_settings(name: str) -> None:
     assert {**numpy.history_, "seconds": 0} == {**plain.history_, "seconds": 0}
     assert numpy.get_params() == plain.get_params()
     np.testing.assert_array_equal(numpy.reconstruct(x, np.float64(0.7), y=y), plain.reconstruct(x, 0.7, y=y))
+
+
+@pytest.mark.parametrize("kind", mv.MODELS.values(), ids=list(mv.MODELS))
+def test_every_setting_of_every_model_is_checked(kind) -> None:
+    """Before anything else, and by its name: what is no setting at all, and for numbers also those below 0 and NaN."""
+    x, y = np.random.default_rng(0).random((6, 4)), np.arange(6) % 2
+    for name, default in kind().get_params().items():
+        number = isinstance(default, (int, float)) and not isinstance(default, bool)
+        for wrong in [object(), -1, np.nan] if number else [object()]:
+            assert complaint(InputError, kind(**{name: wrong}).fit, x, y).startswith(f"{name}: "), (name, wrong)

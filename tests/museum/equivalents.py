@@ -10,6 +10,7 @@ SAME_DTYPE = "All arguments of the op have one dtype."
 SAME_PRODUCT = "Both ways are the same product; which is faster is another matter."
 SAME_SHAPE = "Both have the same shape: any other is refused."
 DOUBLE = "Added in float64 it has at least the digits that are promised; only the time is another matter."
+LAST_AXIS = "The last axis of two is the second."
 NEGATIVE_LENGTH = "NumPy takes every negative length for −1."
 BROADCASTS = "Zeros of any trailing axes of x broadcast to the same result; which of them is fastest is another matter."
 NO_CLASS = "One more class, which never occurs, is never counted or drawn."
@@ -66,7 +67,17 @@ EQUIVALENTS = {
     "bernoulli_nll_backward: logits → u (3)": "u has the shape of the logits.",
     # In the rooms around the ops:
     "nn.py: ParameterVector.move: 1 → 2": NEGATIVE_LENGTH,
+    "models/autoencoder.py: SparseAutoencoder.penalties: -1 → 1": LAST_AXIS,
+    "models/categorical.py: CategoricalVAE.terms: -1 → 1": LAST_AXIS,
+    "models/categorical.py: CategoricalVAE.terms_of_test: -1 → 1": LAST_AXIS,
+    "models/codebook.py: VQVAE.terms: -1 → 1 (2)": LAST_AXIS,
+    "models/codebook.py: VQVAE.terms: -1 → 1 (3)": LAST_AXIS,
+    "models/flow.py: planar_flow: -1 → 1": LAST_AXIS,
+    "models/flow.py: planar_flow: -1 → 1 (2)": LAST_AXIS,
+    "models/two_layers.py: _heads: -1 → 1": LAST_AXIS,
     "models/generative.py: _one: 1 → 2 (2)": NEGATIVE_LENGTH,
+    "models/codebook.py: VQVAE.code: 1 → 2": NEGATIVE_LENGTH,
+    "models/codebook.py: VQVAE.terms: 1 → 2": NEGATIVE_LENGTH,
     "models/semisupervised.py: SemiSupervisedVAE.importance_estimate: 0.0 → 1": "exp(−∞) is 0 less any finite shift.",
     "models/vae.py: log_softplus: 40.0 → 80.0": "Any bound below which softplus is e^raw will do, down to where float32 ends.",
     "evaluation/annealing.py: schedule: -SHARPNESS → SHARPNESS": (
