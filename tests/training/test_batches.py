@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.helpers import complaint
 
 from minivae.backend import array_module, generator, to_device, to_numpy
-from minivae.checks import InputError
+from minivae.checks import InputError, NonFiniteError
 from minivae.training import batches
 from minivae.training.batches import CHUNK_ROWS, Rows, chunks
 
@@ -243,3 +243,51 @@ def test_fingerprint_sees_the_first_row_and_the_last(row):
     x = GREY.copy()
     x[row, 3] += 0.5
     assert Rows(x, np, "float32").fingerprint() != Rows(GREY, np, "float32").fingerprint()
+
+
+def test_evaluation_is_in_the_dtype_of_the_model():
+    (x, _, _), *_ = Rows(GREY.astype(np.float64), np, "float32").evaluation(0)
+    assert x.dtype == np.float32
+
+
+def test_rows_that_are_drawn_once_are_stored_as_truth_values():
+    """A byte for each pixel: as floats, a data set of 8-bit pixels would take four or eight times its memory."""
+    assert Rows(GREY, np, "float32", binarize="fixed").values.dtype == bool
+
+
+@pytest.mark.parametrize("binarize", ["fixed", "dynamic"])
+def test_a_black_pixel_is_never_drawn_white(binarize, monkeypatch):
+    """Generators draw from [0, 1): one number in 17 million is exactly 0, and it is not below a grey value of 0."""
+    monkeypatch.setattr(batches.RowNoise, "random", lambda self, shape, dtype: np.zeros(shape, dtype))
+    (x, _, _), *_ = Rows(np.array([[0.0, 0.25]], np.float32), np, "float32", binarize=binarize).evaluation(0)
+    np.testing.assert_array_equal(x, [[0, 1]])
+
+
+def test_fingerprint_sees_another_shape_of_the_same_numbers():
+    numbers = np.arange(24.0) / 24
+    assert (
+        Rows(numbers.reshape(4, 6), np, "float32").fingerprint()
+        != Rows(numbers.reshape(4, 6, 1)[:, :, 0].reshape(6, 4), np, "float32").fingerprint()
+    )
+
+
+@pytest.mark.parametrize(
+    ("figures", "says", "mend"),
+    [
+        (
+            [1.0, np.nan, 2.0],
+            "x: expected rows for which the model gives finite numbers, got p = nan at row 1, whose numbers are "
+            "from 0.25 to 0.5; leave such rows out",
+            True,
+        ),
+        ([1.0, -np.inf, np.nan], "p = -inf at row 1, whose numbers are from 0.25 to 0.5, and in 1 other row;", True),
+        ([np.nan] * 3, "p = nan at row 0, whose numbers are from 0 to 0.125, and in 2 other rows;", False),
+    ],
+    ids=["one row", "two", "all"],
+)
+def test_rows_that_a_model_cannot_judge_are_named(figures, says, mend):
+    rows = Rows(np.array([[0, 0.125], [0.5, 0.25], [1, 1]]), np, "float32")
+    message = complaint(NonFiniteError, rows.check_finite, {"q": np.ones((3, 2)), "p": np.array(figures)})
+    assert says in message
+    assert ("leave such rows out" in message) == mend
+    assert ("lower learning_rate" in message) != mend

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save as serialize
 from support.helpers import complaint
 
-from minivae.checks import DataFileError
+from minivae.checks import DataFileError, InputError
 from minivae.runs.draft import clear_leftovers
 from minivae.training import checkpoint
 
@@ -210,3 +210,70 @@ def test_leftovers_of_a_killed_save_are_known_by_their_name(tmp_path, monkeypatc
     assert len(os.listdir(tmp_path)) == 2
     clear_leftovers(tmp_path, own=True)
     assert os.listdir(tmp_path) == [".hidden"]
+
+
+@pytest.mark.parametrize("length", range(8))
+def test_arrays_begin_at_a_multiple_of_eight_bytes(length):
+    """Where libraries map a file into memory, numbers at other places are slow, or refused."""
+    content = checkpoint.packed({"x": np.arange(3.0)}, {"text": "a" * length})
+    size = int.from_bytes(content[:8], "little")
+    assert size % 8 == 0
+    assert len(content[8 : 8 + size]) - len(content[8 : 8 + size].rstrip()) < 8
+
+
+def test_saves_leave_no_file_open(tmp_path):
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        checkpoint.save(tmp_path / "file", ARRAYS, RECORD)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    """Its contents can be read only once; and reading one that nobody writes to would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    both_ends = os.open(tmp_path / "pipe", os.O_RDWR)
+    try:
+        assert "expected a file, got something else" in complaint(DataFileError, checkpoint.load, tmp_path / "pipe")
+    finally:
+        os.close(both_ends)
+
+
+def test_no_path_is_an_argument_s_fault():
+    assert complaint(InputError, checkpoint.write_whole, None, b"").startswith("path: expected")
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"format": "other", "version": "1"}, {"format": "minivae", "version": "2"}, {"version": "1"}, {}]
+)
+def test_files_of_another_format_or_version_are_named_as_such(metadata, tmp_path):
+    text = json.dumps(RECORD)
+    arrays = {"x": np.arange(3.0)}
+    record = {"record": text, "sha256": checkpoint.checksum(arrays, text)}
+    (tmp_path / "file").write_bytes(serialize(arrays, metadata | record))
+    message = complaint(DataFileError, checkpoint.load, tmp_path / "file")
+    expected = f"{metadata.get('format', 'another format')} {metadata.get('version', '')}".strip()
+    assert f"expected a minivae file of version 1, got {expected}; save the model anew" in message
+
+
+def test_a_record_without_names_is_refused(tmp_path):
+    text = "[1, 2]"
+    metadata = {"format": "minivae", "version": "1", "record": text, "sha256": checkpoint.checksum({}, text)}
+    (tmp_path / "file").write_bytes(serialize({}, metadata))
+    assert "expected a record of names and values, got list" in complaint(DataFileError, checkpoint.load, tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("error", "mends"),
+    [(InputError("n: expected 1, got 2"), 1), (InputError("n: expected 1, got 2; take 1"), 0), (KeyError("one; two"), 1)],
+    ids=["a complaint", "a complaint with its mend", "any other error"],
+)
+def test_an_error_in_a_file_comes_with_one_mend(error, mends, tmp_path):
+    checkpoint.save(tmp_path / "file", ARRAYS, RECORD)
+
+    def read():
+        with checkpoint.reading(tmp_path / "file", "a good file", "take another copy"):
+            raise error
+
+    message = complaint(DataFileError, read)
+    assert "expected a good file, got" in message
+    assert message.count("take another copy") == mends

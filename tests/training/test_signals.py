@@ -1,0 +1,75 @@
+"""Signals within one process: at which moment Ctrl-C and SIGTERM end the work, and whose handlers are there afterwards."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from minivae.training.interruption import SIGNALS, Interruption, Latch, interruptible
+
+
+@pytest.fixture(autouse=True)
+def noted():
+    """Handlers of a caller, which note what reaches them; they have to be there again after each test."""
+    reached: list[int] = []
+
+    def note(signum, frame):
+        reached.append(signum)
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    yield reached
+    assert {signal.getsignal(number) for number in SIGNALS} == {note}
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def interrupted(block, *signals) -> tuple[int, int]:
+    """Return the number of signals sent within a block before it was interrupted, and the signal that the error names."""
+    sent = 0
+    try:
+        with block:
+            for number in signals:
+                sent += 1
+                signal.raise_signal(number)
+            sent += 1
+    except Interruption as error:
+        return sent, error.signum
+    return sent, 0
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_interrupts_at_once(number, noted):
+    assert interrupted(interruptible(), number) == (1, number)
+    assert not noted
+
+
+def test_a_latch_waits_for_the_end_of_the_block():
+    latch = Latch()
+    assert interrupted(latch, signal.SIGTERM) == (2, signal.SIGTERM)
+    assert latch.signum == signal.SIGTERM
+
+
+def test_a_second_signal_does_not_wait():
+    assert interrupted(Latch(), signal.SIGTERM, signal.SIGINT) == (2, signal.SIGINT)
+
+
+def test_an_error_in_the_block_is_not_hidden_by_the_signal():
+    with pytest.raises(ZeroDivisionError), Latch():
+        signal.raise_signal(signal.SIGINT) or 1 / 0
+
+
+def test_without_a_signal_nothing_is_raised(noted):
+    assert interrupted(Latch()) == interrupted(interruptible()) == (1, 0)
+    signal.raise_signal(signal.SIGINT)
+    assert noted == [signal.SIGINT]
+
+
+def test_another_thread_can_train_too():
+    """Python lets only the main thread set handlers: there a latch just never hears of a signal."""
+    ends = []
+    thread = threading.Thread(target=lambda: ends.extend((interrupted(Latch()), interrupted(interruptible()))))
+    thread.start()
+    thread.join()
+    assert ends == [(1, 0), (1, 0)]
