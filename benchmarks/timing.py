@@ -75,10 +75,7 @@ def _repeats(function: Callable[[], Any]) -> int:
 
 
 class Outcome(NamedTuple):
-    """The result of a child process: the value of its function, its running time in seconds, and its peak memory in MB.
-
-    The peak of a process that the child forks is added to its own, so pages that both share are counted twice.
-    """
+    """The result of a child process: the value of its function, its running time in seconds, and its peak memory in MB."""
 
     value: Any
     seconds: float
@@ -115,8 +112,7 @@ def _serve(module: str, name: str, args: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # so that a library's output is not mistaken for the result
     value = getattr(importlib.import_module(module), name)(*json.loads(args))
-    forked = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6 if sys.platform == "linux" else 0.0
-    json.dump({"value": value, "peak": peak_memory() + forked}, answers)
+    json.dump({"value": value, "peak": peak_memory()}, answers)
     answers.flush()
 
 

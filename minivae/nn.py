@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minivae.autodiff import Tensor, has_kernel
-from minivae.backend import Array, array_module, to_device
+from minivae.backend import Array, to_device
 from minivae.checks import check_choice, reject
 from minivae.op import Op
 from minivae.ops import dense, elu, identity, leaky_relu, relu, sigmoid, softplus, tanh
@@ -122,17 +122,13 @@ class ParameterVector:
     def __init__(self, parameters: Sequence[Parameter], xp: ModuleType, dtype: Any) -> None:
         self.parameters = {parameter.name: parameter for parameter in parameters}  # one that layers share (A.8) is listed once
         size = sum(parameter.data.size for parameter in self.parameters.values())
-        self.move(xp.zeros(size, dtype=dtype), xp.zeros(size, dtype=dtype))
-
-    def move(self, values: Array, gradients: Array) -> None:
-        """Move the parameters into two other vectors; the old gradients are lost."""
-        self.values, self.gradients = values, gradients
-        xp, start = array_module(values), 0
+        self.values, self.gradients = xp.zeros(size, dtype=dtype), xp.zeros(size, dtype=dtype)
+        start = 0
         for parameter in self.parameters.values():
             part, shape = slice(start, start + parameter.data.size), parameter.shape
-            values[part] = to_device(xp, parameter.data, values.dtype).reshape(-1)
-            parameter.data = values[part].reshape(shape)
-            parameter.buffer = parameter.grad = gradients[part].reshape(shape)
+            self.values[part] = to_device(xp, parameter.data, self.values.dtype).reshape(-1)
+            parameter.data = self.values[part].reshape(shape)
+            parameter.buffer = parameter.grad = self.gradients[part].reshape(shape)
             start = part.stop
 
     def state(self) -> dict[str, Array]:

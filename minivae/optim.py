@@ -19,7 +19,6 @@ from minivae.kernels.adam import FusedAdam, in_one_pass
 BLOCK = 65_536  # floats; four such arrays are one megabyte
 WORTH_COMPILING = 131_072  # parameters; loading the compiler takes as long as some thousand updates of so many
 FLUSH_EVERY = 64  # steps
-WHOLE = slice(None)
 
 
 class SGD:
@@ -31,10 +30,10 @@ class SGD:
         self.steps = 0
         self.velocity = xp.zeros(size, dtype=dtype)
 
-    def step(self, values: Array, gradients: Array, part: slice = WHOLE) -> None:
-        """Update ``values``, or a part of them, in place."""
+    def step(self, values: Array, gradients: Array) -> None:
+        """Update ``values`` in place."""
         self.steps += 1
-        for block in _blocks(part, values.size):
+        for block in _blocks(values.size):
             v = self.velocity[block]
             v *= self.momentum
             v += gradients[block]
@@ -81,15 +80,15 @@ class Adam:
         self._xp, self._number = xp, np.dtype(dtype).type
         self._compiled = in_one_pass() if xp is np and size >= WORTH_COMPILING else None
 
-    def step(self, values: Array, gradients: Array, part: slice = WHOLE) -> None:
-        """Update ``values``, or a part of them, in place."""
+    def step(self, values: Array, gradients: Array) -> None:
+        """Update ``values`` in place."""
         self.steps += 1
         beta1, beta2, update = self.beta1, self.beta2, self._compiled or self._in_passes
         to_unbiased_root = math.sqrt((1 - beta2) / (1 - beta2**self.steps))  # √v̂ = √V · this
         rate = float(self.learning_rate) * (1 - beta1) / (1 - beta1**self.steps) / to_unbiased_root
         eps = self.eps / to_unbiased_root
         factors = [self._number(factor) for factor in (beta1, beta2, rate, eps)]
-        for block in _blocks(part, values.size):
+        for block in _blocks(values.size):
             sums, square_sums = self.sums[block], self.square_sums[block]
             if self.steps % FLUSH_EVERY == 0:  # what decays for a pixel that is always black becomes denormal: ten times slower
                 sums += 1e-25
@@ -135,6 +134,5 @@ def clip_by_norm(xp: ModuleType, gradients: Array, max_norm: float) -> None:
     gradients *= (max_norm / xp.maximum(norm, max_norm)).astype(gradients.dtype)
 
 
-def _blocks(part: slice, size: int) -> list[slice]:
-    start, stop, _ = part.indices(size)
-    return [slice(at, min(at + BLOCK, stop)) for at in range(start, stop, BLOCK)]
+def _blocks(size: int) -> list[slice]:
+    return [slice(start, start + BLOCK) for start in range(0, size, BLOCK)]

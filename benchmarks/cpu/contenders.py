@@ -7,20 +7,18 @@ Each lives in a process of its own, so imports are local: two BLAS libraries in 
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import mmap
 import os
 
 import numpy as np
 
-from benchmarks.cpu.workloads import BETA1, BETA2, CHECK_STEPS, EPS, LEARNING_RATE, Workload
+from benchmarks.cpu.workloads import BETA1, BETA2, EPS, LEARNING_RATE, Workload
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "2"))
 
 
 class Minivae:
-    """This package: the generic tape, its ops and its trainer, one process."""
+    """This package: the generic tape, its ops and its trainer."""
 
     package = "minivae"
 
@@ -49,41 +47,6 @@ class Minivae:
 
     def step(self, x, noise=None):
         return self.trainer.train_step(x, _Given(noise) if noise is not None else self.rng)
-
-
-class MinivaeTwo(Minivae):
-    """The same with ``processes=2``: each takes half of every batch."""
-
-    package = "threadpoolctl"
-
-    def __init__(self, workload: Workload) -> None:
-        super().__init__(workload)
-        self.rows, self.batches = np.arange(workload.batch), []
-        self.noise = [_Given(noise) for noise in workload.noise(CHECK_STEPS)]
-        self.chosen = np.frombuffer(mmap.mmap(-1, 16), np.int64)  # shared by both: the number of the batch, and of the noise or -1
-        self.processes = contextlib.ExitStack()
-
-    def prepare(self, x):
-        self.batches.append(x)
-        return len(self.batches) - 1
-
-    def step(self, x, noise=None):
-        from minivae.training.team import team
-
-        if self.trainer.peers is None:
-            self.processes.enter_context(team(self.trainer, 2, follow=self._step))
-        self.chosen[:] = x, -1 if noise is None else self.trainer.step
-        return self._step()
-
-    def _step(self):
-        own, rng = self.trainer.peers.share(self.rows, self)  # here the second process waits until the first has chosen
-        before = float(self.trainer.totals.get("loss", 0.0))  # a number: the total itself grows in its place
-        self.trainer.train_step(self.batches[self.chosen[0]][own[0] : own[-1] + 1], rng)
-        return (self.trainer.totals["loss"] - before) / len(self.rows)  # of the batch; what train_step returns is of this share
-
-    def standard_normal(self, shape, dtype):
-        given = self.chosen[1]
-        return (self.rng if given < 0 else self.noise[given]).standard_normal(shape, dtype=dtype)
 
 
 class _Given:
@@ -290,7 +253,6 @@ class GemmFloor:
 
 CONTENDERS = {
     "minivae": Minivae,
-    "minivae x 2": MinivaeTwo,
     "torch eager": TorchEager,
     "torch eager, fused Adam": TorchFused,
     "torch.compile, fused Adam": TorchCompile,

@@ -48,11 +48,11 @@ def run(args):
 
 
 def _compare(args, path: str, rounds: int) -> None:
-    present = [name for name, (_, package) in SCRIPTS.items() if importlib.util.find_spec(package)]
+    present = [name for name in SCRIPTS if importlib.util.find_spec(name)]
     for name in (name for name in SCRIPTS if name not in present):
         say(f"{name}: absent, it is not installed ({installing('bench')})")
     low, high = loss_bounds(path)
-    outcomes = in_turns({name: lambda name=name: timing.in_child(SCRIPTS[name][0], path, args.epochs) for name in present}, rounds)
+    outcomes = in_turns({name: lambda name=name: timing.in_child(SCRIPTS[name], path, args.epochs) for name in present}, rounds)
     columns = ("script", "s", "start", "read", "train", "peak MB", "loss", "time: minivae / it", "memory: minivae / it")
     table = Table("memory", columns, timing.header(args), args.results)
     rows = {}

@@ -9,7 +9,6 @@ The ratios differ from one processor to the next, so the table is named after it
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import re
@@ -27,7 +26,7 @@ from minivae.checks import installing
 
 TOLERANCE = 2e-5  # relative, on losses of a few hundred nats: float32 sums of 784 pixels, and four steps that compound
 BATCHES = 16
-OURS, FLOOR = ("minivae", "minivae x 2"), "GEMMs alone"
+OURS, FLOOR = "minivae", "GEMMs alone"
 
 
 def add_arguments(parser):
@@ -40,16 +39,15 @@ def run(args):
     present = [name for name in args.only if importlib.util.find_spec(CONTENDERS[name].package)]
     for name in (name for name in args.only if name not in present):
         say(f"{name}: absent, {CONTENDERS[name].package} is not installed ({installing('bench')})")
-    columns = ("work", "contender", "ms", "least", "most", *(f"{ours} / it" for ours in OURS))
+    columns = ("work", "contender", "ms", "least", "most", f"{OURS} / it")
     header = timing.header(args)
     table = Table("peers-" + re.sub(r"\W+", "-", header["processor"].lower()), columns, header, args.results)
     for work in args.work:
-        medians = {}
-        for name, measured in turns(present, work, *timing.effort(args)).items():
-            medians[name] = statistics.median(measured), min(measured), max(measured)
-        for name, figures in medians.items():
-            ratios = (medians[ours][0] / figures[0] if ours in medians else float("nan") for ours in OURS)
-            table.add(work, name, *figures, *ratios)
+        times = turns(present, work, *timing.effort(args))
+        ours = statistics.median(times.get(OURS, [float("nan")]))
+        for name, measured in times.items():
+            middle = statistics.median(measured)
+            table.add(work, name, middle, min(measured), max(measured), ours / middle)
     table.finish()
     table.plot(_bars(table.rows))
 
@@ -79,7 +77,7 @@ def _bars(rows):
     figure = Figure(figsize=(9, 1.2 + 0.22 * len(rows)), layout="constrained")
     for axes, work in zip(figure.subplots(len(works), 1, squeeze=False)[:, 0], works):
         here = [row for row in rows if row[0] == work]
-        colours = [COLOURS[0] if row[1] in OURS else COLOURS[2] if row[1] == FLOOR else COLOURS[3] for row in here]
+        colours = [COLOURS[0] if row[1] == OURS else COLOURS[2] if row[1] == FLOOR else COLOURS[3] for row in here]
         axes.barh(range(len(here)), [row[2] for row in here], height=0.7, color=colours)
         axes.set_yticks(range(len(here)), [row[1] for row in here], fontsize=8)
         axes.invert_yaxis()
@@ -99,10 +97,9 @@ class _Turn:
             stdout=subprocess.PIPE,
             text=True,
             env=contender_environment(),
-            start_new_session=True,  # so that a contender's own processes can be stopped with it
         )
         self.losses = self._read()
-        self._stop()
+        self.process.send_signal(signal.SIGSTOP)
 
     def check(self, reference: list[float]) -> None:
         if self.name == FLOOR:
@@ -111,15 +108,14 @@ class _Turn:
             raise SystemExit(f"{self.name} computes something else: losses {self.losses}, reference {reference}")
 
     def time(self, seconds: float) -> float:
-        os.killpg(self.process.pid, signal.SIGCONT)
+        self.process.send_signal(signal.SIGCONT)
         print(seconds, file=self.process.stdin, flush=True)
         (milliseconds,) = self._read()
-        self._stop()
+        self.process.send_signal(signal.SIGSTOP)
         return milliseconds
 
     def close(self) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it has ended, and the error that reports this must not be hidden by another
-            os.killpg(self.process.pid, signal.SIGCONT)
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait()
@@ -129,10 +125,6 @@ class _Turn:
         if not line:
             raise SystemExit(f"{self.name} died with exit code {self.process.wait()}")
         return [float(word) for word in line.split()]
-
-    def _stop(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGSTOP)
 
 
 def _serve(name: str, work: str) -> None:

@@ -37,7 +37,7 @@ class Glorot(Workload):
 WORK = Glorot(**vars(WORKLOADS["A"]))
 
 
-def minivae(path: str, epochs: int, processes: int = 1) -> dict:
+def minivae(path: str, epochs: int) -> dict:
     """As in the README."""
     import minivae as mv
 
@@ -46,13 +46,8 @@ def minivae(path: str, epochs: int, processes: int = 1) -> dict:
     pixels = _whole_batches(images.reshape(len(images), -1))
     train = time.perf_counter()
     settings = {"latent_dim": WORK.latent, "hidden_dims": WORK.hidden, "batch_size": WORK.batch, "learning_rate": LEARNING_RATE}
-    vae = mv.VAE(**settings, epochs=epochs, device="cpu", processes=processes).fit(pixels)
+    vae = mv.VAE(**settings, epochs=epochs, device="cpu").fit(pixels)
     return _report(read, train, vae.history_["train_loss"][-1])
-
-
-def minivae_two(path: str, epochs: int) -> dict:
-    """The same with two processes."""
-    return minivae(path, epochs, processes=2)
 
 
 def torch(path: str, epochs: int) -> dict:
@@ -96,12 +91,7 @@ def jax(path: str, epochs: int) -> dict:
     return _report(read, train, float(jnp.stack(losses).mean()))
 
 
-SCRIPTS = {  # and the package that has to be installed
-    "minivae": (minivae, "minivae"),
-    "minivae x 2": (minivae_two, "threadpoolctl"),
-    "torch": (torch, "torch"),
-    "jax": (jax, "jax"),
-}
+SCRIPTS = {"minivae": minivae, "torch": torch, "jax": jax}  # by the package that has to be installed
 
 
 def _report(read: float, train: float, loss: float) -> dict:

@@ -33,7 +33,7 @@ from minivae.training.at_once import only_watches
 from minivae.training.checkpoint import write_whole
 from minivae.training.interruption import Interruption, Latch
 from minivae.training.keeper import Keeper, interval
-from minivae.training.mpi import MPIPeers
+from minivae.training.mpi import Peers
 from minivae.training.schema import compare
 from minivae.training.trainer import Hook, Trainer
 
@@ -45,12 +45,12 @@ def train(args: argparse.Namespace, terminal: Terminal) -> None:
     if not args.distributed:
         fit(args, terminal, latch, None)
         return
-    peers = MPIPeers(latch)
+    peers = Peers(latch)
     with peers.together():
         fit(args, terminal if peers.rank == 0 else Terminal(quiet=True), latch, peers)
 
 
-def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: MPIPeers | None) -> None:
+def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: Peers | None) -> None:
     check_repeats("--eval-samples", args.eval_samples)
     check_int("--eval-examples", args.eval_examples, 1)
     interval(args.checkpoint_every)
@@ -111,7 +111,7 @@ def asked_for(args: argparse.Namespace) -> tuple[Any, Source]:
 
 
 def resumed(args: argparse.Namespace) -> tuple[Path, Any, Source]:
-    """Return the folder, model and data of the training to resume; only ``--epochs`` and ``--processes`` may differ."""
+    """Return the folder, model and data of the training to resume; only ``--epochs`` may differ."""
     clear_leftovers(Path(args.runs_dir))
     path = begun(args.resume, args.runs_dir)
     file = path / CHECKPOINT
@@ -122,7 +122,7 @@ def resumed(args: argparse.Namespace) -> tuple[Path, Any, Source]:
         model, source = kind.announced(kept)[0], Source.of(kept.record["context"]["data"])
         kept.arrays()  # this compares arrays and record with their checksum
     given = given_settings(args, name, MODELS)
-    model.epochs, model.processes = given.pop("epochs", model.epochs), given.pop("processes", model.processes)
+    model.epochs = given.pop("epochs", model.epochs)
     others = {"model": args.model, "data": args.data, "data_dir": args.data_dir, "name": args.name, "labels": args.labels}
     others["image_shape"] = args.image_shape
     for field, value in (given | others | {"exclude_class": args.exclude_class or None}).items():

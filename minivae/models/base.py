@@ -21,7 +21,6 @@ from minivae.ops import concat, reshape
 from minivae.training.batches import Rows
 from minivae.training.health import warn_of_dead_code
 from minivae.training.narration import telling
-from minivae.training.team import team
 from minivae.training.trainer import Hook, Trainer
 
 Self = TypeVar("Self", bound="Model")
@@ -167,8 +166,7 @@ class Model(Keeping):
         self.history_ = trainer.history
         if on_start:
             on_start(trainer)
-        with team(trainer, self.processes):
-            trainer.run(self.epochs, on_step, telling(on_epoch) if self.verbose else on_epoch)
+        trainer.run(self.epochs, on_step, telling(on_epoch) if self.verbose else on_epoch)
         warn_of_dead_code(trainer)
         return self
 

@@ -10,7 +10,6 @@ import numpy as np
 from minivae.backend import to_numpy
 from minivae.checks import check_flag, reject
 from minivae.models.manners import Manners
-from minivae.models.settings import from_json
 from minivae.nn import Blank, Parameter, ParameterVector
 from minivae.training import checkpoint
 from minivae.training.keeper import parameters_of
@@ -59,7 +58,7 @@ class Keeping(Manners):
         """
         record = kept.record
         compare("record", record, STATE if "training" in record else FINISHED)
-        model = cls(**from_json(record["params"]))
+        model = cls.from_record(record["params"])
         model.check_settings()
         model.device = device or model.device
         model._relearn(record["learned"])

@@ -22,9 +22,9 @@ from minivae.training.batches import BINARIZE
 
 Self = TypeVar("Self", bound="Settings")
 
-MOST_PROCESSES = 256
 GENERATORS = (np.random.RandomState, np.random.Generator)
 FOR_PYTHON = ("random_state", "verbose")  # settings for which the command line has other ways: --seed and --quiet
+GONE = ("processes",)  # settings that older files have, and that a model is the same without
 
 
 @dataclass(kw_only=True, eq=False)
@@ -57,7 +57,6 @@ class Settings:
         function of seed and position, which gives the same numbers on every device and lets a GPU replay its steps
         (``minivae.kernels.counter_noise``).  Evaluation draws by row (``minivae.kernels.row_noise``).
     device : "cpu", "cuda" or "auto".  dtype : "float32" or "float64".
-    processes : how many processes share each step on the CPU (``minivae.training.team``); the last bits of a sum depend on it.
     """
 
     latent_dim: int = 20
@@ -81,7 +80,6 @@ class Settings:
     noise: str = "generator"
     device: str = "auto"
     dtype: str = "float32"
-    processes: int = 1
 
     def check_settings(self) -> None:
         """Refuse settings that cannot be used; ``fit`` calls this before anything else."""
@@ -109,7 +107,6 @@ class Settings:
         check_choice("noise", self.noise, NOISES)
         check_choice("device", self.device, DEVICES)
         check_choice("dtype", self.dtype, ("float32", "float64"))
-        check_int("processes", self.processes, 1, MOST_PROCESSES)
 
     @property
     def seed_(self) -> int:
@@ -133,6 +130,17 @@ class Settings:
                 setattr(self, field.name, value.item())
             elif isinstance(value, (tuple, list)) and any(isinstance(number, np.generic) for number in value):
                 setattr(self, field.name, type(value)(np.asarray(value).tolist()))
+
+    @classmethod
+    def from_record(cls: type[Self], params: dict[str, Any]) -> Self:
+        """Return a model with the settings of a record, which has lists for tuples; a setting that came later has its default."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        for name in sorted(params.keys() - names - {*GONE}):
+            mend = f"take the version of {cls.__name__} that wrote it"
+            reject("params", f"settings of {cls.__name__}", repr(name)[:80], mend)
+        settings: dict[str, Any] = {name: params[name] for name in names & params.keys()}
+        settings |= {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
+        return cls(**settings)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the settings by name."""
@@ -161,8 +169,3 @@ def check_widths(argument: str, widths: Any) -> None:
         reject(argument, "a tuple of widths", repr(widths), "write (400,) for one layer")
     for width in widths:
         check_int(argument, width, 1)
-
-
-def from_json(params: dict[str, Any]) -> dict[str, Any]:
-    """Return settings read from JSON, which has no tuples, with tuples in place of lists."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in params.items()}

@@ -84,8 +84,6 @@ def _obstacle(trainer: Trainer, on_step: Hook | None) -> str:
         return f"optimizer={model.optimizer!r} in {model.dtype} has no kernel"
     if model.clip_norm is not None:
         return "clip_norm needs all gradients before the first of them is used"
-    if trainer.peers is not None:
-        return "other processes share the batches"
     if rows.dynamic:
         return "binarize='dynamic' draws pixels anew at every visit"
     if rows.values.dtype not in (np.uint8, np.float32):

@@ -74,11 +74,10 @@ def diagnose(trainer: Repeatable, good: Snapshot, failed: int) -> NoReturn:
 
     What training alone does not do again was done between two steps: then it is a parameter that is not finite now.
     """
-    alone = trainer.peers is None or trainer.peers.leave()
     now = next(_parameters(trainer), None)
     good.restore(trainer)
     finding = None
-    while finding is None and trainer.step < failed and alone:
+    while finding is None and trainer.step < failed and trainer.peers is None:
         good.take(trainer)
         finding = next(_of_next_step(trainer, good), None)
         if finding is None:

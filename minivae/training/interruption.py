@@ -27,18 +27,6 @@ def interruptible() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def held() -> Iterator[None]:
-    """Within the block both signals wait; those that came are answered at its end, by the handlers that were there before."""
-    came: set[int] = set()
-    try:
-        with _handling(lambda signum, frame: came.add(signum)):
-            yield
-    finally:
-        for signum in came:
-            signal.raise_signal(signum)
-
-
 class Latch:
     """Within the block a first signal only sets ``signum``, so that the work can end at a good moment; a second one raises at once.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PREFIX = "training."  # of the arrays that are not parameters
 EVERY = "60s"
-FREE = ("epochs", "device", "processes", "verbose")  # settings that may change between two parts of a training
+FREE = ("epochs", "device", "verbose")  # settings that may change between two parts of a training
 
 
 class Keeper:
@@ -34,7 +34,7 @@ class Keeper:
         vae.fit(x, on_start=keeper.on_start, on_step=keeper.on_step, on_epoch=keeper.on_epoch)
 
     If the file exists when training starts, training continues from it, to the same bits as without the interruption, given the
-    same kind of device and number of processes.  A save replaces the previous one after it has been read back.
+    same kind of device and, under MPI, number of processes.  A save replaces the previous one after it has been read back.
 
     Parameters
     ----------
@@ -113,14 +113,14 @@ class Keeper:
         model, mend = trainer.model, "go on with the same model, settings and data"
         if record["model"] != type(model).__name__:
             reject(str(self.path), f"a training of {type(model).__name__}", record["model"], mend, DataFileError)
-        before = type(model)(**record["params"])  # a setting that came later has its default
+        before, now = (type(model).from_record(params) for params in (record["params"], model.record()["params"]))
         before.check_settings()
-        for name, value in model.record()["params"].items():
+        for name, value in now.get_params().items():
             was = getattr(before, name)
-            if name not in FREE and was != (list(value) if isinstance(was, list) else value):
+            if name not in FREE and was != value:
                 reject(str(self.path), f"{name} = {was!r}, as the training began with", repr(value), mend, DataFileError)
-        now = model.record() | {"data": trainer.train.fingerprint()}
-        if any(record[name] != now[name] for name in ("n_features", "learned", "data")):
+        own = model.record() | {"data": trainer.train.fingerprint()}
+        if any(record[name] != own[name] for name in ("n_features", "learned", "data")):
             reject(str(self.path), "the data that the training began with", "others", mend, DataFileError)
 
 

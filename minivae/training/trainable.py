@@ -22,7 +22,6 @@ class Trainable(Protocol):
     patience: int | None
     noise: str
     dtype: str
-    processes: int
     latent_dim: int
     xp_: Any
     parameters_: ParameterVector
@@ -31,6 +30,9 @@ class Trainable(Protocol):
     def seed_(self) -> int: ...
 
     def check_settings(self) -> None: ...
+
+    @classmethod
+    def from_record(cls, params: dict[str, Any]) -> Trainable: ...
 
     def get_params(self, deep: bool = True) -> dict[str, Any]: ...
 

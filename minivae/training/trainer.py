@@ -29,7 +29,7 @@ from minivae.training.totals import Totals
 from minivae.training.trainable import Trainable
 
 if TYPE_CHECKING:
-    from minivae.training.peers import Peers
+    from minivae.training.mpi import Peers
 
 CHECK_EVERY = 50  # steps between checks of the loss, each of which waits for a GPU
 
@@ -45,7 +45,7 @@ class Trainer:
     steps_per_epoch : batches in an epoch; the last may be smaller, none is dropped.
     totals : the sum of each term over this epoch so far, on the device.
     running : the mean of each term over this epoch so far, in nats per example.
-    peers : the other processes that train the same model on other rows of each batch, or None (``minivae.training.peers``).
+    peers : the other processes that train the same model on other rows of each batch, or None (``minivae.training.mpi``).
     history : name → one value per epoch; also ``kl_per_dimension``, a list per epoch.
     """
 
@@ -61,7 +61,6 @@ class Trainer:
         self.best_values: Any = None  # the parameters after the best epoch, where ``patience`` looks for one
         self._order: Any = None  # the rows that are still to come in this epoch; None between two epochs
         self._noise: Any = None
-        self._watched = False
         self.totals = Totals(self._xp)
         self._one = self._xp.ones((), dtype=vector.values.dtype)  # the loss's slope in itself, made once
         self._seen, self._seconds = 0, 0.0
@@ -152,8 +151,8 @@ class Trainer:
         """Return the generator of an epoch's noise, at its beginning."""
         return noise_source(self.model.noise, self._xp, self.model.seed_, "noise", epoch)
 
-    def make_epoch(self, on_step: Hook | None = None, watch: bool = True) -> None:
-        """Make the remaining steps of this epoch; with ``watch``, check that all numbers stay finite."""
+    def make_epoch(self, on_step: Hook | None = None) -> None:
+        """Make the remaining steps of this epoch, and check that all numbers stay finite."""
         if self._order is None:
             self._begin_epoch()
         if self._at_once is None or self._at_once[0] is not on_step:
@@ -161,8 +160,7 @@ class Trainer:
         whole = self._at_once[1]
         size, began = self.model.batch_size * (CHECK_EVERY if whole else 1), time.perf_counter() - self._seconds
         pace = self._pace if self._xp is np and self.peers is None else None
-        good = Snapshot(self) if watch else None
-        self._watched = watch and self._xp is np  # on a device, a look at every step would be a wait
+        good = Snapshot(self)
         with self.steps(self._order, self._noise) as make_step:
             while len(self._order):
                 index, self._order = self._order[:size], self._order[size:]
@@ -170,20 +168,18 @@ class Trainer:
                 try:
                     whole.make(index, self._noise) if whole else make_step(index)
                 except NonFiniteError:
-                    if good:
-                        diagnose(self, good, self.step + 1)
-                    raise
+                    diagnose(self, good, self.step + 1)
                 after = time.perf_counter()
                 self._seconds = after - began
                 if pace and len(index) == size:
                     pace.note(after - before)
-                if good and (whole or self.step % CHECK_EVERY == 0):
+                if whole or self.step % CHECK_EVERY == 0:
                     if not is_finite(self):
                         diagnose(self, good, self.step)
                     good.take(self)
                 if on_step:
                     on_step(self)
-            if good and not is_finite(self):
+            if not is_finite(self):
                 diagnose(self, good, self.step)
         self.epoch, self._order = self.epoch + 1, None
 
@@ -207,7 +203,10 @@ class Trainer:
             yield make_step
 
     def train_step(self, x: Any, noise: Any, condition: Any = None) -> Array:
-        """Make one step on a batch (n, d), with noise from the generator ``noise``; return the loss, which stays on the device."""
+        """Make one step on a batch (n, d), with noise from the generator ``noise``; return the loss, which stays on the device.
+
+        Raises ``NonFiniteError`` for a loss that is not finite, on the CPU alone.
+        """
         loss = self._update(x, noise, condition)
         self.count(len(x))
         return loss
@@ -241,7 +240,7 @@ class Trainer:
         """Do the part of a step that runs on the device, without waiting for a GPU."""
         model, vector = self.model, self.model.parameters_
         terms, loss = self._objective(x, noise, condition)
-        if self._watched and not self.peers and not math.isfinite(loss.data):
+        if self._xp is np and not self.peers and not math.isfinite(loss.data):  # on a device, this look would be a wait
             reject("training", "a finite loss", loss.data, error=NonFiniteError)  # before all parameters have it
         cotangent = self._xp.full((), self.peers.weight, dtype=loss.dtype) if self.peers else self._one
         backward(loss, cotangent, vector.parameters.values())
@@ -256,10 +255,7 @@ class Trainer:
             self.totals.add(values, len(x))
         if model.clip_norm is not None:
             clip_by_norm(self._xp, vector.gradients, model.clip_norm)
-        if self.peers:
-            self.peers.update(self.optimizer, vector.values, vector.gradients)
-        else:
-            self.optimizer.step(vector.values, vector.gradients)
+        self.optimizer.step(vector.values, vector.gradients)
         model.end_step()
         return loss.data
 

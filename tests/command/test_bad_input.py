@@ -248,7 +248,7 @@ def test_every_public_function_has_a_row():
 
 
 SETTINGS = {
-    **dict.fromkeys(("latent_dim", "epochs", "batch_size", "processes", "n_samples"), "positive whole"),
+    **dict.fromkeys(("latent_dim", "epochs", "batch_size", "n_samples"), "positive whole"),
     **dict.fromkeys(("activation", "likelihood", "init", "output_bias", "binarize"), "choice"),
     **dict.fromkeys(("optimizer", "noise", "device", "dtype"), "choice"),
     **dict.fromkeys(("variance", "variance_floor", "learning_rate", "beta", "free_bits", "capacity"), "real"),

@@ -17,6 +17,7 @@ import minivae as mv
 from minivae.checks import WrongGradientError
 from minivae.ops import absolute, mean, square, sum_, tanh
 from minivae.pages.explore import decoder_of
+from minivae.training.mpi import check_can_be_shared
 
 RNG = np.random.default_rng(5)
 SMALL = TINY | {"epochs": 3, "batch_size": 10}
@@ -186,7 +187,7 @@ def test_class_that_is_not_defined_is_asked_for(tmp_path):
 
 
 def test_loss_that_couples_examples_says_so_to_several_processes():
-    message = complaint(mv.InputError, Centred(**SMALL | {"pull": 10.0, "processes": 2}).fit, X)
+    message = complaint(mv.InputError, check_can_be_shared, Centred(**SMALL | {"pull": 10.0}).fit(X))
     assert "pull = 10.0, which looks at a whole batch" in message
 
 

@@ -181,7 +181,7 @@ def test_a_model_is_equal_to_itself_alone_and_can_be_a_key(kind):
 
 @every_model
 def test_one_is_the_least_of_every_count(kind):
-    counts = dict.fromkeys(("latent_dim", "batch_size", "epochs", "patience", "processes"), 1)
+    counts = dict.fromkeys(("latent_dim", "batch_size", "epochs", "patience"), 1)
     kind(**counts | {"hidden_dims": (1,), "device": "cpu"}).fit(X[:6], Y[:6])
 
 

@@ -448,7 +448,6 @@ SETTINGS = {
     "noise": ["philox", None],
     "device": ["gpu", None],
     "dtype": ["float16", np.float32],
-    "processes": [0, -1, 1.5, 257],
     "beta": [-1.0, math.nan, None],
     "warm_up_epochs": [-1, 0.5],
     "free_bits": [-0.1, math.inf],

@@ -25,7 +25,7 @@ from museum.visit import Outcome
 SLOW = 10.0  # seconds of computing, from which on a test is left out
 PATIENCE = 30.0  # seconds that the tests of one mutant may add up to, on the right code
 # Tests of processes of their own, which a bug in memory does not reach, and what would take an hour.
-ELSEWHERE = ("training/test_team.py", "training/test_distributed.py", "training/test_interruption.py", "models/test_load.py")
+ELSEWHERE = ("training/test_distributed.py", "training/test_interruption.py", "models/test_load.py")
 
 
 Reached = tuple[float, set[Any]]  # how long a test takes, and the places of all functions of the package that it runs

@@ -64,11 +64,7 @@ def all_mutants() -> Iterator[NodeMutant]:
 ROOMS = {
     "engine": ("autodiff.py", "nn.py", "optim.py"),
     **{
-        room: tuple(
-            path.relative_to(PACKAGE).as_posix()
-            for path in sorted((PACKAGE / room).glob("*.py"))
-            if path.name not in ("mpi.py", "peers.py", "team.py")
-        )
+        room: tuple(path.relative_to(PACKAGE).as_posix() for path in sorted((PACKAGE / room).glob("*.py")) if path.name != "mpi.py")
         for room in ("proof", "models", "evaluation", "training")
     },
 }

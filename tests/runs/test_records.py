@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.helpers import complaint
 from support.limits import GIGABYTE, in_child
 
 import minivae as mv
@@ -136,13 +137,33 @@ def test_model(kind, settings, tmp_path):
 
     def read(path):
         loaded = mv.load(path)
-        y = loaded.classes_[0] if hasattr(loaded, "classes_") else None
+        labels = getattr(loaded, "classes_", [None])
+        y = labels[0] if len(labels) else np.ones((3, loaded.condition_width_))  # without classes, the condition is numbers
         assert loaded.decode(np.zeros((3, 2), np.float32), y).shape == (3, 6)
 
     def work():
         return attack(read, tmp_path / "file", lambda other: checkpoint.packed(arrays, other), record)
 
     print(f"model, {kind}:", in_child(work))
+
+
+def test_a_setting_that_is_no_more_is_left_out_and_an_unknown_one_is_named(tmp_path):
+    """Training by several processes in shared memory had a setting, which all files of that time have."""
+    path = tmp_path / "file"
+    arrays, record = state(path, "VAE", {})
+
+    def resume():
+        return mv.VAE(**SMALL).fit(X, Y, X[:9], Y[:9], on_start=Keeper(path).on_start)
+
+    whole = resume()
+    path.write_bytes(checkpoint.packed(arrays, record | {"params": record["params"] | {"processes": 2}}))
+    assert mv.load(path, "cpu").get_params() == whole.get_params()
+    assert resume().parameters_.values.tobytes() == whole.parameters_.values.tobytes()
+    path.write_bytes(checkpoint.packed(arrays, record | {"params": record["params"] | {"threads": 2}}))
+    for read in (resume, lambda: mv.load(path)):
+        words = complaint(DataFileError, read)
+        assert words.startswith(str(path))
+        assert words.endswith("params: expected settings of VAE, got 'threads'; take the version of VAE that wrote it")
 
 
 ARRAYS = {

@@ -18,7 +18,7 @@ import minivae as mv
 from minivae.checks import DeviceError, installing
 from minivae.training import checkpoint
 from minivae.training.interruption import Latch
-from minivae.training.peers import Share
+from minivae.training.mpi import Peers, Share
 
 pytestmark = pytest.mark.slow  # processes under mpiexec
 
@@ -63,7 +63,8 @@ CASES = {
     "IWAE, float64": ["--model", "IWAE", "--dtype", "float64"],
     "conditional, clipped": ["--model", "ConditionalVAE", "--clip-norm", "0.5", "--noise", "counter", "--dtype", "float64"],
     "denoising, penalties": ["--model", "DenoisingAutoencoder", "--l1", "0.01", "--l2", "0.01", "--dtype", "float64"],
-    "dynamic": ["--binarize", "dynamic", "--dtype", "float64"],
+    "dynamic, warm-up": ["--binarize", "dynamic", "--warm-up-epochs", "2", "--dtype", "float64"],
+    "descent, best epoch kept": ["--optimizer", "sgd", "--learning-rate", "0.5", "--patience", "1", "--dtype", "float64"],
 }
 
 
@@ -132,15 +133,15 @@ def test_signal_ends_all_after_the_same_step(start, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "value", "complaint"),
     [
-        ("--free-bits", 0.1, "expected a loss that is a mean over examples, got free_bits = 0.1, which looks at a whole batch"),
-        ("--processes", 2, "expected processes = 1, got 2; leave the number to mpiexec -n"),
+        ("--free-bits", 0.1, "--distributed: expected a loss that is a mean over examples, got free_bits = 0.1, which looks at"),
+        ("--learning-rate", 1e30, "training: expected a finite loss, got the sum of the terms"),
     ],
 )
 def test_complaint_of_one_process_ends_all(start, setting, value, complaint):
     process = start(2, setting, value)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert f"of 2 ends all: --distributed: {complaint}" in err
+    assert f"of 2 ends all: {complaint}" in err
     assert "Traceback" not in err
 
 
@@ -155,8 +156,6 @@ def test_shares_of_the_noise_are_the_whole():
 
 
 def test_without_mpi4py_the_reason_and_the_mend_are_given(monkeypatch):
-    from minivae.training.mpi import MPIPeers
-
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(DeviceError, match=re.escape(installing("mpi"))):
-        MPIPeers(Latch())
+        Peers(Latch())

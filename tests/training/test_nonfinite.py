@@ -13,7 +13,7 @@ from minivae.op import Op
 from minivae.ops import mean
 from minivae.training.batches import Rows
 from minivae.training.keeper import Keeper
-from minivae.training.trainer import CHECK_EVERY, Trainer
+from minivae.training.trainer import CHECK_EVERY
 
 X = np.random.default_rng(0).random((103, 7)).astype(np.float32)
 SMALL = {"latent_dim": 3, "hidden_dims": (11, 5), "epochs": 30, "batch_size": 20, "device": "cpu"}
@@ -218,13 +218,3 @@ def test_a_gradient_may_be_the_first_that_is_not_finite(at):
     message = failure(steep(at)(**SMALL))
     assert f"the gradient of decoder.0.bias, shape (5,) with 5 infinite, no finite number, in epoch 1, at step {at + 1};" in message
     assert "set clip_norm" in message
-
-
-def test_an_epoch_that_nobody_watches_looks_at_nothing():
-    """A follower's steps are watched by its leader: it must neither stop nor go back on its own."""
-    model = mv.VAE(**SMALL | {"epochs": 1}).fit(X)
-    trainer = Trainer(model, Rows(X, np, "float32"))
-    model.parameters_.values[0] = np.nan
-    trainer.make_epoch(watch=False)
-    assert trainer.epoch == 1
-    assert np.isnan(trainer.running["loss"])
