@@ -164,6 +164,26 @@ def test_every_model_trains_on_mnist(kind):
     assert all(a > b for a, b in itertools.pairwise(model.history_["train_loss"]))
 
 
+COUPLED = {  # what depends on the company of an example, where any such setting is not 0
+    mv.SparseAutoencoder: [({"penalty": "l1"}, ""), ({"penalty": "kl"}, "penalty")],
+    mv.VAE: [({}, ""), ({"free_bits": 0.1}, "free_bits"), ({"capacity": 2.0}, "capacity")],
+    mv.BetaTCVAE: [({}, "estimator")],
+    mv.InfoVAE: [({"mmd_weight": 1.0}, "mmd_weight"), ({"mmd_weight": 0.0}, "")],
+    mv.DIPVAE: [
+        ({"off_diagonal": 1.0, "diagonal": 0.0}, "off_diagonal"),
+        ({"off_diagonal": 0.0, "diagonal": 1.0}, "diagonal"),
+        ({"off_diagonal": 0.0, "diagonal": 0.0}, ""),
+    ],
+    mv.VQVAE: [({"codebook": "moving_average"}, "codebook"), ({"codebook": "gradient"}, "")],
+}
+
+
+@every_model
+def test_a_model_knows_which_setting_couples_the_examples_of_a_batch(kind):
+    for settings, coupling in COUPLED.get(kind, [({}, "")]):
+        assert kind(**settings).couples_examples() == coupling
+
+
 @every_model
 def test_settings_are_given_by_name(kind):
     """``VAE(20)`` would set whatever setting happens to come first, and another one after the next release."""

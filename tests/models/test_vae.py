@@ -509,6 +509,11 @@ def test_unusable_data_are_refused_before_anything_changes(argument, x, words):
     assert not hasattr(vae, "parameters_")
 
 
+def test_a_batch_has_no_more_rows_than_there_are():
+    for n, expected in ((1, "1, since there is 1 row of data"), (7, "at most the 7 rows of the data")):
+        assert f"batch_size: expected {expected}, got 20" in complaint(InputError, mv.VAE(**SMALL, batch_size=20).fit, X[:n])
+
+
 def test_test_rows_need_the_features_of_the_training_rows():
     message = complaint(InputError, lambda: mv.VAE(**SMALL, batch_size=20).fit(X, x_test=X[:, :5]))
     assert "x_test: expected 7 features" in message
