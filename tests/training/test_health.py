@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import minivae as mv
 from minivae.checks import DeadCodeWarning, SlowStepsWarning
-from minivae.training.health import SLOW, WINDOW, Pace
+from minivae.training.health import SLOW, WINDOW, Pace, warn_of_dead_code
+from minivae.training.narration import telling
 
 X = np.random.default_rng(0).random((60, 7))
 SMALL = {"latent_dim": 3, "hidden_dims": (11,), "epochs": 30, "batch_size": 30, "learning_rate": 1e-2, "device": "cpu"}
@@ -80,3 +84,27 @@ def test_slow_steps_are_told_once_with_the_remedy(monkeypatch):
 def test_a_few_slow_steps_are_nothing(monkeypatch):
     assert fed(([1e-3] * 30 + [1.0] * 20) * 4, monkeypatch) == []
     assert fed([1e-3] + [0.9 * SLOW * 1e-3] * 200, monkeypatch) == []
+
+
+@pytest.mark.parametrize(
+    ("active", "best", "told"), [([0, 2], 2, False), ([2, 0], 2, True), ([2, 0, 3], 2, True), ([0, 1, 0], 2, False)]
+)
+def test_what_counts_is_the_epoch_whose_parameters_are_kept(active, best, told):
+    """With ``patience`` that is the best one, which may be neither the last nor the first."""
+    trainer = SimpleNamespace(history={"active_units": active}, best_epoch=best, model=mv.VAE(**SMALL))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", DeadCodeWarning)
+        warn_of_dead_code(trainer)
+    assert bool(said) == told
+
+
+def test_each_epoch_is_told_when_it_is_over(monkeypatch):
+    """Also where the output goes to a pipe or a file, which Python writes to in large pieces."""
+    written, heard = io.BytesIO(), []
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written))
+    trainer = SimpleNamespace(
+        epoch=2, model=mv.VAE(**SMALL), history={"train_loss": [3.0, 2.5], "seconds": [1.0, 0.25], "train_kl": [1, 1]}
+    )
+    telling(heard.append)(trainer)
+    assert written.getvalue() == b"epoch 2/30: train_loss 2.50, 0.25 s\n"
+    assert heard == [trainer]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from support.helpers import complaint
@@ -12,6 +14,7 @@ from minivae.checks import NonFiniteError
 from minivae.op import Op
 from minivae.ops import mean
 from minivae.training.batches import Rows
+from minivae.training.diagnosis import is_finite
 from minivae.training.keeper import Keeper
 from minivae.training.trainer import CHECK_EVERY
 
@@ -218,3 +221,11 @@ def test_a_gradient_may_be_the_first_that_is_not_finite(at):
     message = failure(steep(at)(**SMALL))
     assert f"the gradient of decoder.0.bias, shape (5,) with 5 infinite, no finite number, in epoch 1, at step {at + 1};" in message
     assert "set clip_norm" in message
+
+
+@pytest.mark.parametrize(("total", "parameter"), [(np.nan, 0.0), (0.0, np.nan), (np.inf, 0.0), (0.0, -np.inf), (1.0, 1.0)])
+def test_terms_and_parameters_are_looked_at(total, parameter):
+    """A parameter that the next batch does not use shows in no term."""
+    vector = SimpleNamespace(values=np.array([1.0, parameter, 2.0], np.float32))
+    trainer = SimpleNamespace(totals={"kl": np.array(1.0), "loss": np.array(total)}, model=SimpleNamespace(parameters_=vector))
+    assert is_finite(trainer) == (total == parameter == 1.0)

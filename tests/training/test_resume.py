@@ -331,3 +331,58 @@ def test_position_that_no_training_can_have_led_to_is_refused(case, tmp_path):
 def test_interval_is_a_number_of_at_most_nineteen_signs():
     assert interval("0" * 18 + "2") == (0.0, 2)
     complaint(InputError, interval, "0" * 19 + "2")
+
+
+def test_the_clock_of_the_intervals_starts_with_the_training(tmp_path, monkeypatch):
+    """Not when the keeper is made, since reading the data may take minutes; and a state is saved as soon as its time has come."""
+    clock = [100.0]
+    monkeypatch.setattr("minivae.training.keeper.time.monotonic", lambda: clock[0])
+    saved = []
+    monkeypatch.setattr(Keeper, "save", lambda self, trainer: saved.append(trainer.step))
+    keeper = Keeper(tmp_path / "file", "4s")
+    clock[0] += 1000
+
+    def on_step(trainer):
+        clock[0] += 1
+        keeper.on_step(trainer)
+
+    mv.VAE(**SMALL | {"epochs": 1}).fit(X, on_start=keeper.on_start, on_step=on_step)
+    assert saved == [4, 5, 6]  # save is a stand-in that does not set the clock back
+
+
+SOME = np.ones(3, np.float32)
+SUMS, SQUARES = PREFIX + "sums", PREFIX + "square_sums"
+DAMAGES = {
+    "no history": ("history: expected", lambda arrays, record: record.update(history={})),
+    "a column less": ("history: expected", lambda arrays, record: record["history"].pop("test_kl")),
+    "negative squares": (f"{SQUARES}: expected sums of squares", lambda arrays, record: arrays[SQUARES].fill(-1)),
+    "one negative square": (f"{SQUARES}: expected", lambda arrays, record: arrays[SQUARES].put(3, -1e-9)),
+    "a weight that is none": ("array decoder.1.bias: expected finite", lambda arrays, record: arrays["decoder.1.bias"].put(1, np.nan)),
+    "a moment that is none": (f"array {SUMS}: expected finite", lambda arrays, record: arrays[SUMS].put(1, np.inf)),
+    "no moments": (f"array {SUMS}: expected one, got none", lambda arrays, record: arrays.pop(SUMS)),
+    "an unknown array": ("array training.more: expected none of this name", lambda arrays, record: arrays.update({"training.more": SOME})),
+    "a shorter moment": (f"array {SUMS}: expected F32 of shape", lambda arrays, record: arrays.update({SUMS: SOME})),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_state_that_no_training_can_have_had_is_refused(case, tmp_path):
+    says, damage = DAMAGES[case]
+    path = tmp_path / "file"
+    with pytest.raises(Interruption):
+        fit(mv.VAE(**SMALL), path, 9)
+    arrays, record = checkpoint.load(path)
+    damage(arrays, record)
+    checkpoint.save(path, arrays, record)
+    message = complaint(DataFileError, mv.VAE(**SMALL).fit, X, Y, X[:31], Y[:31], on_start=Keeper(path).on_start)
+    assert f"expected the state of a training, got {says}" in message
+    assert message.endswith("; train anew")
+
+
+@pytest.mark.parametrize("settings", [{"optimizer": "sgd"}, {"noise": "counter"}], ids=["no moments", "noise that is an array"])
+def test_state_without_moments_or_with_other_noise_is_gone_on_from(settings, tmp_path):
+    settings = SMALL | settings
+    with pytest.raises(Interruption):
+        fit(mv.VAE(**settings), tmp_path / "file", 9)
+    parts, whole = fit(mv.VAE(**settings), tmp_path / "file"), fit(mv.VAE(**settings), tmp_path / "other")
+    assert parts.parameters_.values.tobytes() == whole.parameters_.values.tobytes()
