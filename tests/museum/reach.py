@@ -32,7 +32,7 @@ Reached = tuple[float, set[Any]]  # how long a test takes, and the places of all
 
 
 def files() -> list[Path]:
-    """Return the tests of ``ROOMS``, of the room above that reports what they made, and those in other rooms that are meant for them."""
+    """Return the tests of ``ROOMS``, of the room above that reports what they made, and of other rooms those meant for them."""
     found = [TESTS / f"test_{Path(file).stem}.py" for file in ROOMS["engine"]]
     found += [TESTS / "kernels" / "test_whole.py", TESTS / "datasets" / "test_corruption.py"]  # one launch; damaged files
     for room in ("proof", "models", "evaluation", "training", "runs"):

@@ -351,16 +351,16 @@ def test_the_clock_of_the_intervals_starts_with_the_training(tmp_path, monkeypat
 
 
 SOME = np.ones(3, np.float32)
-SUMS, SQUARES = PREFIX + "sums", PREFIX + "square_sums"
+BIAS, SUMS, SQUARES = "decoder.1.bias", PREFIX + "sums", PREFIX + "square_sums"
 DAMAGES = {
     "no history": ("history: expected", lambda arrays, record: record.update(history={})),
     "a column less": ("history: expected", lambda arrays, record: record["history"].pop("test_kl")),
     "negative squares": (f"{SQUARES}: expected sums of squares", lambda arrays, record: arrays[SQUARES].fill(-1)),
     "one negative square": (f"{SQUARES}: expected", lambda arrays, record: arrays[SQUARES].put(3, -1e-9)),
-    "a weight that is none": ("array decoder.1.bias: expected finite", lambda arrays, record: arrays["decoder.1.bias"].put(1, np.nan)),
+    "a weight that is none": (f"array {BIAS}: expected finite", lambda arrays, record: arrays[BIAS].put(1, np.nan)),
     "a moment that is none": (f"array {SUMS}: expected finite", lambda arrays, record: arrays[SUMS].put(1, np.inf)),
     "no moments": (f"array {SUMS}: expected one, got none", lambda arrays, record: arrays.pop(SUMS)),
-    "an unknown array": ("array training.more: expected none of this name", lambda arrays, record: arrays.update({"training.more": SOME})),
+    "an unknown array": ("array more: expected none of this name", lambda arrays, record: arrays.update(more=SOME)),
     "a shorter moment": (f"array {SUMS}: expected F32 of shape", lambda arrays, record: arrays.update({SUMS: SOME})),
 }
 

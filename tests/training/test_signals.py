@@ -25,8 +25,8 @@ def noted():
         signal.signal(number, handler)
 
 
-def interrupted(block, *signals) -> tuple[int, int]:
-    """Return the number of signals sent within a block before it was interrupted, and the signal that the error names."""
+def interrupted(block, *signals) -> tuple[int, int | None]:
+    """Return the number of signals sent within a block before it was interrupted, and the signal that the error names, if any."""
     sent = 0
     try:
         with block:
@@ -36,7 +36,7 @@ def interrupted(block, *signals) -> tuple[int, int]:
             sent += 1
     except Interruption as error:
         return sent, error.signum
-    return sent, 0
+    return sent, None
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -61,7 +61,7 @@ def test_an_error_in_the_block_is_not_hidden_by_the_signal():
 
 
 def test_without_a_signal_nothing_is_raised(noted):
-    assert interrupted(Latch()) == interrupted(interruptible()) == (1, 0)
+    assert interrupted(Latch()) == interrupted(interruptible()) == (1, None)
     signal.raise_signal(signal.SIGINT)
     assert noted == [signal.SIGINT]
 
@@ -72,4 +72,4 @@ def test_another_thread_can_train_too():
     thread = threading.Thread(target=lambda: ends.extend((interrupted(Latch()), interrupted(interruptible()))))
     thread.start()
     thread.join()
-    assert ends == [(1, 0), (1, 0)]
+    assert ends == [(1, None), (1, None)]
