@@ -69,7 +69,7 @@ EQUIVALENTS = {
     "training/diagnosis.py: is_finite: sum(trainer.totals.values()) + trainer.model.parameters_.values.sum() → "
     "sum(trainer.totals.values()) - trainer.model.parameters_.values.sum()": "Whether a sum is finite does not depend on a sign.",
     "training/batches.py: Rows.check_finite: float(extreme) → extreme": "A NumPy number is written like Python's.",
-    "nn.py: ParameterVector.move: 1 → 2": NEGATIVE_LENGTH,
+    "nn.py: ParameterVector.__init__: 1 → 2": NEGATIVE_LENGTH,
     "models/autoencoder.py: SparseAutoencoder.penalties: -1 → 1": LAST_AXIS,
     "models/categorical.py: CategoricalVAE.terms: -1 → 1": LAST_AXIS,
     "models/categorical.py: CategoricalVAE.terms_of_test: -1 → 1": LAST_AXIS,
