@@ -102,6 +102,13 @@ def test_where_it_does_not_apply_the_log_says_why(settings, reason, fused, reaso
     assert reason in message
 
 
+@pytest.mark.parametrize("dtype", ["float64", "bool", "uint16"])
+def test_pixels_that_it_does_not_read_are_named(dtype, fused, reasons):
+    """Read as floats, the bytes of other numbers would be other pixels."""
+    mv.VAE(**ODD, epochs=1, noise="counter", device="cuda").fit((PIXELS > 127).astype(dtype))
+    assert reasons() == [f"steps are not made many in a launch: pixels in {dtype}, where it reads 8-bit or float32 ones"]
+
+
 def test_another_model_is_not_taken_for_a_vae(fused, reasons):
     class Own(mv.VAE):
         def loss(self, terms, epochs_done=1.0):
