@@ -26,7 +26,7 @@ def in_one_pass() -> Callable[..., None] | None:
 def _compiled() -> Callable[..., None] | None:
     try:
         import numba
-    except ImportError:  # not installed, or not made for this version of NumPy
+    except (ImportError, OSError):  # not installed, not made for this version of NumPy, or without room for its compiler
         return None
 
     @numba.njit(error_model="numpy")
