@@ -56,8 +56,8 @@ class LearnedPriorVAE(VAE):
     def make_prior(self, rng: np.random.Generator) -> Prior:
         m, k = self.n_components, self.latent_dim
         if self.prior == "vamp":
-            inputs = Parameter(rng.normal(0, 1, (m, self.n_features_in_)), "prior.pseudo_inputs")
+            inputs = Parameter(np.broadcast_to(0.0, (m, self.n_features_in_)), "prior.pseudo_inputs")  # until ``start``
             return VampPrior(inputs, self.posterior, k, self.xp_, self.dtype)
         means = Parameter(rng.normal(0, APART, (m, k)), "prior.means")
-        log_vars = Parameter(np.full((m, k), math.log1p(-(APART**2))), "prior.log_vars")
+        log_vars = Parameter(np.broadcast_to(math.log1p(-(APART**2)), (m, k)), "prior.log_vars")  # no memory is taken yet
         return LearnedMixture(means, log_vars, self.xp_, self.dtype)

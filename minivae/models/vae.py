@@ -90,7 +90,6 @@ class Variational(Generative):
         for name, value in (("n", n), ("n_chains", n_chains), ("n_steps", n_steps)):
             check_repeats(name, value)
         self._check_count(n * n_chains, 1)
-        self._require_finite()
         rng = self._generator("certificate", seed)
         with no_grad():
             base = self.prior_.base(n, rng)

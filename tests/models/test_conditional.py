@@ -198,6 +198,10 @@ def test_any_vector_is_a_condition(tmp_path):
 def test_one_hot_rows():
     np.testing.assert_array_equal(one_hot(["b", "a"], np.array(["a", "b"]), 2), [[0, 1], [1, 0]])
     np.testing.assert_array_equal(one_hot([np.int64(1), np.int64(0)], np.array([0, 1]), 2), [[0, 1], [1, 0]])
+    np.testing.assert_array_equal(one_hot([True, False], np.array([False, True]), 2), [[0, 1], [1, 0]])
+    assert len(complaint(InputError, one_hot, [["a" * 999]], np.array([0, 1]), 1)) < 170  # a line can be read
+    assert len(complaint(InputError, one_hot, [(1.5,) * 999, 0], np.array([0, 1]), 2)) < 170
+    assert len(complaint(InputError, one_hot, [b"a" * 999], np.array([0, 1]), 1)) < 200
     np.testing.assert_array_equal(one_hot([1, -1], np.array([0, 1]), 2, partial=True), [[0, 1], [0, 0]])
     np.testing.assert_array_equal(one_hot(None, np.array([0, 1]), 3, partial=True), np.zeros((3, 2)))
     np.testing.assert_array_equal(classes_of([3, 7, 1, 3]), [1, 3, 7])

@@ -15,6 +15,8 @@ from minivae.backend import to_device, to_numpy
 from minivae.checks import InputError, NotFittedError
 from minivae.models import MODELS, Model
 from minivae.models.classifying import Classifier
+from minivae.models.keeping import Keeping
+from minivae.models.manners import Manners
 from minivae.models.vae import Variational
 
 every_model = pytest.mark.parametrize("kind", MODELS.values(), ids=list(MODELS))
@@ -214,6 +216,14 @@ def test_estimates_take_at_least_one_sample(kind):
 
 
 @every_model
+def test_a_temperature_is_no_less_than_nothing(kind):
+    model = blank(kind, Y)
+    for temperature in (-0.1, np.nan, "hot"):
+        words = complaint(InputError, model.reconstruct, X, temperature, y=Y)
+        assert words.startswith("temperature: expected a finite number of at least 0")
+
+
+@every_model
 def test_history_holds_plain_numbers(kind):
     """JSON writes Python's own numbers; of NumPy's only some pass for them."""
     history = blank(kind, Y).history_
@@ -238,6 +248,9 @@ def test_results_have_the_dtype_of_the_model(kind):
     model = blank(kind, Y, x, dtype="float32")
     codes = model.encode(x, Y)
     made = [*codes, model.decode(codes[0], Y), model.sample(3, y=2), model.reconstruct(x, y=Y), model.reconstruct(x, 0.5, y=Y)]
+    condition = model.encode_condition(Y, len(x))
+    terms = model.terms(x, np.random.default_rng(0), None if condition is None else condition.astype("float32"))
+    made += [model.loss(terms), *terms.values()]
     assert {array.dtype for array in made} == {np.dtype("float32")}
 
 
@@ -275,6 +288,13 @@ def test_a_new_kind_of_model_is_told_what_it_has_not_said(base):
     for name, *arguments in unsaid:
         with pytest.raises(NotImplementedError):
             getattr(base(), name)(*arguments)
+
+
+@pytest.mark.parametrize("part", [Manners.latent_width, Manners._make_parameters, Manners._require_fit, Keeping._require_finite])
+def test_a_part_of_a_model_is_none(part):
+    """Copying and keeping in files are of use to a model alone, which says what they ask."""
+    with pytest.raises(NotImplementedError):
+        part(*[None] * part.__code__.co_argcount)
 
 
 class InDoubles:

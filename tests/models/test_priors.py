@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import special, stats
 from support.family import TINY, D, K, X, Y, blank, objective, parameters
-from support.helpers import complaint, plain_network, plain_nll
+from support.helpers import complaint, plain_network, plain_nll, rewritten
 
 import minivae as mv
 from minivae.autodiff import Tensor
-from minivae.checks import InputError
+from minivae.checks import DataFileError, InputError
 from minivae.models.likelihoods import LIKELIHOODS
 from minivae.models.priors import LearnedMixture, Mixture, Prior, StandardNormal, VampPrior
 from minivae.nn import Parameter
@@ -155,6 +155,17 @@ def test_a_prior_of_ones_own_is_told_what_it_has_not_said():
             arguments = {"log_density": (Tensor(np.zeros((1, K))), None), "draw": (1, None), "components": ()}[name]
             with pytest.raises(NotImplementedError):
                 getattr(prior, name)(*arguments)
+
+
+@both
+def test_components_without_number_are_refused_before_there_is_memory_for_them(prior, tmp_path):
+    """Be it a setting that asks for 16 TB of them, or a file."""
+    many, path = {"prior": prior, "n_components": 10**11}, tmp_path / "model"
+    model = mv.LearnedPriorVAE(**TINY, **many, batch_size=9)
+    assert "n_components: expected what fits in the " in complaint(InputError, model.fit, X)
+    blank(mv.LearnedPriorVAE, prior=prior, n_components=2).save(path)
+    rewritten(path, lambda record: record["params"].update(many))
+    assert "array prior." in complaint(DataFileError, mv.load, path, device="cpu")
 
 
 def test_pseudo_inputs_begin_as_examples_and_are_trained():

@@ -44,6 +44,8 @@ def test_scikit_learn_knows_a_classifier_when_it_sees_one():
         predicts = hasattr(kind, "predict")
         assert is_classifier(kind()) == predicts
         assert get_tags(kind()).target_tags.required == predicts
+        assert get_tags(kind()).transformer_tags.preserves_dtype == []  # what comes out has the dtype of the model
+        assert get_tags(kind()).input_tags.sparse
 
 
 def test_constructor_only_stores_its_arguments():

@@ -674,6 +674,14 @@ def test_a_file_with_more_numbers_than_the_model_has_is_refused(tmp_path):
     assert f"array training.mean: expected at most {most} numbers, got {most + 1}" in message
 
 
+@pytest.mark.parametrize("wrong", [np.nan, -np.inf])
+def test_a_file_with_numbers_that_are_not_finite_is_refused(wrong, tmp_path):
+    path, vae = tmp_path / "vae.safetensors", blank_vae(X)
+    vae.save(path)
+    rewritten(path, lambda record: None, **{"decoder.0.bias": np.full(400, wrong)})
+    assert "array decoder.0.bias: expected finite numbers" in complaint(DataFileError, mv.load, path, device="cpu")
+
+
 def test_a_device_is_chosen_by_the_user_and_not_by_the_file(tmp_path, monkeypatch):
     """What is wrong with the device is not wrong with the file: nobody should save the model anew for it."""
     path = tmp_path / "vae.safetensors"
