@@ -166,6 +166,48 @@ def test_every_model_trains_on_mnist(kind):
     assert all(a > b for a, b in itertools.pairwise(model.history_["train_loss"]))
 
 
+AFTER_ONE = {"beta": 3.0, "warm_up_epochs": 4}  # β is then 3/4
+LOSSES = {  # settings, and the weight that each term then has in the loss after one epoch
+    mv.Autoencoder: ({"l1": 0.3, "l2": 0.2}, {"l1": 0.3, "l2": 0.2}),
+    mv.SparseAutoencoder: ({"sparsity": 0.7, "l2": 0.2}, {"sparsity": 0.7, "l2": 0.2}),
+    mv.DenoisingAutoencoder: ({"l2": 0.2}, {"l2": 0.2}),
+    mv.ContractiveAutoencoder: ({"contraction": 0.7, "l1": 0.3}, {"contraction": 0.7, "l1": 0.3}),
+    mv.QuantizedAutoencoder: ({}, {}),
+    mv.VAE: (AFTER_ONE, {"kl": 0.75}),
+    mv.IWAE: ({}, {"reconstruction": 0, "negative_bound": 1}),
+    mv.BetaTCVAE: (
+        {"alpha": 2.0, "beta": 7.0, "gamma": 0.5},
+        {"kl": 2, "batch_total_correlation": 5, "batch_dimension_wise_kl": -1.5},
+    ),
+    mv.InfoVAE: ({"kl_weight": 0.3, "mmd_weight": 5.0}, {"kl": 0.3, "mmd": 5}),
+    mv.DIPVAE: ({"off_diagonal": 3.0, "diagonal": 2.0}, {"kl": 1, "covariance_penalty": 1}),
+    mv.FlowVAE: (AFTER_ONE, {"kl": 0.75}),
+    mv.LearnedPriorVAE: (AFTER_ONE, {"kl": 0.75}),
+    mv.TwoLayerVAE: (AFTER_ONE, {"kl": 0.75}),
+    mv.TwoLayerIWAE: ({}, {"reconstruction": 0, "negative_bound": 1}),
+    mv.CategoricalVAE: (AFTER_ONE, {"kl": 0.75}),
+    mv.VQVAE: ({"commitment": 0.7, "codebook": "gradient"}, {"commitment": 0.7, "codebook": 1}),
+    mv.ConditionalVAE: (AFTER_ONE, {"kl": 0.75}),
+    mv.VAEClassifier: (AFTER_ONE, {"kl": 0.75}),
+    mv.SemiSupervisedVAE: (AFTER_ONE | {"classification_weight": 6.0}, {"kl": 0.75, "label_kl": 1, "classification": 6}),
+}
+
+
+@every_model
+def test_the_loss_is_the_sum_of_the_terms_by_their_weights(kind):
+    """As each docstring states it; and a summary leaves no term out."""
+    settings, weights = LOSSES[kind]
+    model = blank(kind, Y, **settings)
+    terms = model.terms(X, np.random.default_rng(0), model.encode_condition(Y, len(X)))
+    means = {name: float(term.data.mean()) for name, term in terms.items() if not name.startswith("_")}
+    expected = sum(weight * means[name] for name, weight in ({"reconstruction": 1} | weights).items())
+    assert model.loss(terms, 1).item() == pytest.approx(expected, rel=1e-10)
+    summary = model.summarize(means)
+    assert {name: summary[name] for name in means if name != "negative_bound"} == {
+        name: value for name, value in means.items() if name != "negative_bound"
+    }
+
+
 COUPLED = {  # what depends on the company of an example, where any such setting is not 0
     mv.SparseAutoencoder: [({"penalty": "l1"}, ""), ({"penalty": "kl"}, "penalty")],
     mv.VAE: [({}, ""), ({"free_bits": 0.1}, "free_bits"), ({"capacity": 2.0}, "capacity")],

@@ -80,6 +80,11 @@ EQUIVALENTS = {
     "models/flow.py: planar_flow: -1 → 1 (2)": LAST_AXIS,
     "models/two_layers.py: _heads: -1 → 1": LAST_AXIS,
     "models/generative.py: _one: 1 → 2 (2)": NEGATIVE_LENGTH,
+    "models/categorical.py: CategoricalVAE.terms: gumbel_softmax(logits, noise, temperature=self.temperature_now()) → "
+    "gumbel_softmax(noise, logits, temperature=self.temperature_now())": "A sum of two of one dtype is the same in either order.",
+    "models/generative.py: Generative.interpolate: array_module(start, end) → array_module(end, start)": (
+        "Both are on one device: others are refused, whichever is asked first."
+    ),
     "models/semisupervised.py: SemiSupervisedVAE.terms: standard_normal(rng, (c, n, self.latent_dim), mean.dtype).swapaxes(0, 1) → "
     "standard_normal(rng, (c, n, self.latent_dim), mean.dtype).swapaxes(1, 0)": "Two axes change places whichever is named first.",
     "models/categorical.py: CategoricalVAE.posterior: 1e-30 → 2e-30": "Any floor that keeps the logarithm finite will do.",
