@@ -10,23 +10,8 @@ import numpy as np
 import pytest
 
 import minivae as mv
-from minivae.command.cli import main
 
 TINY = ["--latent-dim", "3", "--hidden-dims", "13", "--epochs", "2", "--device", "cpu", "--eval-samples", "2"]
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.mark.slow
