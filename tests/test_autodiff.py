@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from minivae.autodiff import Tensor, backward, no_grad, topological_order
-from minivae.checks import DeviceError, InputError
+from minivae.checks import DeviceError, InputError, WrongGradientError
 from minivae.ops import add, concat, dense, exp, identity, mul, relu, square, sum_
 
 RNG = np.random.default_rng(0)
@@ -334,3 +335,14 @@ def test_what_is_behind_a_mask_is_no_number() -> None:
         with pytest.raises(InputError, match="without masked entries, got 1 of 2"):
             call()
     assert type(exp(np.ma.array([1.0, 2.0])).data) is np.ndarray
+
+
+def test_a_gradient_of_the_wrong_shape_is_named_by_its_argument_even_as_one_of_many_parts() -> None:
+    def short(xp, saved, g, needs, *into):
+        *right, last = concat.backward(xp, saved, g, needs)
+        return (*right, last[:1])
+
+    parts = [leaf(4, n) for n in (1, 2, 3)]
+    message = r"concat: backward: gradient with respect to parts: expected an array of shape \(4, 3\), got \(1, 3\)"
+    with pytest.raises(WrongGradientError, match=message):
+        backward(replace(concat, backward=short)(*parts), np.ones((4, 6)))

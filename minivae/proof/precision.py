@@ -45,9 +45,9 @@ def compare_precision(
     inputs and cotangent that ``dtype`` can hold, so that only the arithmetic is compared.
     """
     rng = np.random.default_rng(seed)
-    epsilon = float(np.finfo(dtype).eps)
-    values = [np.asarray(value).astype(dtype).astype("float64") for value in inputs.values()]
-    cotangent = away_from_zero(rng, fn(*values).shape).astype(dtype).astype("float64")
+    epsilon = np.finfo(dtype).eps
+    values = [np.asarray(value).astype(dtype) for value in inputs.values()]
+    cotangent = away_from_zero(rng, fn(*values).shape).astype(dtype)
 
     def results(xp: ModuleType, dtype: str, arrays: list[Any]) -> list[np.ndarray]:
         *leaves, g = (to_device(xp, array, dtype) for array in arrays)

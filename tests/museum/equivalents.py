@@ -16,6 +16,7 @@ BROADCASTS = "Zeros of any trailing axes of x broadcast to the same result; whic
 NO_CLASS = "One more class, which never occurs, is never counted or drawn."
 SAME_PLANE = "Both ways give the same plane; which is faster is another matter."
 BEFORE_THE_FIRST = "What was there before the first samples is multiplied by e^−∞ = 0."
+ANY_SMALL_MODEL = "A model of any size shows a wrong gradient; it is small so that the check is quick."
 
 EQUIVALENTS = {
     "dense_backward: (matrix @ g.T).T if len(g) < FEW_ROWS else g @ matrix.T → (matrix @ g.T).T": SAME_PRODUCT,
@@ -115,6 +116,15 @@ EQUIVALENTS = {
     "evaluation/factor_scores.py: factor_vae_score: 1 → 2": "Where every vote counts twice the majority is the same.",
     "evaluation/latent.py: principal_plane: n < d → n <= d": SAME_PLANE,
     "evaluation/latent.py: principal_plane: n < d → n > d": SAME_PLANE,
+    "proof/finite_differences.py: away_from_zero: rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape) → "
+    "rng.uniform(0.5, 1.5, shape) / rng.choice([-1.0, 1.0], shape)": "To multiply by ±1 and to divide by it is the same.",
+    "proof/finite_differences.py: Functional.probe: 1.0 → 2.0": "The direction is brought to unit length afterwards.",
+    "proof/finite_differences.py: Functional.probe: best.uncertainty < 0.01 * self.tolerance * abs(best.numeric) → "
+    "best.uncertainty <= 0.01 * self.tolerance * abs(best.numeric)": "No uncertainty is exactly a hundredth of the tolerance.",
+    "proof/verify.py: check_models: 1 → 2": ANY_SMALL_MODEL,
+    "proof/verify.py: check_models: 2 → 4": ANY_SMALL_MODEL,
+    "proof/verify.py: check_models: 3 → 6 (2)": ANY_SMALL_MODEL,
+    "proof/verify.py: check_models: 5 → 10": ANY_SMALL_MODEL,
     "proof/verify.py: _precision_rows: report.units < UNITS → report.units <= UNITS": "No error is exactly four roundings.",
     "mmd_forward: x → y (3)": SAME_DTYPE,
     "_pairs: 1 → 2": "n (n − 1) is 0 or at least 2, and 0 divided by 2 is 0.",

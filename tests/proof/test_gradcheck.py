@@ -14,8 +14,8 @@ from minivae.nn import Parameter
 from minivae.op import Op
 from minivae.ops import add, dense, exp, log, logsumexp, mean, relu, square, sum_, tanh
 from minivae.ops.examples import EXAMPLES, Example
-from minivae.proof.finite_differences import away_from_zero, central_difference
-from minivae.proof.gradcheck import gradcheck
+from minivae.proof.finite_differences import Probe, away_from_zero, central_difference
+from minivae.proof.gradcheck import ArgumentReport, gradcheck
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((5, 7))
@@ -97,7 +97,7 @@ def test_a_flat_cotangent_is_refused(cotangent: np.ndarray) -> None:
 
 
 def test_a_zero_cotangent_of_a_single_number_is_refused() -> None:
-    with pytest.raises(BlindCheckError, match="cotangent"):
+    with pytest.raises(BlindCheckError, match="cotangent: expected entries that differ"):
         gradcheck(sum_, [X], cotangent=np.zeros(()))
     gradcheck(sum_, [X], cotangent=np.ones(()))  # one number is not flat
 
@@ -145,6 +145,8 @@ def test_a_derivative_of_zero_is_refused() -> None:
         gradcheck(relu, [-np.abs(X) - 1])
     with pytest.raises(BlindCheckError, match="argument 1"):
         gradcheck(lambda x, unused: x * 2, [X, X])
+    report = gradcheck(relu, [-np.abs(X) - 1], raise_exception=False)
+    assert report.relative_error == report.caught == np.inf  # it would not have seen any error
 
 
 def test_values_too_noisy_to_tell_are_refused() -> None:
@@ -180,6 +182,8 @@ def test_inputs_that_cannot_be_checked_are_refused() -> None:
         gradcheck(tanh, [X[:0]])
     with pytest.raises(InputError, match="requires_grad=False"):
         gradcheck(tanh, [Tensor(X)])
+    with pytest.raises(InputError, match="single: result: expected float64, got float32"):
+        gradcheck(Op("single", lambda xp, x: (x.astype("float32"), ()), lambda xp, saved, g, needs: (g,), args=("x",)), [X])
     with pytest.raises(InputError, match="cotangent: expected an array of shape"):
         gradcheck(tanh, [X], cotangent=X[:2])
     with pytest.raises(InputError, match="the same numbers every time"):
@@ -254,6 +258,7 @@ def test_a_report_cannot_be_changed_after_the_fact() -> None:
     for record in (report, report.arguments[0], report.arguments[0].probes[0]):
         with pytest.raises(FrozenInstanceError):
             record.seed = record.tolerance = record.numeric = 0.0
+    assert type(report.arguments) is type(report.arguments[0].probes) is tuple
 
 
 @pytest.mark.slow
@@ -301,3 +306,54 @@ def test_a_report_says_in_one_line_what_it_proved() -> None:
 def test_a_check_that_proves_nothing_is_refused(name, value):
     """Along no direction every gradient agrees."""
     assert f"{name}: expected a" in complaint(InputError, gradcheck, exp, {"x": np.ones(3)}, **{name: value})
+
+
+@pytest.mark.parametrize(("tolerance", "step"), [(1e-7, 2.0**-8), (1e-8, 2.0**-6)])
+def test_the_slope_of_a_straight_line_is_as_uncertain_as_the_rounding_of_its_values(tolerance: float, step: float) -> None:
+    """Eight values of 128 are known to ε Σ|y|, a slope over a step h to 3 ε Σ|y| / h; a larger step is tried until that is a
+    hundredth of the tolerance.  All numbers here are exact in binary."""
+    x, cotangent = np.arange(8.0), np.where(np.arange(8) % 3, -1.0, 1.0)
+    report = gradcheck(lambda x: x + (128 - np.arange(8)), [x], cotangent=cotangent, elementwise=True, tolerance=tolerance)
+    probes = report.arguments[0].probes
+    assert [probe.index for probe in probes] == [(i,) for i in range(8)]
+    assert [(probe.numeric, probe.analytic) for probe in probes] == [(sign, sign) for sign in cotangent]
+    assert {probe.uncertainty for probe in probes} == {3 * 2.0**-52 * 1024 / step}
+    assert {type(figure) for p in probes for figure in (p.numeric, p.analytic, p.uncertainty, p.share)} == {float}
+
+
+def test_directions_have_unit_length_and_differ_even_between_two_entries() -> None:
+    """No slope is longer than the gradient; and errors that cancel along one direction show along another."""
+    report = gradcheck(lambda x: x * 1, [np.ones(2)], cotangent=np.array([3.0, 4.0]), directions=20)
+    slopes = [abs(probe.numeric) for probe in report.arguments[0].probes]
+    assert max(slopes) <= 5 + 1e-6
+    assert max(slopes) > 4.5
+    with pytest.raises(WrongGradientError):
+        gradcheck(spoiled(tanh, 0, lambda gradient: gradient + np.array([1e-3, -1e-3])), [np.ones(2)])
+
+
+def probed(*probes: tuple[float, float, float, float]) -> ArgumentReport:
+    """Return a report of slopes (measured, by backward, uncertainty, share); the largest is 2, so 0.25 is allowed."""
+    return ArgumentReport("x", 0.125, tuple(Probe(None, *probe) for probe in probes))
+
+
+@pytest.mark.parametrize(
+    ("probes", "verdict", "worst", "relative_error", "caught"),
+    [
+        (((2.0, 2.0, 0.125, 0.25), (1.0, 1.25, 0.0, 0.5)), "pass", 1, 0.125, 1.0),  # (0.25 + 0 + 0.25)/0.5; the other 1.5
+        (((2.0, 2.0, 0.25, 1.0), (1.0, 1.125, 0.125, 0.0)), "blind", 0, 0.0625, 0.5),
+        (((-2.0, -2.75, 0.5, 0.5), (1.0, 1.0, 0.0, 0.125)), "blind", 0, 0.375, 2.0),  # 0.75 may be 0.5 of doubt and 0.25 allowed
+        (((-2.0, -2.75, 0.375, 0.5), (0.5, 0.5, 0.0, 0.5)), "wrong", 1, 0.375, 0.5),
+    ],
+)
+def test_verdict_and_power_of_slopes_that_are_known(probes, verdict, worst, relative_error, caught) -> None:
+    """Wrong is what neither the tolerance nor the doubt explains; the power is what both, and the error there, leave room for."""
+    report = probed(*probes)
+    assert report.verdict == verdict
+    assert report.worst == report.probes[worst]
+    assert report.relative_error == relative_error
+    assert report.caught == caught
+
+
+def test_a_check_has_the_name_that_it_was_given() -> None:
+    assert gradcheck(tanh, [X], name="mine").name == "mine"
+    assert gradcheck(tanh, [X]).name == "tanh"

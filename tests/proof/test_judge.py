@@ -41,6 +41,7 @@ def agree(name: str, ours: np.ndarray, theirs: torch.Tensor | None, digits: floa
 
 # -- ops ------------------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 @pytest.mark.parametrize("seed", range(3))
 def test_value_and_gradients_of_an_op(example, seed):

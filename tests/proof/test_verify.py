@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.device import install
 
 from minivae.checks import DeviceError, InputError
 from minivae.models import MODELS
@@ -16,6 +18,8 @@ from minivae.nn import Parameter
 from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS, dense, mean, square, tanh
 from minivae.ops.examples import EXAMPLES
 from minivae.proof import verify
+from minivae.proof.gradcheck import gradcheck
+from minivae.proof.precision import compare_precision
 
 
 def test_every_op_argument_and_dtype_has_a_row_and_passes() -> None:
@@ -92,14 +96,60 @@ def test_every_op_and_every_model_has_its_judge() -> None:
 
 def test_models_are_checked_under_every_likelihood_but_those_whose_gradient_is_a_stand_in(monkeypatch) -> None:
     """A model that is left out by mistake would be shown as one of many that passed."""
-    kinds = ("VAE", "Autoencoder", "QuantizedAutoencoder")
+    kinds = ("VAE", "Autoencoder", "ContractiveAutoencoder", "QuantizedAutoencoder")
     monkeypatch.setattr(verify, "MODELS", {name: MODELS[name] for name in kinds})
     monkeypatch.setattr(verify, "LIKELIHOODS", {name: LIKELIHOODS[name] for name in ("bernoulli", "gaussian_shared")})
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a code that one step leaves dead is no news to who checks gradients
         rows = verify.check_models()
     assert {row.verdict for row in rows} == {"pass"}
-    names = {f"{name}, {likelihood}" for name in kinds[:2] for likelihood in ("bernoulli", "gaussian_shared")}
+    names = {f"{name}, {likelihood}" for name in kinds[:3] for likelihood in ("bernoulli", "gaussian_shared")}
     names |= {"VAE, softplus variance"}
     assert {row.name for row in rows} == names
     assert {row.name for row in rows if row.argument == "likelihood.log_var"} == {name for name in names if "shared" in name}
+
+
+def test_models_are_made_from_the_seed_and_with_a_weight_that_shows(monkeypatch) -> None:
+    """A β of 1 would hide that it is forgotten in the gradient; and another seed is another model, not the same one again."""
+    made = []
+
+    class Watched(MODELS["VAE"]):
+        def fit(self, *data, **options):
+            made.append((self.seed, self.beta, self.dtype, self.device))
+            return super().fit(*data, **options)
+
+    monkeypatch.setattr(verify, "MODELS", {"VAE": Watched})
+    monkeypatch.setattr(verify, "LIKELIHOODS", {"bernoulli": LIKELIHOODS["bernoulli"]})
+    assert {row.verdict for row in verify.check_models(seed=5)} == {"pass"}
+    assert set(made) == {(5, 3.0, "float64", "cpu")}
+
+
+def test_what_a_row_says_of_its_error(monkeypatch) -> None:
+    """No brackets without a variant in them, and no index where many entries were moved together."""
+    number = r"-?\d[\d.e+-]*"
+    for row in verify.check_ops(["tanh"]):
+        slope = rf"{number} ± {number}, backward {number}"
+        assert re.fullmatch(slope if row.dtype == "float64" else r"\d\.\d\d of 4 units of rounding", row.detail), row.detail
+    variants = {example.variant for example in EXAMPLES if example.op.name == "mul"}
+    for row in verify.check_ops(["mul"]):
+        assert row.detail.endswith(tuple(f" ({variant})" for variant in variants if variant)) or "(" not in row.detail
+
+
+def test_the_power_of_a_row_is_that_of_the_variant_where_it_is_least() -> None:
+    for row in verify.check_ops(["mul"]):
+        powers = []
+        for example in (example for example in EXAMPLES if example.op.name == "mul"):
+            if row.dtype == "float64":
+                reports = gradcheck(example, example.draw()).arguments
+            else:
+                reports = compare_precision(example, example.draw())
+            powers += [report.caught for report in reports if report.argument == row.argument]
+        assert row.caught == max(powers)
+
+
+def test_a_device_has_rows_of_its_own_in_both_precisions(monkeypatch) -> None:
+    install(monkeypatch, with_kernels=False)
+    rows = list(verify.check_ops(["tanh"], device="cuda"))
+    assert {row.verdict for row in rows} == {"pass"}
+    found = {(row.argument, row.dtype, row.device) for row in rows}
+    assert found >= {("x", dtype, device) for dtype in ("float64", "float32") for device in ("cpu", "cuda")}
