@@ -45,9 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     debug = "--debug" in arguments
     try:
-        code = run(arguments)
-        sys.stdout.flush()
-        return code
+        try:
+            return run(arguments)
+        finally:  # also after --help and --version, which end by SystemExit
+            sys.stdout.flush()
     except KeyboardInterrupt as stop:
         if debug:
             raise

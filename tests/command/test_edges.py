@@ -65,6 +65,12 @@ def test_output_that_cannot_be_written_costs_no_training(case):
     assert {"config.json", "history.csv", "curves.png"} <= set(os.listdir("runs/it"))
 
 
+@pytest.mark.parametrize("command", ["--help", "--version", "train --help", "info"])
+def test_help_that_cannot_be_written_is_no_success(command):
+    code, _, err = shell(f"minivae {command} > /dev/full", PYTHONUNBUFFERED="")
+    assert (code, err) == (2, "minivae: output: expected a place that can be written, got No space left on device\n")
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp437"])
 def test_letters_that_a_stream_does_not_know_are_escaped(encoding):
     code, out, err = shell(f"{TRAIN.replace('--quiet', '')} && minivae explain kl_standard_normal", PYTHONIOENCODING=encoding)
