@@ -51,7 +51,7 @@ def threshold(normal_scores: Any, false_positive_rate: float) -> float:
 
 
 def _vector(argument: str, scores: Any) -> np.ndarray:
-    scores = to_numpy(scores).astype(np.float64)
+    scores = to_numpy(scores)
     if scores.ndim != 1 or not len(scores):
         reject(argument, "one number for each example, shape (n,)", f"shape {scores.shape}")
     if np.isnan(scores).any():

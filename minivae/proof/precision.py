@@ -45,7 +45,7 @@ def compare_precision(
     inputs and cotangent that ``dtype`` can hold, so that only the arithmetic is compared.
     """
     rng = np.random.default_rng(seed)
-    epsilon = np.finfo(dtype).eps
+    epsilon = float(np.finfo(dtype).eps)
     values = [np.asarray(value).astype(dtype) for value in inputs.values()]
     cotangent = away_from_zero(rng, fn(*values).shape).astype(dtype)
 
@@ -54,20 +54,20 @@ def compare_precision(
         leaves = [Tensor(leaf, requires_grad=True) for leaf in leaves]
         output = fn(*leaves)
         backward(output, g, leaves)
-        return [to_numpy(array).astype("float64") for array in (output.data, *(leaf.grad for leaf in leaves))]
+        return [to_numpy(array) for array in (output.data, *(leaf.grad for leaf in leaves))]
 
     def jitter(array: np.ndarray) -> np.ndarray:
-        return array * (1 + epsilon * rng.choice([-1.0, 1.0], array.shape))
+        return array * rng.choice([1 - epsilon, 1 + epsilon], array.shape)
 
     arrays = [*values, cotangent]
     exact = results(np, "float64", arrays)
     moved = [results(np, "float64", [jitter(array) for array in arrays]) for _ in range(trials)]
     reports = []
-    for argument, actual, y, others in zip(("result", *inputs), results(xp, dtype, arrays), exact, zip(*moved), strict=True):
+    for argument, actual, y, others in zip(("result", *inputs), results(xp, dtype, arrays), exact, zip(*moved)):
         spread = np.mean([(other - y) ** 2 for other in others], axis=0)
         unit = np.sqrt((epsilon * y) ** 2 + spread) + np.finfo(dtype).smallest_subnormal
         error = np.abs(actual - y)
         seen = (UNITS * unit + error)[y != 0] / np.abs(y[y != 0])
-        caught = float(np.median(seen)) if seen.size else np.inf
-        reports.append(PrecisionReport(argument, float(error.max() / np.abs(y).max()), float((error / unit).max()), caught))
+        relative_error, caught = (error.max() / np.abs(y).max(), np.median(seen)) if seen.size else (np.inf, np.inf)
+        reports.append(PrecisionReport(argument, float(relative_error), float((error / unit).max()), float(caught)))
     return tuple(reports)

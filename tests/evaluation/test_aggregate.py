@@ -89,6 +89,19 @@ def test_every_figure_is_that_of_its_draws_by_scipy(n_draws):
     assert type(found.kl) is float
 
 
+def test_posteriors_in_single_precision_are_compared_in_double():
+    single = MEAN.astype("float32"), LOG_VAR.astype("float32")
+    found = decompose(*single, np.random.default_rng(0), 60)
+    assert found == decompose(*(array.astype("float64") for array in single), np.random.default_rng(0), 60)
+    assert found.named() == {name: getattr(found, name).value for name in aggregate.PARTS}
+
+
+def test_the_origin_has_a_density_too():
+    """All three brackets of T.1 of a single standard normal are 0, also where z is."""
+    zeros = np.zeros((1, 2))
+    assert np.abs(split(zeros, zeros, zeros, *log_aggregate(zeros, zeros, zeros))).max() < 1e-12
+
+
 def test_parts_add_up_to_the_mean_divergence_draw_by_draw():
     found = decompose(MEAN, LOG_VAR, np.random.default_rng(3), 41 * 300)
     assert sum(part.value for part in found[:3]) == pytest.approx(found.total.value, abs=1e-10)
@@ -156,6 +169,7 @@ def test_weights_are_on_the_diagonal_and_weigh_as_much_as_they_stand_for():
     np.testing.assert_allclose(weights[~np.eye(4, dtype=bool)], 9 / 10 / 3)
     np.testing.assert_allclose(np.exp(log_weights(np, 4, 10, "weighted")), 1 / 40)  # (T.3)
     np.testing.assert_allclose(np.exp(log_weights(np, 10, 10, "stratified")), 1 / 10)  # the whole data set: exact
+    np.testing.assert_allclose(np.exp(log_weights(np, 2, 2, "stratified")), 1 / 2)
     assert np.isfinite(log_weights(np, 1, 10, "stratified")).all()
     assert "estimator: expected one of stratified, weighted" in complaint(InputError, log_weights, np, 4, 10, "plain")
 

@@ -62,6 +62,7 @@ def test_the_rank_of_the_threshold_is_that_of_exact_arithmetic(rate):
     [
         (lambda: auroc(np.ones(3), np.ones(2)), "is_anomaly: expected shape (3,), as the scores, got shape (2,)"),
         (lambda: auroc(np.ones(3), np.ones(3)), "both anomalies and normal examples, got 3 and 0"),
+        (lambda: auroc(np.ones(3), np.zeros(3)), "both anomalies and normal examples, got 0 and 3"),
         (lambda: auroc(np.ones((3, 1)), np.ones(3)), "scores: expected one number for each example"),
         (lambda: auroc(np.array([1.0, math.nan]), np.array([0, 1])), "1 NaN"),
         (lambda: threshold(np.ones(0), 0.1), "normal_scores: expected one number for each example"),
@@ -77,3 +78,4 @@ def test_scores_may_be_a_column_of_python_numbers():
     scores = np.array([0.1, 0.4, 3, 0.2], dtype=object)
     assert auroc(scores, np.array([0, 0, 1, 0])) == 1.0
     assert threshold(scores, 0.4) == 0.4
+    assert type(auroc(scores, np.array([0, 0, 1, 0]))) is type(threshold(scores, 0.4)) is float

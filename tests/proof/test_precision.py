@@ -53,3 +53,15 @@ def test_inputs_are_rounded_independently_of_one_another() -> None:
     fn = off(lambda x: x, lambda x: x * (1 + 2.0**-16))
     result, _ = compare_precision(lambda x: fn(sum_(x, axis=1)), {"x": x}, trials=200)
     assert result.units == pytest.approx(2.0**-16 / EPSILON / np.sqrt(66), rel=0.3)
+
+
+def test_what_is_zero_everywhere_has_no_relative_error_to_be_small() -> None:
+    """As in ``gradcheck``: nothing was proved of it."""
+    for report in compare_precision(off(lambda x: 0 * x, lambda x: 0 * x), {"x": X}):
+        assert (report.relative_error, report.units, report.caught) == (np.inf, 0, np.inf)
+
+
+def test_both_sides_start_from_numbers_that_the_dtype_can_hold() -> None:
+    """0.1 in float32 is not 0.1, and that is no error of an op that passes it on."""
+    for report in compare_precision(off(lambda x: x, lambda x: x), {"x": np.array([0.1, 0.3, 0.7])}):
+        assert report.relative_error == report.units == 0
