@@ -6,9 +6,10 @@ The options of ``train`` that are a model's settings come from the models themse
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from minivae import __doc__ as about
 from minivae import __version__, datasets
@@ -29,6 +30,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {one_line(message.removeprefix('argument '))}; see {self.prog} --help\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write a help text or a version as other output is written: argparse hides that there is no room for it."""
+        (file or sys.stderr).write(message)
 
 
 def path_to(*suffixes: str) -> Callable[[str], Path]:
