@@ -263,7 +263,8 @@ def test_score_is_the_accuracy_where_there_is_a_label(kind):
 def test_what_cannot_be_learned_is_refused(kind):
     model = kind(**TINY, batch_size=29)
     assert "y: expected a class label for each row, got none" in complaint(InputError, model.fit, X)
-    assert "y: expected class labels of one kind" in complaint(InputError, model.fit, X, np.full(29, -1))
+    message = complaint(InputError, model.fit, X, np.full(29, -1))
+    assert "y: expected class labels of one kind, whole numbers or strings, got no label" in message
     assert "y: expected 29 labels, one for each row, got 28" in complaint(InputError, model.fit, X, PARTLY[:-1])
     message = complaint(InputError, model.fit, X, PARTLY, X[:2], np.array([0, 9]))
     assert "y_test: expected labels among 0, 1, 2, 3, 4, or -1 where there is none, got 9" in message

@@ -140,6 +140,24 @@ def test_a_model_knows_why_its_steps_are_not_made_in_one_launch(reason):
     assert blank_vae(X, **SMALL | ALONE[reason]).whole_obstacle() == reason
 
 
+def test_a_capacity_and_a_weight_rise_with_the_epochs():
+    """loss = reconstruction + β |KL − C|, C rising; with free bits, reconstruction + β Σ_j max(λ, mean_i KL_ij), β rising."""
+    x = X.astype(np.float64)
+    vae = blank_vae(x, **SMALL, beta=3.0, capacity=20.0, warm_up_epochs=4)
+    terms = vae.terms(x, Noise(noise(53, K)))
+    reconstruction, kl = (terms[name].data.mean() for name in ("reconstruction", "kl"))
+    for epochs, capacity in ((0, 0), (1, 5), (4, 20), (9, 20)):
+        assert vae.loss(terms, epochs).item() == pytest.approx(reconstruction + 3 * abs(kl - capacity), rel=1e-12)
+    vae = blank_vae(x, **SMALL, beta=3.0, free_bits=0.1, warm_up_epochs=4)
+    vae.parameters_.values += 0.3 * noise(vae.parameters_.values.size)
+    mean, log_var = vae.encode(x)
+    each = np.array([plain_kl(mean[:, j : j + 1], log_var[:, j : j + 1]).mean() for j in range(K)])
+    terms = vae.terms(x, Noise(noise(53, K)))
+    for epochs, beta in ((1, 0.75), (4, 3)):
+        expected = terms["reconstruction"].data.mean() + beta * np.maximum(each, 0.1).sum()
+        assert vae.loss(terms, epochs).item() == pytest.approx(expected, rel=1e-9)
+
+
 def test_beta_in_training_is_beta_in_validation():
     """At a vanishing learning rate both see the same model: the loss exceeds the reconstruction by β KL in either."""
     vae = mv.VAE(**SMALL, epochs=2, batch_size=53, beta=2.5, learning_rate=1e-300, dtype="float64").fit(X, x_test=X)
@@ -394,6 +412,8 @@ def test_samples_without_a_seed_differ_from_call_to_call_and_repeat_from_the_beg
     vae.save(tmp_path / "vae")
     calls = [vae.sample(4) for _ in range(3)]
     assert all((one != other).any() for one, other in itertools.combinations(calls, 2))
+    for n, made in enumerate(calls[1:], 1):  # by its number a call can be made again on its own
+        np.testing.assert_allclose(made, vae.decode(vae.draw_prior(4, vae._generator("sample", vae.seed, n))), rtol=1e-12)
     again = mv.load(tmp_path / "vae", device="cpu")
     np.testing.assert_array_equal([again.sample(4) for _ in range(3)], calls)
     np.testing.assert_array_equal(again.sample(4, seed=vae.seed), calls[0])  # a seed says which, however often one has asked

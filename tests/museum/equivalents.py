@@ -86,6 +86,8 @@ EQUIVALENTS = {
     "models/generative.py: Generative.interpolate: array_module(start, end) → array_module(end, start)": (
         "Both are on one device: others are refused, whichever is asked first."
     ),
+    "models/matching.py: DIPVAE.loss: negative_elbo(terms['reconstruction'], terms['kl']) → "
+    "negative_elbo(terms['kl'], terms['reconstruction'])": "Both have the weight 1.",
     "models/semisupervised.py: SemiSupervisedVAE.terms: standard_normal(rng, (c, n, self.latent_dim), mean.dtype).swapaxes(0, 1) → "
     "standard_normal(rng, (c, n, self.latent_dim), mean.dtype).swapaxes(1, 0)": "Two axes change places whichever is named first.",
     "models/categorical.py: CategoricalVAE.posterior: 1e-30 → 2e-30": "Any floor that keeps the logarithm finite will do.",
