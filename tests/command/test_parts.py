@@ -81,10 +81,10 @@ def test_a_path_of_a_conditional_model_ends_at_the_end_example(cli, conditional)
         ends = conditional.reconstruct(test.x[[i, j]], y=test.y[[i, j]])
         np.testing.assert_allclose(points[[0, -1]], ends, rtol=1e-4, atol=1e-6)
     mixed = 0.5 * (np.eye(10)[test.y[i]] + np.eye(10)[test.y[j]])  # half way in the condition too
-    z = conditional.transform(test.x[[i, j]], test.y[[i, j]]).mean(axis=0)
+    z = to_numpy(conditional.transform(test.x[[i, j]], test.y[[i, j]])).mean(axis=0)
     half = conditional.interpolate(test.x[i], test.x[j], 3, y=test.y[i], y_end=test.y[j])[1]
-    logits = conditional.decoder_(np.concatenate([z, mixed])[None].astype("float32")).data[0]
-    np.testing.assert_allclose(half, 1 / (1 + np.exp(-logits)), rtol=1e-4)
+    logits = to_numpy(conditional.decoder_(to_device(conditional.xp_, np.concatenate([z, mixed])[None], "float32")).data[0])
+    np.testing.assert_allclose(to_numpy(half), 1 / (1 + np.exp(-logits)), rtol=1e-4)
 
 
 @pytest.mark.slow
