@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import minivae as mv
+from minivae.backend import to_device, to_numpy
 
 TINY = ["--latent-dim", "3", "--hidden-dims", "13", "--epochs", "2", "--device", "cpu", "--eval-samples", "2"]
 
