@@ -386,3 +386,14 @@ def test_state_without_moments_or_with_other_noise_is_gone_on_from(settings, tmp
         fit(mv.VAE(**settings), tmp_path / "file", 9)
     parts, whole = fit(mv.VAE(**settings), tmp_path / "file"), fit(mv.VAE(**settings), tmp_path / "other")
     assert parts.parameters_.values.tobytes() == whole.parameters_.values.tobytes()
+
+
+def test_between_two_epochs_there_is_no_place_in_the_noise(tmp_path):
+    """A state of the end of an epoch has none, also where noise is an array."""
+    settings = SMALL | {"noise": "counter"}
+    fit(mv.VAE(**settings | {"epochs": 1}), tmp_path / "file")
+    parts, whole = (
+        fit(mv.VAE(**settings | {"epochs": 2}), tmp_path / "file"),
+        fit(mv.VAE(**settings | {"epochs": 2}), tmp_path / "other"),
+    )
+    assert parts.parameters_.values.tobytes() == whole.parameters_.values.tobytes()
