@@ -69,7 +69,7 @@ EQUIVALENTS = {
     # In the rooms around the ops:
     "training/diagnosis.py: is_finite: sum(trainer.totals.values()) + trainer.model.parameters_.values.sum() → "
     "sum(trainer.totals.values()) - trainer.model.parameters_.values.sum()": "Whether a sum is finite does not depend on a sign.",
-    "training/batches.py: Rows.check_finite: 1 → 2": "NumPy takes every negative length for −1.",
+    "training/batches.py: Rows.check_finite: 1 → 2": NEGATIVE_LENGTH,
     "training/batches.py: Rows.check_finite: float(extreme) → extreme": "A NumPy number is written like Python's.",
     "nn.py: ParameterVector.__init__: 1 → 2": NEGATIVE_LENGTH,
     "models/autoencoder.py: SparseAutoencoder.penalties: -1 → 1": LAST_AXIS,
