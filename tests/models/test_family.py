@@ -267,6 +267,14 @@ def test_a_temperature_is_no_less_than_nothing(kind):
 
 
 @every_model
+def test_the_standard_error_and_the_effective_sample_size_tell_of_the_same_weights(kind):
+    """By their definitions n / ESS = n Σw² / (Σw)², and the squared error is (n / ESS − 1) / (n − 1)."""
+    estimate = blank(kind, Y).importance_estimate(X, 50, y=Y)
+    expected = np.sqrt(np.maximum(50 / estimate.effective_sample_size - 1, 0) / 49)
+    np.testing.assert_allclose(estimate.standard_error, expected, rtol=1e-6, atol=1e-7)
+
+
+@every_model
 def test_history_holds_plain_numbers(kind):
     """JSON writes Python's own numbers; of NumPy's only some pass for them."""
     history = blank(kind, Y).history_

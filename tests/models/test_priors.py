@@ -157,6 +157,19 @@ def test_a_prior_of_ones_own_is_told_what_it_has_not_said():
                 getattr(prior, name)(*arguments)
 
 
+def test_a_mixture_begins_with_the_mean_and_the_variance_of_the_standard_normal():
+    """Its components lie apart, or they would stay together, and each is narrower by as much (the law of total variance)."""
+    settings = TINY | {"epochs": 1, "batch_size": 29, "learning_rate": 1e-300, "prior": "mixture", "n_components": 3000}
+    model = mv.LearnedPriorVAE(**settings).fit(X)
+    means, log_vars = (codes.data for codes in model.prior_.components())
+    np.testing.assert_array_equal(means, parameters(model)["prior.means"].data)
+    error = 5 * means.std() / math.sqrt(means.size)
+    assert abs(means.mean()) < error
+    assert means.var() + np.exp(log_vars).mean() == pytest.approx(1, abs=2 * error)
+    assert np.ptp(log_vars) == 0
+    assert 0.05 < means.std() < 0.95
+
+
 @both
 def test_components_without_number_are_refused_before_there_is_memory_for_them(prior, tmp_path):
     """Be it a setting that asks for 16 TB of them, or a file."""
