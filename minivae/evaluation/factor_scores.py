@@ -44,7 +44,7 @@ def density_mutual_information(mean: Any, log_var: Any, factors: Any, n_draws: i
     rng, n = np.random.default_rng(check_int("seed", seed, 0)), len(mean)
     rows = np.concatenate([rng.permutation(n) for _ in range(-(-n_draws // n))])[:n_draws]
     z = mean[rows] + np.exp(0.5 * log_var[rows]) * rng.standard_normal((n_draws, mean.shape[1]))
-    members = [(v[:, None] == np.unique(v)).astype("float64") for v in factors.T]  # (n, c) each
+    members = [v[:, None] == np.unique(v) for v in factors.T]  # (n, c) each
     information = np.zeros((mean.shape[1], factors.shape[1]))
     block = max(1, CELLS // n)
     for start in range(0, n_draws, block):
@@ -53,7 +53,7 @@ def density_mutual_information(mean: Any, log_var: Any, factors: Any, n_draws: i
             distances = (z[part, j, None] - mean[:, j]) ** 2 * np.exp(-log_var[:, j])  # (draws, n)
             density = np.exp(-0.5 * (log_var[:, j] + distances))  # of a draw never 0 everywhere: it is near the mean it comes from
             for m, member in enumerate(members):
-                own = member[rows[part]].astype(bool)
+                own = member[rows[part]]
                 given = (density @ member)[own] / member.sum(axis=0)[own.argmax(axis=1)]
                 information[j, m] += np.log(given / density.mean(axis=1)).sum()
     return information / n_draws

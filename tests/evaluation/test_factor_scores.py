@@ -3,6 +3,8 @@ situations that public threads ask about: constant factors, labels with holes, a
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -75,6 +77,16 @@ def test_information_does_not_depend_on_the_blocks(monkeypatch):
         np.testing.assert_allclose(density_mutual_information(PERFECT, NARROW + 6, FACTORS, 500), whole, rtol=1e-12, atol=1e-12)
 
 
+def test_densities_take_no_more_memory_than_the_cells_that_are_meant_for_them(monkeypatch):
+    """2000 draws × 720 posteriors are 11 MB at once; ten draws at a time are 0.06 MB, beside some 0.1 MB of codes and classes."""
+    monkeypatch.setattr("minivae.evaluation.factor_scores.CELLS", 10 * N)
+    tracemalloc.start()
+    density_mutual_information(PERFECT, NARROW, FACTORS, 2000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e6
+
+
 def test_density_knows_that_a_dimension_is_unused_where_bins_of_means_do_not():
     """Samples against means: tiny movements of the mean of a wide posterior are nothing; bins of means take them for knowledge."""
     means = np.hstack([PERFECT, 1e-3 * PERFECT[:, :1]])
@@ -134,6 +146,7 @@ def test_a_share_of_the_points_is_tested_and_never_none(monkeypatch, score):
     assert tenths == {round(tenth) for tenth in tenths}
     assert len(tenths) > 2
     assert {score(NOISE, FACTORS, 1, 8, test_share=0.2, seed=seed) for seed in range(12)} == {0, 1}
+    assert type(score(NOISE, FACTORS, 1, 8)) is float
 
 
 def test_sap_of_known_codes():  # (S.3)

@@ -118,6 +118,7 @@ EQUIVALENTS = {
         "Two draws at a time instead of one, where even one has more densities than should be in memory."
     ),
     "evaluation/factor_scores.py: factor_vae_score: 1 → 2": "Where every vote counts twice the majority is the same.",
+    "evaluation/factor_scores.py: factor_vae_score: np.zeros → np.ones": "One more vote for each factor changes no majority.",
     "evaluation/latent.py: principal_plane: n < d → n <= d": SAME_PLANE,
     "evaluation/latent.py: principal_plane: n < d → n > d": SAME_PLANE,
     "proof/finite_differences.py: away_from_zero: rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape) → "
