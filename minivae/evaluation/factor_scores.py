@@ -125,7 +125,7 @@ def sap_score(codes: Any, factors: Any, nominal: Collection[int] = (), n_bins: i
 def _by_line(codes: np.ndarray, v: np.ndarray) -> np.ndarray:
     centred, v = codes - codes.mean(axis=0), v - v.mean()
     spread = (centred**2).sum(axis=0)
-    return (v @ centred) ** 2 / np.where(spread > 0, spread, 1) / (v @ v)
+    return (v @ centred) ** 2 / np.where(spread > 0, spread, 1) / (v**2).sum()
 
 
 def _by_thresholds(codes: np.ndarray, v: np.ndarray, n_bins: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from support.helpers import Noise
 
 from minivae.backend import array_module, generator, to_device, to_numpy
 from minivae.evaluation import estimators
-from minivae.evaluation.estimators import active_units, importance_weighted, kl_per_dimension, log_weights
+from minivae.evaluation.estimators import active_units, importance_weighted, kl_per_dimension, log_weights, perplexity
 
 N, K = 5, 3
 
@@ -206,3 +206,11 @@ def test_a_dimension_that_is_a_vector_moves_as_much_as_its_entries_together():
     move = np.sqrt(0.006) * np.array([-1.0, 1.0])[:, None, None]
     assert active_units(np.broadcast_to(move, (2, 3, 1))) == 0
     assert active_units(np.broadcast_to(move, (2, 3, 2))) == 3
+
+
+def test_perplexity_is_the_exponential_of_the_entropy_of_each_row():  # (Q.8)
+    p = np.random.default_rng(0).dirichlet(np.full(7, 0.3), (2, 4))
+    p[0, 0] = np.eye(7)[3]  # always the same value; the others never
+    p[0, 1] = 1 / 7
+    np.testing.assert_allclose(perplexity(p), np.exp(stats.entropy(p, axis=-1)), rtol=1e-12)
+    np.testing.assert_allclose(perplexity(p)[0, :2], [1, 7], rtol=1e-12)

@@ -153,6 +153,8 @@ def test_sap_of_known_codes():  # (S.3)
     assert sap_score(PERFECT, FACTORS) == pytest.approx(1)
     assert sap_score(np.hstack([PERFECT, PERFECT]), FACTORS) == pytest.approx(0)
     assert sap_score(NOISE, FACTORS) < 0.02
+    assert type(sap_score(NOISE, FACTORS)) is float
+    assert sap_score(np.hstack([1e-3 * PERFECT, np.ones((N, 1))]), FACTORS) == pytest.approx(1)  # of any size; one never moves
     assert sap_score(PERFECT, FACTORS, nominal=(0, 1, 2)) == pytest.approx(1 - np.mean(1 / np.array(SIZES)))
 
 

@@ -114,6 +114,8 @@ EQUIVALENTS = {
     "evaluation/estimators.py: mean_weight: 0.0 → 1": "Where all weights are 0 the shift may be any finite number.",
     "evaluation/estimators.py: mean_weight: xp.zeros(n) → n": BEFORE_THE_FIRST,
     "evaluation/estimators.py: mean_weight: xp.zeros(n) → n (2)": BEFORE_THE_FIRST,
+    "evaluation/estimators.py: perplexity: 1e-300 → 2e-300": "p log p is 0 in floats long before p is so small.",
+    "evaluation/factor_scores.py: _by_line: 1 → 2": "A code that never moves has no covariance, whatever the divisor.",
     "evaluation/factor_scores.py: density_mutual_information: 1 → 2": (
         "Two draws at a time instead of one, where even one has more densities than should be in memory."
     ),
