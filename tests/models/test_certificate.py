@@ -23,10 +23,10 @@ def test_bounds_of_a_conditional_model_enclose_log_p_by_quadrature(likelihood):
     for i in range(40):
         outputs = plain_network(model, "decoder", np.column_stack([grid, np.tile(hot[y[i]], (401, 1))]))
         exact[i] = special.logsumexp(stats.norm.logpdf(grid) - plain_nll(model, x[i], outputs)) + np.log(width)
-    for bound in (bounds.lower, bounds.upper):  # four chains of 25 steps: a standard deviation of 0.1 nats, or less
-        assert np.abs(bound - exact).max() < 0.5
-    assert (bounds.lower - exact).mean() < 0.03
-    assert (exact - bounds.upper).mean() < 0.03
+    for excess in (bounds.lower - exact, exact - bounds.upper):  # none on average, and with four chains of 25 steps a small gap
+        assert excess.mean() < 4 * excess.std() / np.sqrt(40)
+        assert -0.2 < excess.mean() < 0.1
+        assert np.abs(excess).max() < 2
     assert type(bounds.acceptance) is float
     again, same = model.certificate(40, n_chains=4, n_steps=25, seed=1, y=y)
     np.testing.assert_array_equal(again, x)
