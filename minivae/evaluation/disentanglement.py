@@ -70,7 +70,7 @@ def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
     counts = np.zeros((a.max() + 1, b.max() + 1))
     np.add.at(counts, (a, b), 1)
     joint = counts / len(a)
-    independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0)
     occurs = joint > 0
     return max(0.0, (joint[occurs] * np.log(joint[occurs] / independent[occurs])).sum())  # below 0 only by rounding
 

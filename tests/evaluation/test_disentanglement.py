@@ -126,6 +126,9 @@ def test_what_cannot_be_scored_is_refused(score):
 
 def test_two_dimensions_have_a_gap_between_them():
     assert mutual_information_gap(PERFECT[:, :2], FACTORS[:, [2, 0]]) == pytest.approx(1)
+    assert type(mutual_information_gap(PERFECT, FACTORS)) is float
+    two_classes = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])  # less than a nat, but they vary
+    assert mutual_information_gap(two_classes * 1.0, two_classes) == pytest.approx(1)
 
 
 @pytest.mark.slow

@@ -97,6 +97,7 @@ EQUIVALENTS = {
     "models/semisupervised.py: SemiSupervisedVAE.importance_estimate: 0.0 → 1": "exp(−∞) is 0 less any finite shift.",
     "models/vae.py: log_softplus: 40.0 → 80.0": "Any bound below which softplus is e^raw will do, down to where float32 ends.",
     "evaluation/aggregate.py: log_weights: xp.eye(n, dtype=bool) → xp.eye(n)": "Where a number is not 0, it counts as true.",
+    "evaluation/annealing.py: schedule: 1 → 2": "A curve twice as high, stretched to 1 at its end, is the same curve.",
     "evaluation/annealing.py: schedule: -SHARPNESS → SHARPNESS": (
         "A curve that falls, stretched so that it begins at 0 and ends at 1, is the one that rises."
     ),
