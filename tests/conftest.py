@@ -27,6 +27,11 @@ def pytest_configure(config: pytest.Config) -> None:
     interruptions would then wait for ever.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    from hypothesis import HealthCheck, settings  # pytest wants to import it first
+
+    # A machine that is busy is no finding: how long an example takes is not tested.
+    settings.register_profile("minivae", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("minivae")
     shift, fit = config.getoption("--seed-shift"), mv.Model.fit
 
     def fit_from_another_seed(self: mv.Model, *args: object, **kwargs: object) -> mv.Model:
