@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _pytest.runner import runtestprotocol
 
 from museum.checks import ANY, TESTS
 from museum.mutants import PACKAGE, Mutant, functions_in, parsed, place
 from museum.systematic import ROOMS
-from museum.trials import FORK, Trials, first_failure, name_of
+from museum.trials import FORK, Trials, first_failure, name_of, reports_of
 from museum.visit import Outcome
 
 SLOW = 10.0  # seconds of computing, from which on a test is left out
@@ -84,7 +83,7 @@ class Search(Trials):
             sys.setprofile(note)
             threading.setprofile(note)
             try:
-                reports = runtestprotocol(item, nextitem=following, log=False)
+                reports = reports_of(item, following)
             finally:
                 sys.setprofile(None)
                 threading.setprofile(None)

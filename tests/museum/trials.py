@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from _pytest.runner import runtestprotocol
+from _pytest.warnings import catch_warnings_for_item
 
 from minivae.op import Op
 from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS
@@ -108,6 +109,12 @@ def op_of(item: pytest.Item) -> str | None:
     return example.op.name if example else name if name in ALL_OPS else None
 
 
+def reports_of(item: pytest.Item, following: pytest.Item | None) -> list[pytest.TestReport]:
+    """Run a test as pytest does, where a warning that nobody expects is an error, without telling its outcome."""
+    with catch_warnings_for_item(config=item.config, ihook=item.ihook, when="runtest", item=item):
+        return runtestprotocol(item, nextitem=following, log=False)
+
+
 def first_failure(items: Sequence[pytest.Item]) -> str | None:
     """Run tests up to the first that fails, and return its name."""
 
@@ -118,7 +125,7 @@ def first_failure(items: Sequence[pytest.Item]) -> str | None:
     failed = None
     for item, following in zip(items, (*items[1:], None), strict=True):
         signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
-        reports = runtestprotocol(item, nextitem=following, log=False)
+        reports = reports_of(item, following)
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         if any(report.failed for report in reports):
             failed = name_of(item)
