@@ -12,6 +12,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stop = stop if isinstance(stop, Interruption) else Interruption()
         return complain(stop.note or "interrupted", 128 + stop.signum)
     except BrokenPipeError:  # the reader of the output, such as ``head``, has closed the pipe
-        close_output()
+        abandon(sys.stdout)
         return 128 + 13  # the exit code of a process ended by SIGPIPE
     except Exception as error:
         if debug:
@@ -63,11 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, MinivaeError):
             return complain(str(error))
         if isinstance(error, OSError):
-            close_output()
+            abandon(sys.stdout)
             return complain(f"output: expected a place that can be written, got {reason(error)}")
         if isinstance(error, MemoryError):
             return complain(f"memory: expected room for what was asked for, got {reason(error)}; ask for less")
         return complain(f"expected no error of this kind, got {reason(error)}; see where with --debug, and report it")
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:  # progress and warnings that could not be written are no failure
+            abandon(sys.stderr)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -96,10 +102,10 @@ def complain(text: str, code: int = 2) -> int:
     return code
 
 
-def close_output() -> None:
-    """Redirect a broken standard output to nowhere, or Python would try again to flush it, and fail, when the process ends."""
+def abandon(stream: TextIO) -> None:
+    """Redirect a broken stream to nowhere, or Python would try again to flush it, and fail, when the process ends."""
     with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 # Commands -----------------------------------------------------------------------------------------------------------------------

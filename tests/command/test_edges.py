@@ -35,7 +35,7 @@ def shell(script: str, **environment: str) -> tuple[int, str, str]:
     """Run a script in which ``minivae`` is the command."""
     home = str(Path(mv.__file__).parents[1])
     text = f'minivae() {{ "{sys.executable}" $FLAGS -m minivae "$@"; }}\n{script}'
-    variables = os.environ | {"PYTHONPATH": home, "FLAGS": ""} | environment
+    variables = os.environ | {"PYTHONPATH": home, "FLAGS": "", "PYTHONUNBUFFERED": ""} | environment
     done = subprocess.run(["bash", "-c", text], env=variables, capture_output=True, timeout=200, check=False)
     out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
     assert "Traceback" not in out + err, err[-2000:]
@@ -67,7 +67,7 @@ def test_output_that_cannot_be_written_costs_no_training(case):
 
 @pytest.mark.parametrize("command", ["--help", "--version", "train --help", "info"])
 def test_help_that_cannot_be_written_is_no_success(command):
-    code, _, err = shell(f"minivae {command} > /dev/full", PYTHONUNBUFFERED="")
+    code, _, err = shell(f"minivae {command} > /dev/full")
     assert (code, err) == (2, "minivae: output: expected a place that can be written, got No space left on device\n")
 
 
