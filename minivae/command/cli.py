@@ -46,10 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     debug = "--debug" in arguments
     try:
-        try:
-            return run(arguments)
-        finally:  # also after --help and --version, which end by SystemExit
-            sys.stdout.flush()
+        code = run(arguments)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt as stop:
         if debug:
             raise

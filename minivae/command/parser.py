@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Write a help text or a version as other output is written: argparse hides that there is no room for it."""
-        (file or sys.stderr).write(message)
+        print(message, end="", file=file or sys.stderr, flush=True)
 
 
 def path_to(*suffixes: str) -> Callable[[str], Path]:
