@@ -48,6 +48,7 @@ class Library:
         self._module = xp.RawModule(code=source("kernels.cu", "dense.cu"))
         self._kernels: dict[str, Any] = {}
         self["adam"]  # compiles the files now, so that a compile error appears here and not in the middle of a training
+        self.multiprocessors = int(xp.cuda.runtime.getDeviceProperties(0)["multiProcessorCount"])
         self.tickets = xp.zeros(MOST_STRIPS, dtype="uint32")  # by which blocks find out which is last; 0 between launches
 
     def __getitem__(self, name: str) -> Any:
@@ -74,6 +75,10 @@ class Library:
     def by_blocks(self, name: str, blocks: int, *args: Any) -> None:
         """Launch a kernel with ``blocks`` blocks of ``WIDE_BLOCK`` threads."""
         launch(self[name], blocks, WIDE_BLOCK, args)
+
+    def by_tiles(self, name: str, tiles: int, *args: Any) -> None:
+        """Launch a kernel whose blocks share ``tiles`` tiles among them; as many as a device can run at once, if there is work."""
+        self.by_blocks(name, min(tiles, self.multiprocessors), *args)
 
 
 def launch(kernel: Any, blocks: int, threads: int, args: Sequence[Any]) -> None:

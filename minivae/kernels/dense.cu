@@ -94,19 +94,14 @@ KERNEL transpose(const float* x, float* out, int n, int m) {
 #define THREADS (32 * WARPS)
 #define STAGE (WARPS * TILE_ROWS * PITCH)
 
-// Tensor cores multiply numbers of 11 significant bits and add in float32.  A float32 is the sum of two such numbers up to its last
-// bit, so three of their products, high high + high low + low high, make one float32 product (Markidis et al. 2018; "3xTF32").
+// Tensor cores multiply numbers of 11 significant bits and add in float32.  They ignore the lower 13 bits of a float32.  A number is
+// its upper part, rounded to 11 bits, plus the exact rest, of which they take the first 11 bits again; so three of their products,
+// high high + high low + low high, make one float32 product (Markidis et al. 2018; "3xTF32").
 struct Halves {
     u32 high, low;
 };
 
 #ifdef __CUDACC__
-__device__ u32 to_tf32(float x) {
-    u32 rounded;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
-    return rounded;
-}
-
 // sum += a b, by a warp.  Lane 4 g + t holds rows g and g + 8 of a (16 x 8) in columns t and t + 4, rows t and t + 4 of b (8 x 8) in
 // column g, and rows g and g + 8 of the sum (16 x 8) in columns 2 t and 2 t + 1.
 __device__ void multiply(float sum[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
@@ -115,12 +110,13 @@ __device__ void multiply(float sum[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u
         : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-__device__ float from_bits(u32 bits) { return __uint_as_float(bits); }
+__device__ float to_float(u32 bits) { return __uint_as_float(bits); }
+__device__ u32 to_bits(float x) { return __float_as_uint(x); }
 #endif
 
-__device__ Halves halves(float x) {
-    u32 high = to_tf32(x);
-    return {high, to_tf32(x - from_bits(high))};
+__device__ Halves halves(float x) {  // of a NaN, the rest is one
+    u32 high = (to_bits(x) + 0x1000) & ~0x1fffu;
+    return {high, to_bits(x - to_float(high))};
 }
 
 // A matrix that is a factor of a product.
@@ -178,11 +174,12 @@ __device__ void add_share(const Matrix& a, const Matrix& b, int row, int column,
         Four left[2], right[4];
         load_terms<2, A_T, WIDE>(a, row + 2 * g, term, terms, left);
         load_terms<4, !B_T, WIDE>(b, column + 4 * g, term, terms, right);
+        if (first + TERMS > terms || (A_T && a.ones && row + TILE_ROWS > a.columns))
 #pragma unroll
-        for (int h = 0; h < 2; ++h) {
-            bool one = A_T && a.ones && row + 2 * g + h == a.columns;
-            EACH_OF_FOUR(c) left[h][c] = term + c < terms ? (one ? 1.0f : left[h][c]) : 0.0f;
-        }
+            for (int h = 0; h < 2; ++h) {
+                bool one = A_T && a.ones && row + 2 * g + h == a.columns;
+                EACH_OF_FOUR(c) left[h][c] = term + c < terms ? (one ? 1.0f : left[h][c]) : 0.0f;
+            }
 #pragma unroll
         for (int c = 0; c < 4; c += 2) {
             Halves a0 = halves(left[0][c]), a1 = halves(left[1][c]), a2 = halves(left[0][c + 1]), a3 = halves(left[1][c + 1]);
@@ -199,31 +196,27 @@ __device__ void add_share(const Matrix& a, const Matrix& b, int row, int column,
         store_wide(area + (2 * g + at / 2) * PITCH + 8 * t + 4 * (at % 2), {{sum[0][at], sum[1][at], sum[2][at], sum[3][at]}});
 }
 
-// The number of warps for each tile: the fewer tiles, the more warps, so that about a thousand warps have work.
-__device__ int warps_for(int tiles) {
-    int split = 2;
-    while (split < WARPS && tiles * split < 1024) split *= 2;
-    return split;
-}
-
 // Compute the n x m product a b (A_T: a' b, B_T: a b'), and call `finish(i, j, sums)` with numbers j to j + 3 of row i, for every row
-// and every fourth j; it must drop those beyond column m.  Tiles are dealt to the blocks in turn, beginning with block `turn`.  Return
-// the block whose turn is next, so that several products in a row keep all blocks busy.
+// and every fourth j; it must drop those beyond column m.  The tiles are dealt to the blocks from number `turn` on, or to all blocks if
+// these are too few.  A block takes several at a time, so that each has its turn once, and divides its warps among them.  Return the
+// block after the last, so that the next product of a phase keeps busy who has nothing to do in this one.
 template <bool A_T, bool B_T, typename Finish>
-__device__ int product(const Matrix& a, const Matrix& b, int n, int m, int terms, float* stage, int turn, Finish finish) {
-    int across = (m + TILE_COLUMNS - 1) / TILE_COLUMNS, tiles = (n + TILE_ROWS - 1) / TILE_ROWS * across;
-    int warp = threadIdx.x / 32, warps = blockDim.x / 32, split = min(warps_for(tiles), warps);
-    int groups = warps / split, group = warp / split, threads = 32 * split, thread = threadIdx.x - group * threads;
+__device__ int product(const Matrix& a, const Matrix& b, int n, int m, int terms, float* stage, u32 turn, Finish finish) {
+    u32 across = (m + TILE_COLUMNS - 1) / TILE_COLUMNS, tiles = (n + TILE_ROWS - 1) / TILE_ROWS * across;
+    u32 warp = threadIdx.x / 32, warps = blockDim.x / 32, blocks = gridDim.x - turn;
+    if (tiles > 8 * blocks) turn = 0, blocks = gridDim.x;
+    u32 groups = min((tiles + blocks - 1) / blocks, warps), split = warps / groups, group = warp / split, share = warp - group * split;
+    int threads = 32 * split, thread = threadIdx.x - group * threads;
     bool wide = a.columns % 4 == 0 && is_wide(a.at) && b.columns % 4 == 0 && is_wide(b.at);
-    int first = (blockIdx.x + gridDim.x - turn) % gridDim.x * groups;
-    for (; first < tiles; first += gridDim.x * groups) {
-        int tile = first + group, row = tile / across * TILE_ROWS, column = tile % across * TILE_COLUMNS;
+    for (u32 first = (blockIdx.x - turn) * groups; blockIdx.x >= turn && first < tiles; first += blocks * groups) {
+        u32 tile = first + group, down = tile / across;
+        int row = down * TILE_ROWS, column = (tile - down * across) * TILE_COLUMNS;
         bool mine = group < groups && tile < tiles;
         float* areas = stage + group * split * TILE_ROWS * PITCH;
         if (mine) {
-            float* area = areas + warp % split * TILE_ROWS * PITCH;
-            if (wide) add_share<A_T, B_T, true>(a, b, row, column, terms, warp % split, split, area);
-            else add_share<A_T, B_T, false>(a, b, row, column, terms, warp % split, split, area);
+            float* area = areas + share * TILE_ROWS * PITCH;
+            if (wide) add_share<A_T, B_T, true>(a, b, row, column, terms, share, split, area);
+            else add_share<A_T, B_T, false>(a, b, row, column, terms, share, split, area);
         }
         __syncthreads();  // all shares are complete
         if (mine)
@@ -231,15 +224,16 @@ __device__ int product(const Matrix& a, const Matrix& b, int n, int m, int terms
                 int i = at / (TILE_COLUMNS / 4), j = at % (TILE_COLUMNS / 4) * 4;
                 if (row + i >= n || column + j >= m) continue;
                 Four total = load_wide(areas + i * PITCH + j);
-                for (int share = 1; share < split; ++share) {
-                    Four part = load_wide(areas + (share * TILE_ROWS + i) * PITCH + j);
+                for (u32 other = 1; other < split; ++other) {
+                    Four part = load_wide(areas + (other * TILE_ROWS + i) * PITCH + j);
                     EACH_OF_FOUR(c) total[c] += part[c];
                 }
                 finish(row + i, column + j, total);
             }
         __syncthreads();  // the next tile's shares must not overwrite these before they are read
     }
-    return (turn + (tiles + groups - 1) / groups) % gridDim.x;
+    u32 next = turn + (tiles + groups - 1) / groups;
+    return next < gridDim.x ? next : 0;
 }
 
 // y = activation(x W + b)

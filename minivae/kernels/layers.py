@@ -20,7 +20,7 @@ def _layer(name: str, kind: int) -> Op:
         small = bias is not None and not transpose and n * weight.size <= kernels.SMALL
         if small:
             y = xp.empty((n, m), dtype=x.dtype)
-            library(xp).by_blocks("layer", _blocks(n, m), x, weight, bias, y, n, m, x.shape[1], kind)
+            library(xp).by_tiles("layer", _tiles(n, m), x, weight, bias, y, n, m, x.shape[1], kind)
         else:
             y = cublas.cublas(xp).matmul(x, weight.T if transpose else weight)
             if bias is not None or kind:
@@ -40,9 +40,9 @@ def _layer(name: str, kind: int) -> Op:
             if kind:
                 g, outer = xp.empty_like(g), g
                 library(xp).by_fours(f"{ACTIVATIONS[kind]}_backward", g.size, y, outer, g, g.size)
-            blocks = _blocks(n, d) * bool(needs[0]) + _blocks(d + 1, m)
+            tiles = _tiles(n, d) * bool(needs[0]) + _tiles(d + 1, m)
             outputs = (g if dx is None else dx, dw, db)
-            library(xp).by_blocks("layer_backward", blocks, x, weight, g, *outputs, n, m, d, int(needs[0]))
+            library(xp).by_tiles("layer_backward", tiles, x, weight, g, *outputs, n, m, d, int(needs[0]))
             return dx, dw, db
         if needs[2] or kind:
             chunks = min(max(n // 512, 1), 32)
@@ -61,11 +61,9 @@ def _layer(name: str, kind: int) -> Op:
     return Op(name, forward, backward, ("x", "weight", "bias"), writes_into=True)
 
 
-def _blocks(n: int, m: int) -> int:
-    """Return how many blocks of ``dense.cu`` make an (n, m) product, if each makes as many tiles at a time as it has room for."""
-    tiles, warps = -(-n // 16) * -(-m // 32), kernels.WIDE_BLOCK // 32
-    split = next((split for split in (2, 4, 8) if tiles * split >= 1024), 16)
-    return -(-tiles // max(1, warps // split))
+def _tiles(n: int, m: int) -> int:
+    """Return how many tiles an (n, m) product has in ``dense.cu``."""
+    return -(-n // 16) * -(-m // 32)
 
 
 def _layer_covers(xp, x, weight, bias=None, transpose=False):

@@ -28,28 +28,38 @@ struct Room {
     }
 };
 
+#ifdef __CUDACC__
+// Count one up, after everything that this block wrote; and read the count, before everything that it reads.
+__device__ void arrive(u32* count) { asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory"); }
+
+__device__ u32 arrivals(const u32* count) {
+    u32 number;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(number) : "l"(count) : "memory");
+    return number;
+}
+#endif
+
 // Wait until all blocks have arrived here; each then sees what the others wrote before.
 __device__ void wait_for_all_blocks(u32* arrived, u32& meetings) {
     __syncthreads();
     meetings += gridDim.x;
     if (threadIdx.x == 0 && gridDim.x > 1) {
-        __threadfence();
-        atomicAdd(arrived, 1);
-        while (*(volatile u32*)arrived < meetings) {}
-        __threadfence();
+        arrive(arrived);
+        while (arrivals(arrived) < meetings) {}
     }
     __syncthreads();
 }
 
-// Fetch the next batch, with pixels as Rows.take gives them, and draw its noise.
+// Fetch a batch, with pixels as Rows.take gives them, and draw its noise.  The blocks from number `turn` on do it.
 __device__ void take_batch(const unsigned char* bytes, const float* floats, const long long* rows, float* x, float* noise, int n, int d,
-                           int k, u32 draw, u32 path, u32 stream, u64 seed) {
-    FOR_EACH_FOUR(i, n * d) EACH_OF_FOUR(c) if (i + c < n * d) {
+                           int k, u32 draw, u32 path, u32 stream, u64 seed, int turn) {
+    int threads = (gridDim.x - turn) * blockDim.x, thread = ((int)blockIdx.x - turn) * blockDim.x + threadIdx.x;
+    if (thread < 0) return;
+    for (int i = 4 * thread; i < n * d; i += 4 * threads) EACH_OF_FOUR(c) if (i + c < n * d) {
         long long from = rows[(i + c) / d] * d + (i + c) % d;
         x[i + c] = bytes ? bytes[from] / 255.0f : floats[from];
     }
-    int late = gridDim.x * blockDim.x - 1 - (blockIdx.x * blockDim.x + threadIdx.x);  // threads that have few pixels to fetch
-    for (int i = late; i < (n * k + 3) / 4; i += gridDim.x * blockDim.x)
+    for (int i = threads - 1 - thread; i < (n * k + 3) / 4; i += threads)  // threads that have few pixels to fetch come first
         store_four(noise, 4 * i, n * k, four_normals(i, draw, path, stream, seed));
 }
 
@@ -66,8 +76,8 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
     __shared__ double power[2];  // beta1 and beta2 to the power of the step's number
     const int depth = hidden2 ? 2 : 1, code = depth, last = 2 * depth + 1;  // layer `code` computes the heads, `last` the logits
     Room room = {scratch};
-    float* x[2] = {room.take(batch * d), room.take(batch * d)};
-    float *heads = room.take(batch * 2 * k), *noise = room.take(batch * k), *scaled_noise = room.take(batch * k);
+    float *x[2] = {room.take(batch * d), room.take(batch * d)}, *noise[2] = {room.take(batch * k), room.take(batch * k)};
+    float *heads = room.take(batch * 2 * k), *scaled_noise = room.take(batch * k);
     float *d_heads = room.take(batch * 2 * k), *d_logits = room.take(batch * d);
     if (threadIdx.x == 0) {
         auto hidden = [=](int i) { return i == 1 ? hidden1 : hidden2; };
@@ -88,7 +98,12 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
     double reconstruction = 0, kl = 0, weighted_kl = 0;  // this thread's part of the sums
     const u32 first_draw = (u32)*draw;
     u32 meetings = 0;
-    take_batch(is_bytes ? bytes : nullptr, floats, rows, x[0], noise, min(batch, n_rows), d, k, first_draw, path, stream, seed);
+    auto take = [&](int step, int turn) {
+        if (step * batch < n_rows)
+            take_batch(is_bytes ? bytes : nullptr, floats, rows + step * batch, x[step % 2], noise[step % 2], min(batch, n_rows - step * batch),
+                       d, k, first_draw + step, path, stream, seed, turn);
+    };
+    take(0, 0);
     wait_for_all_blocks(arrived, meetings);
 
     for (int step = 0; step * batch < n_rows; ++step) {
@@ -106,7 +121,7 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
             Layer layer = layers[l];
             Matrix in = {l ? layer.in : now, n, layer.d}, w = {values + layer.weight, layer.d, layer.m};
             float *bias = values + layer.bias, *out = l == code ? heads : l == last ? d_logits : layers[l + 1].in;
-            product<false, false>(in, w, n, layer.m, layer.d, stage, 0, [&](int i, int j, Four y) {
+            int turn = product<false, false>(in, w, n, layer.m, layer.d, stage, 0, [&](int i, int j, Four y) {
                 Four offset = load_four(bias, j, layer.m), pixel = load_four(now + i * d, j, l == last ? d : 0);
                 EACH_OF_FOUR(c) {
                     y[c] += offset[c];
@@ -118,11 +133,12 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
                 }
                 store_four(out + i * layer.m, j, layer.m, y);
             });
+            if (l == code) take(step + 1, turn);  // the heads are few tiles: the other blocks fetch the next batch meanwhile
             wait_for_all_blocks(arrived, meetings);
             if (l != code) continue;
             FOR_EACH(i, n * k) {
                 float mean = heads[i / k * 2 * k + i % k], log_var = heads[i / k * 2 * k + k + i % k];
-                scaled_noise[i] = expf(0.5f * log_var) * noise[i];
+                scaled_noise[i] = expf(0.5f * log_var) * noise[step % 2][i];
                 layers[code + 1].in[i] = mean + scaled_noise[i];                        // (R.1)
                 double nats = 0.5 * ((double)mean * mean + excess(log_var));            // (K.1)
                 kl += nats;
@@ -168,10 +184,7 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
             if (l < last) learn(l + 1, turn);
             wait_for_all_blocks(arrived, meetings);
         }
-        learn(0, learn(1, 0));
-        if ((step + 1) * batch < n_rows)
-            take_batch(is_bytes ? bytes : nullptr, floats, rows + (step + 1) * batch, x[(step + 1) % 2], noise,
-                       min(batch, n_rows - (step + 1) * batch), d, k, first_draw + step + 1, path, stream, seed);
+        learn(1, learn(0, 0));
         wait_for_all_blocks(arrived, meetings);
     }
 

@@ -45,8 +45,8 @@ class Whole:
         d, *hidden, k = widths
         self._batch, self._values, self._optimizer = batch, values, optimizer
         self._sizes = (d, hidden[0], hidden[1] if len(hidden) > 1 else 0, k, KINDS[activation])
-        blocks = multiprocessors(xp)
-        arrays = 3 * [d] + 2 * [2 * k] + 2 * [k] + 2 * (2 * hidden + [k])  # the widths of the arrays in the scratch memory
+        blocks = kernels.library(xp).multiprocessors  # all of them run at once
+        arrays = 3 * [d] + 2 * [2 * k] + 3 * [k] + 2 * (2 * hidden + [k])  # the widths of the arrays in the scratch memory
         self._scratch = xp.empty(sum(-(-batch * width // 4) * 4 for width in arrays), dtype="float32")
         self._block_totals, self._arrived = xp.zeros(3 * blocks), xp.zeros(1, dtype="uint32")
         is_bytes = pixels.dtype == np.uint8
@@ -84,11 +84,6 @@ def obstacle(widths: tuple[int, ...], activation: str, batch: int) -> str:
     if most * batch > kernels.SMALL:
         return f"a layer with {most:,} weights and batches of {batch} are products that cuBLAS makes faster"
     return ""
-
-
-def multiprocessors(xp: ModuleType) -> int:
-    """Return how many blocks to launch, so that all run at once: one for each multiprocessor of the device."""
-    return int(xp.cuda.runtime.getDeviceProperties(0)["multiProcessorCount"])
 
 
 @functools.cache

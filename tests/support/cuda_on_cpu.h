@@ -86,6 +86,8 @@ inline void __syncthreads() { block_barrier->arrive_and_wait(); }
 inline void __syncwarp() { warp_barriers[threadIdx.x / 32]->arrive_and_wait(); }
 inline void __threadfence() {}  // blocks are not at work at the same time
 inline unsigned atomicAdd(unsigned* at, unsigned value) { return std::atomic_ref<unsigned>(*at).fetch_add(value); }
+inline void arrive(unsigned* count) { atomicAdd(count, 1); }
+inline unsigned arrivals(unsigned* count) { return std::atomic_ref<unsigned>(*count).load(); }
 
 // The value of the thread `delta` lanes further on in the warp; beyond the warp's end, one's own, as on the device.
 template <typename T> inline T __shfl_down_sync(unsigned, T value, unsigned delta) {
@@ -98,20 +100,21 @@ template <typename T> inline T __shfl_down_sync(unsigned, T value, unsigned delt
     return result;
 }
 
-// What dense.cu asks of tensor cores.  A number with 13 of its 24 bits rounded off, and the product of a warp's two tiles.
-inline unsigned to_tf32(float x) { return (std::bit_cast<unsigned>(x) + 0x1000u) & ~0x1fffu; }
-inline float from_bits(unsigned bits) { return std::bit_cast<float>(bits); }
+// What dense.cu asks of tensor cores: the product of a warp's two tiles, of whose numbers the lower 13 bits are ignored.
+inline float to_float(unsigned bits) { return std::bit_cast<float>(bits); }
+inline unsigned to_bits(float x) { return std::bit_cast<unsigned>(x); }
+inline float tf32(unsigned bits) { return to_float(bits & ~0x1fffu); }
 inline void multiply(float sum[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
     static float a[32][16][8], b[32][8][8];  // one for each warp
     unsigned which = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     auto& left = a[which];
     auto& right = b[which];
-    left[g][t] = from_bits(a0);
-    left[g + 8][t] = from_bits(a1);
-    left[g][t + 4] = from_bits(a2);
-    left[g + 8][t + 4] = from_bits(a3);
-    right[t][g] = from_bits(b0);
-    right[t + 4][g] = from_bits(b1);
+    left[g][t] = tf32(a0);
+    left[g + 8][t] = tf32(a1);
+    left[g][t + 4] = tf32(a2);
+    left[g + 8][t + 4] = tf32(a3);
+    right[t][g] = tf32(b0);
+    right[t + 4][g] = tf32(b1);
     __syncwarp();
     for (int k = 0; k < 8; ++k)
         for (int i = 0; i < 4; ++i) sum[i] += left[g + i / 2 * 8][k] * right[k][2 * t + i % 2];

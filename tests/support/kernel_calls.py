@@ -88,7 +88,7 @@ def whole_training(rng: np.random.Generator, batch: int, d: int, first: int, sec
     n_rows, hidden = 2 * batch + 1, [first, second] if second else [first]
     encoder, decoder = [d, *hidden, 2 * k], [k, *hidden[::-1], d]
     size = sum((a + 1) * b for part in (encoder, decoder) for a, b in itertools.pairwise(part))
-    widths = [*[d] * 3, *[2 * k] * 2, *[k] * 2, *2 * [*hidden, k, *hidden]]
+    widths = [*[d] * 3, *[2 * k] * 2, *[k] * 3, *2 * [*hidden, k, *hidden]]
     scratch = np.full(sum(-(-batch * width // 4) * 4 for width in widths), np.nan, np.float32)
     vectors = [rng.standard_normal(size).astype(np.float32) for _ in range(2)] + [np.ones(size, np.float32)]
     sizes = [np.int32(number) for number in (d, first, second, k, 2)]
