@@ -70,16 +70,27 @@ KERNEL activation_backward_sum(const float* out, const float* g, float* dx, floa
     sum_columns(term, db, partial, done, n, m, chunks);
 }
 
-// The transpose: out_ji = x_ij.  A block moves 32 x 32 numbers through shared memory, so that it both reads and writes along rows.
+// The transpose: out_ji = x_ij.  A block moves 64 x 64 numbers through shared memory, so that it both reads and writes along rows,
+// four numbers at a time.
+#define SQUARE 64
+
 KERNEL transpose(const float* x, float* out, int n, int m) {
-    __shared__ float tile[32][33];
-    int across = (m + 31) / 32, top = blockIdx.x / across * 32, left = blockIdx.x % across * 32;
-    int lane = threadIdx.x % 32, slot = threadIdx.x / 32, slots = blockDim.x / 32;
-    for (int r = slot; r < 32; r += slots)
-        if (top + r < n && left + lane < m) tile[r][lane] = x[(size_t)(top + r) * m + left + lane];
+    __shared__ float tile[SQUARE][SQUARE + 1];
+    int across = (m + SQUARE - 1) / SQUARE, top = blockIdx.x / across * SQUARE, left = blockIdx.x % across * SQUARE;
+#pragma unroll 2
+    for (int at = threadIdx.x; at < SQUARE * SQUARE / 4; at += blockDim.x) {
+        int i = at / (SQUARE / 4), j = at % (SQUARE / 4) * 4;
+        if (top + i >= n) continue;
+        Four four = load_four(x + (size_t)(top + i) * m, left + j, m);
+        EACH_OF_FOUR(c) tile[i][j + c] = four[c];
+    }
     __syncthreads();
-    for (int r = slot; r < 32; r += slots)
-        if (left + r < m && top + lane < n) out[(size_t)(left + r) * n + top + lane] = tile[lane][r];
+#pragma unroll 2
+    for (int at = threadIdx.x; at < SQUARE * SQUARE / 4; at += blockDim.x) {
+        int j = at / (SQUARE / 4), i = at % (SQUARE / 4) * 4;
+        if (left + j >= m) continue;
+        store_four(out + (size_t)(left + j) * n, top + i, n, {{tile[i][j], tile[i + 1][j], tile[i + 2][j], tile[i + 3][j]}});
+    }
 }
 
 // ---- Small products -----------------------------------------------------------------------------------------------------------
@@ -168,7 +179,7 @@ template <bool A_T, bool B_T, bool WIDE>
 __device__ void add_share(const Matrix& a, const Matrix& b, int row, int column, int terms, int share, int split, float* area) {
     const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     float sum[4][4] = {};
-#pragma unroll 2
+#pragma unroll 1  // the operands of two rounds at a time would not fit the registers
     for (int first = TERMS * share; first < terms; first += TERMS * split) {
         int term = first + 4 * t;
         Four left[2], right[4];
@@ -196,20 +207,28 @@ __device__ void add_share(const Matrix& a, const Matrix& b, int row, int column,
         store_wide(area + (2 * g + at / 2) * PITCH + 8 * t + 4 * (at % 2), {{sum[0][at], sum[1][at], sum[2][at], sum[3][at]}});
 }
 
+// The `count` blocks from number `first` on, which make a product together.
+struct Blocks {
+    u32 first, count;
+};
+
+__device__ u32 tiles_of(int n, int m) { return (n + TILE_ROWS - 1) / TILE_ROWS * ((m + TILE_COLUMNS - 1) / TILE_COLUMNS); }
+
+// The quotient of two integers, rounded down, where the dividend is below 2^21.
+__device__ u32 quotient(u32 a, u32 b) { return (u32)__fdividef(a + 0.5f, (float)b); }
+
 // Compute the n x m product a b (A_T: a' b, B_T: a b'), and call `finish(i, j, sums)` with numbers j to j + 3 of row i, for every row
-// and every fourth j; it must drop those beyond column m.  The tiles are dealt to the blocks from number `turn` on, or to all blocks if
-// these are too few.  A block takes several at a time, so that each has its turn once, and divides its warps among them.  Return the
-// block after the last, so that the next product of a phase keeps busy who has nothing to do in this one.
+// and every fourth j; it must drop those beyond column m.  Each block of the crew takes as many tiles as make everyone's turn the only
+// one, and divides its warps among them.  Return the number of blocks that had a tile.
 template <bool A_T, bool B_T, typename Finish>
-__device__ int product(const Matrix& a, const Matrix& b, int n, int m, int terms, float* stage, u32 turn, Finish finish) {
-    u32 across = (m + TILE_COLUMNS - 1) / TILE_COLUMNS, tiles = (n + TILE_ROWS - 1) / TILE_ROWS * across;
-    u32 warp = threadIdx.x / 32, warps = blockDim.x / 32, blocks = gridDim.x - turn;
-    if (tiles > 8 * blocks) turn = 0, blocks = gridDim.x;
-    u32 groups = min((tiles + blocks - 1) / blocks, warps), split = warps / groups, group = warp / split, share = warp - group * split;
+__device__ u32 product(const Matrix& a, const Matrix& b, int n, int m, int terms, float* stage, Blocks crew, Finish finish) {
+    u32 across = (m + TILE_COLUMNS - 1) / TILE_COLUMNS, tiles = tiles_of(n, m);
+    u32 warp = threadIdx.x / 32, warps = blockDim.x / 32, groups = min(quotient(tiles + crew.count - 1, crew.count), warps);
+    u32 split = quotient(warps, groups), group = quotient(warp, split), share = warp - group * split, member = blockIdx.x - crew.first;
     int threads = 32 * split, thread = threadIdx.x - group * threads;
     bool wide = a.columns % 4 == 0 && is_wide(a.at) && b.columns % 4 == 0 && is_wide(b.at);
-    for (u32 first = (blockIdx.x - turn) * groups; blockIdx.x >= turn && first < tiles; first += blocks * groups) {
-        u32 tile = first + group, down = tile / across;
+    for (u32 first = member * groups; member < crew.count && first < tiles; first += crew.count * groups) {
+        u32 tile = first + group, down = quotient(tile, across);
         int row = down * TILE_ROWS, column = (tile - down * across) * TILE_COLUMNS;
         bool mine = group < groups && tile < tiles;
         float* areas = stage + group * split * TILE_ROWS * PITCH;
@@ -232,8 +251,16 @@ __device__ int product(const Matrix& a, const Matrix& b, int n, int m, int terms
             }
         __syncthreads();  // the next tile's shares must not overwrite these before they are read
     }
-    u32 next = turn + (tiles + groups - 1) / groups;
-    return next < gridDim.x ? next : 0;
+    return min(quotient(tiles + groups - 1, groups), crew.count);
+}
+
+__device__ Blocks everyone() { return {0, gridDim.x}; }
+
+// Divide all blocks between two products that can be made at the same time, in proportion to their work: tiles times terms.
+__device__ void divide(u32 work, u32 other_work, Blocks& crew, Blocks& other) {
+    u32 count = gridDim.x * ((float)work / (work + other_work)) + 0.5f, most = gridDim.x - 1;
+    crew = {0, max(1u, min(count, most))};
+    other = most ? Blocks{crew.count, gridDim.x - crew.count} : crew;  // a single block makes both, one after the other
 }
 
 // y = activation(x W + b)
@@ -241,7 +268,7 @@ KERNEL __launch_bounds__(THREADS, 1) layer(const float* x, const float* weight, 
                                            int kind) {
     __shared__ float4 stage[STAGE / 4];
     Matrix a = {x, n, d}, b = {weight, d, m};
-    product<false, false>(a, b, n, m, d, (float*)stage, 0, [=](int i, int j, Four sums) {
+    product<false, false>(a, b, n, m, d, (float*)stage, everyone(), [=](int i, int j, Four sums) {
         Four offset = load_four(bias, j, m);
         EACH_OF_FOUR(c) sums[c] = activate(kind, sums[c] + offset[c]);
         store_four(y + i * m, j, m, sums);
@@ -254,12 +281,14 @@ KERNEL __launch_bounds__(THREADS, 1) layer_backward(const float* x, const float*
                                                     float* d_bias, int n, int m, int d, int wants_dx) {
     __shared__ float4 stage[STAGE / 4];
     Matrix slope = {g, n, m}, w = {weight, d, m}, with_ones = {x, n, d, true};
-    int turn = 0;
-    if (wants_dx)
-        turn = product<false, true>(slope, w, n, d, m, (float*)stage, 0, [=](int i, int j, Four sums) {
+    Blocks crew = {0, 0}, other = everyone();
+    if (wants_dx) {
+        divide(tiles_of(n, d) * m, tiles_of(d + 1, m) * n, crew, other);
+        product<false, true>(slope, w, n, d, m, (float*)stage, crew, [=](int i, int j, Four sums) {
             store_four(dx + i * d, j, d, sums);
         });
-    product<true, false>(with_ones, slope, d + 1, m, n, (float*)stage, turn, [=](int i, int j, Four sums) {
+    }
+    product<true, false>(with_ones, slope, d + 1, m, n, (float*)stage, other, [=](int i, int j, Four sums) {
         store_four(i < d ? d_weight + i * m : d_bias, j, m, sums);
     });
 }

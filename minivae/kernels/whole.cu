@@ -99,9 +99,10 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
     const u32 first_draw = (u32)*draw;
     u32 meetings = 0;
     auto take = [&](int step, int turn) {
-        if (step * batch < n_rows)
-            take_batch(is_bytes ? bytes : nullptr, floats, rows + step * batch, x[step % 2], noise[step % 2], min(batch, n_rows - step * batch),
-                       d, k, first_draw + step, path, stream, seed, turn);
+        int first = step * batch;
+        if (first < n_rows)
+            take_batch(is_bytes ? bytes : nullptr, floats, rows + first, x[step % 2], noise[step % 2], min(batch, n_rows - first), d, k,
+                       first_draw + step, path, stream, seed, turn);
     };
     take(0, 0);
     wait_for_all_blocks(arrived, meetings);
@@ -110,18 +111,13 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
         const int n = min(batch, n_rows - step * batch);
         float *now = x[step % 2], share = 1.0f / n;
         float weight = (float)(warm_up > 0 ? beta * fmin(1.0, (first_step + step) / warm_up) : beta);
-        if (threadIdx.x == 0) {
-            power[0] *= beta1;
-            power[1] *= beta2;
-            *(Adam*)rule_memory = Adam(power[0], power[1], *learning_rate, beta1, beta2, eps);
-        }
 
         // Forward: dense and activation, layer by layer
         for (int l = 0; l <= last; ++l) {
             Layer layer = layers[l];
             Matrix in = {l ? layer.in : now, n, layer.d}, w = {values + layer.weight, layer.d, layer.m};
             float *bias = values + layer.bias, *out = l == code ? heads : l == last ? d_logits : layers[l + 1].in;
-            int turn = product<false, false>(in, w, n, layer.m, layer.d, stage, 0, [&](int i, int j, Four y) {
+            u32 busy = product<false, false>(in, w, n, layer.m, layer.d, stage, everyone(), [&](int i, int j, Four y) {
                 Four offset = load_four(bias, j, layer.m), pixel = load_four(now + i * d, j, l == last ? d : 0);
                 EACH_OF_FOUR(c) {
                     y[c] += offset[c];
@@ -133,10 +129,15 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
                 }
                 store_four(out + i * layer.m, j, layer.m, y);
             });
-            if (l == code) take(step + 1, turn);  // the heads are few tiles: the other blocks fetch the next batch meanwhile
+            if (l == code) take(step + 1, busy < gridDim.x ? busy : 0);  // by the blocks that have no tile of the heads
             wait_for_all_blocks(arrived, meetings);
             if (l != code) continue;
-            FOR_EACH(i, n * k) {
+            if (threadIdx.x == blockDim.x - 1) {  // none of the threads that are busy below
+                power[0] *= beta1;
+                power[1] *= beta2;
+                *(Adam*)rule_memory = Adam(power[0], power[1], *learning_rate, beta1, beta2, eps);
+            }
+            for (int i = blockIdx.x + gridDim.x * threadIdx.x; i < n * k; i += gridDim.x * blockDim.x) {  // a few for each block
                 float mean = heads[i / k * 2 * k + i % k], log_var = heads[i / k * 2 * k + k + i % k];
                 scaled_noise[i] = expf(0.5f * log_var) * noise[step % 2][i];
                 layers[code + 1].in[i] = mean + scaled_noise[i];                        // (R.1)
@@ -154,18 +155,21 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
             Matrix g = {l == last ? d_logits : l == code ? d_heads : layers[l + 1].d_in, n, layers[l].m};
             return g;
         };
-        auto learn = [&](int l, int turn) {
+        auto learn = [&](int l, Blocks crew) {
             Layer layer = layers[l];
             Matrix in = {l ? layer.in : now, n, layer.d, true};
-            return product<true, false>(in, gradient(l), layer.d + 1, layer.m, n, stage, turn, [&](int i, int j, Four g) {
+            product<true, false>(in, gradient(l), layer.d + 1, layer.m, n, stage, crew, [&](int i, int j, Four g) {
                 int row = layer.weight + i * layer.m;  // the row of the ones comes last, as the bias does
                 rule.update(values + row, sums + row, square_sums + row, j, layer.m, g);
             });
         };
+        auto learning = [&](int l) { return tiles_of(layers[l].d + 1, layers[l].m) * n; };  // its work
         for (int l = last; l > 0; --l) {
             Layer layer = layers[l];
             Matrix w = {values + layer.weight, layer.d, layer.m};
-            int turn = product<false, true>(gradient(l), w, n, layer.d, layer.m, stage, 0, [&](int i, int j, Four dx) {
+            Blocks crew = everyone(), other = crew;
+            if (l < last) divide(tiles_of(n, layer.d) * layer.m, learning(l + 1), crew, other);
+            product<false, true>(gradient(l), w, n, layer.d, layer.m, stage, crew, [&](int i, int j, Four dx) {
                 if (l != code + 1) {
                     Four in = load_four(layer.in + i * layer.d, j, layer.d);
                     EACH_OF_FOUR(c) dx[c] *= slope_of(kind, in[c]);
@@ -181,10 +185,13 @@ KERNEL __launch_bounds__(THREADS, 1) train(const unsigned char* bytes, const flo
                 store_four(d_mean, j, k, dx);
                 store_four(d_mean + k, j, k, d_log_var);
             });
-            if (l < last) learn(l + 1, turn);
+            if (l < last) learn(l + 1, other);
             wait_for_all_blocks(arrived, meetings);
         }
-        learn(1, learn(0, 0));
+        Blocks crew, other;
+        divide(learning(0), learning(1), crew, other);
+        learn(0, crew);
+        learn(1, other);
         wait_for_all_blocks(arrived, meetings);
     }
 

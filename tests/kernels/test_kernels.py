@@ -313,6 +313,29 @@ def test_gathered_pixels_are_those_of_numpy_to_the_last_bit(fused):
     np.testing.assert_array_equal(to_numpy(taken), Rows(pixels, np, "float32").take(index, None))
 
 
+@pytest.mark.parametrize("blocks", [1, 3, 40])
+def test_a_layer_is_the_same_however_many_blocks_share_its_tiles(blocks, fused, monkeypatch):
+    monkeypatch.setattr(kernels.library(fused), "multiprocessors", blocks)
+    rng = np.random.default_rng(10)
+    x, w, b, g = (rng.standard_normal(shape).astype(np.float32) for shape in ((37, 50), (50, 70), 70, (37, 70)))
+    y, dx, dw, db = gradients(fused, LAYERS["relu"], [x, w, b], g)
+    slope = g * (y > 0)
+    # Two factors in 11 + 11 bits are off by a rounding of 2^-22 each; a sum of t terms has t roundings of 2^-24 in any order.
+    for actual, left, right, more in ((y, x, w, b), (dx, slope, w.T, 0), (dw, x.T, slope, 0), (db, np.ones(37), slope, 0)):
+        exact, size = (f(left).astype(float) @ f(right).astype(float) + f(more) for f in (np.asarray, np.abs))
+        exact = np.maximum(exact, 0) if actual is y else exact
+        assert np.all(abs(actual - exact) <= (2 * 2**-22 + len(right) * 2**-24) * size)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_number_that_is_not_finite_comes_out_of_a_layer_as_one(bad, fused):
+    x = np.ones((3, 20), np.float32)
+    x[1, 7] = bad
+    w = np.random.default_rng(11).standard_normal((20, 40)).astype(np.float32) ** 2  # so that no infinity ends as ReLU's 0
+    y, *_ = gradients(fused, LAYERS["relu"], [x, w, np.zeros(40, np.float32)], np.ones((3, 40), np.float32))
+    np.testing.assert_array_equal(np.isfinite(y), np.arange(3)[:, None] != np.ones((1, 40)))
+
+
 def test_products_in_every_transposition(fused):
     rng = np.random.default_rng(9)
     product = cublas.cublas(fused).matmul

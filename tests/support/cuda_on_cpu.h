@@ -25,7 +25,8 @@
 #define __shared__ static
 #define __launch_bounds__(...)
 
-using std::min;
+using std::max, std::min;
+inline float __fdividef(float a, float b) { return a / b; }
 struct alignas(16) float4 { float x, y, z, w; };
 struct alignas(8) float2 { float x, y; };
 
