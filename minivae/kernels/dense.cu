@@ -51,15 +51,6 @@ KERNEL column_sum(const float* g, float* out, double* partial, u32* done, int n,
     sum_columns([=](int i, int j) { return g[(size_t)i * m + j]; }, out, partial, done, n, m, chunks);
 }
 
-// y_ij = activation(y_ij + b_j)
-KERNEL bias_activation(float* y, const float* bias, int n, int m, int kind) {
-    FOR_EACH_FOUR(i, n * m) {
-        Four four = load_four(y, i, n * m);
-        EACH_OF_FOUR(j) four[j] = activate(kind, four[j] + bias[(i + j) % m]);
-        store_four(y, i, n * m, four);
-    }
-}
-
 // dx_ij = g_ij slope(out_ij)  and  db_j = sum_i dx_ij,  from one pass
 KERNEL activation_backward_sum(const float* out, const float* g, float* dx, float* db, double* partial, u32* done, int n, int m,
                                int chunks, int kind) {

@@ -173,7 +173,8 @@ def test_a_step_is_timed_after_its_losses_were_checked(name, fused, short):
     if fused is strict_cupy:
         assert strict_cupy.cuda.get_current_stream() is strict_cupy.cuda.Stream.null
         if "launch" not in name and "plain" not in name:
-            assert 30 < launches < 50  # products, biases and activations are kernels of their own
+            replayed = name != "minivae, kernels"  # where one more launch chooses the next rows
+            assert launches == 29 + replayed  # the gradients of a layer are up to three kernels: a sum and two products
 
 
 @pytest.mark.parametrize(("work", "launches"), [("A", 25), ("B", 25), ("B2", 31)])

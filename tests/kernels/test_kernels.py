@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import cuda_on_cpu, kernel_calls, strict_cupy
+from support.cublas_on_cpu import FakeCublas
 from support.device import needs_compiler
 
 from minivae import kernels, ops
@@ -328,18 +329,25 @@ def test_a_layer_is_the_same_however_many_blocks_share_its_tiles(blocks, fused, 
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_number_that_is_not_finite_comes_out_of_a_layer_as_one(bad, fused):
-    x = np.ones((3, 20), np.float32)
+@pytest.mark.parametrize(("n", "d", "m", "small"), [(3, 20, 40, kernels.SMALL), (2048, 256, 512, 0)], ids=["kernel", "cuBLAS"])
+def test_a_number_that_is_not_finite_comes_out_of_a_layer_as_one(n, d, m, small, bad, fused, monkeypatch):
+    """With sums split over several blocks, which this size invites, cublasLt's ReLU turned a NaN into 0."""
+    monkeypatch.setattr(kernels, "SMALL", small)
+    x = np.ones((n, d), np.float32)
     x[1, 7] = bad
-    w = np.random.default_rng(11).standard_normal((20, 40)).astype(np.float32) ** 2  # so that no infinity ends as ReLU's 0
-    y, *_ = gradients(fused, LAYERS["relu"], [x, w, np.zeros(40, np.float32)], np.ones((3, 40), np.float32))
-    np.testing.assert_array_equal(np.isfinite(y), np.arange(3)[:, None] != np.ones((1, 40)))
+    w = np.random.default_rng(11).standard_normal((d, m)).astype(np.float32) ** 2  # so that no infinity ends as ReLU's 0
+    y, *_ = gradients(fused, LAYERS["relu"], [x, w, np.zeros(m, np.float32)], np.ones((n, m), np.float32))
+    np.testing.assert_array_equal(np.isfinite(y), np.arange(n)[:, None] != np.ones((1, m)))
 
 
-def test_products_in_every_transposition(fused):
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+def test_products_in_every_transposition_with_every_epilogue(with_bias, relu, fused):
     rng = np.random.default_rng(9)
     product = cublas.cublas(fused).matmul
-    for n, k, m in ((3, 5, 7), (1, 5, 7), (3, 1, 7), (3, 5, 1), (1, 1, 1)):
+    for n, k, m in ((3, 5, 7), (1, 5, 7), (3, 1, 7), (3, 5, 1), (1, 1, 1), (64, 32, 48)):
+        bias = rng.standard_normal(m).astype(np.float32) if with_bias else None
+        options = {"relu": relu} | ({"bias": to_device(fused, bias)} if with_bias else {})
         for a_transposed in (False, True):
             for b_transposed in (False, True):
                 a = rng.standard_normal((k, n) if a_transposed else (n, k)).astype(np.float32)
@@ -348,43 +356,124 @@ def test_products_in_every_transposition(fused):
                 out = fused.zeros((n, m), dtype="float32")
                 a, a_there = (a.T, a_there.T) if a_transposed else (a, a_there)
                 b, b_there = (b.T, b_there.T) if b_transposed else (b, b_there)
-                assert product(a_there, b_there, out=out) is out
-                np.testing.assert_allclose(to_numpy(out), a @ b, rtol=1e-5, atol=1e-5)
+                assert product(a_there, b_there, out=out, **options) is out
+                expected = a @ b + (0 if bias is None else bias)
+                np.testing.assert_allclose(to_numpy(out), np.maximum(expected, 0) if relu else expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", cublas.COMPUTE)
+def test_products_of_parameters_that_begin_anywhere(precision, fused, monkeypatch):
+    """A product reads each matrix at its own address, which may be a multiple of 4 bytes and of nothing more."""
+    monkeypatch.setenv("MINIVAE_MATMUL", precision)
+    product = cublas.cublas(fused).matmul
+    n, k, m, rng = 64, 32, 48, np.random.default_rng(10)
+    a, b, bias = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((n, k), (k, m), m))  # exact in each precision
+    vector = fused.empty(6000, dtype="float32")
+    for places in ((0, 0, 0), (1, 1, 1), (4, 0, 2), (0, 3, 0), (0, 0, 1)):  # in floats, of b, the bias and the result
+        views, end = [], 0
+        for place, size in zip(places, (k * m, m, n * m), strict=True):
+            begin = -(-end // 64) * 64 + place
+            end = begin + size
+            views.append(vector[begin:end])
+        b_there, bias_there, out = views[0].reshape(k, m), views[1], views[2].reshape(n, m)
+        b_there[...], bias_there[...] = to_device(fused, b), to_device(fused, bias)
+        product(to_device(fused, a), b_there, out=out, bias=bias_there, relu=True)
+        np.testing.assert_array_equal(to_numpy(out), np.maximum(a @ b + bias, 0))
+
+
+LARGE_LAYERS = {"identity": (ops.dense, 1), "relu": (LAYERS["relu"], 1), "tanh": (LAYERS["tanh"], 2)}  # and launches forward
+
+
+@pytest.mark.parametrize(("op", "launches"), LARGE_LAYERS.values(), ids=LARGE_LAYERS)
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_large_layers_are_products_with_their_bias_and_relu(op, launches, transpose, with_bias, fused, monkeypatch):
+    monkeypatch.setattr(kernels, "SMALL", 0)
+    rng = np.random.default_rng(12)
+    arrays = {"x": rng.standard_normal((7, 33)), "weight": rng.standard_normal((5, 33) if transpose else (33, 5)) / 6}
+    arrays |= {"bias": rng.standard_normal(5)} if with_bias else {}
+    there = [to_device(fused, array, "float32") for array in arrays.values()]
+    forward = TWINS[op.name].op.forward
+    forward(fused, *there, transpose=transpose)  # which allocates the workspace
+    with strict_cupy.counting() as counts:
+        forward(fused, *there, transpose=transpose)
+    if fused is strict_cupy:
+        assert counts.launches == launches
+    for report in compare_precision(lambda *leaves: op(*leaves, transpose=transpose), arrays, xp=fused):
+        assert report.units < UNITS, report
 
 
 @pytest.mark.parametrize(("precision", "compute"), [("fp32", 68), ("tf32", 77), ("bf16", 75)])
 def test_products_follow_the_stream_and_the_precision(precision, compute):
-    api = strict_cupy.FakeCublas()
+    api = FakeCublas()
     handle = cublas.Cublas(strict_cupy, api, precision)
     a = strict_cupy.ones_like(strict_cupy.empty((2, 2), "float32"))
     handle.matmul(a, a)
     handle.matmul(a, a)
     with strict_cupy.cuda.Stream(non_blocking=True) as stream:
         handle.matmul(a, a)
-    product = ("product", 2, 2, 2, compute)
-    workspace = ("workspace", 32 << 20)  # after the stream, which would put cuBLAS's own back
-    assert api.calls == [("stream", 0), workspace, product, product, ("stream", stream.ptr), workspace, product]
+    assert {product[:5] for product in api.products} == {(2, 2, 2, compute, 1)}
+    assert [product[5] for product in api.products] == [0, 0, stream.ptr]
+    first, second, other = (product[6] for product in api.products)
+    assert first == second != other  # two streams may be at work at the same time
 
 
-def test_cublas_constants_are_those_of_its_header():
-    headers = list(Path(sys.prefix).glob("lib/python*/site-packages/nvidia/*/include/cublas_api.h"))
-    headers += list(Path("/usr/local").glob("cuda*/include/cublas_api.h"))
-    if not headers:
-        pytest.skip("cuBLAS's header is not installed")
-    values = dict(re.findall(r"(CUBLAS_\w+) = (-?\d+)", headers[0].read_text()))
+def test_an_algorithm_is_asked_for_once_and_takes_the_bias_of_each_product():
+    api = FakeCublas()
+    handle = cublas.Cublas(strict_cupy, api, "fp32")
+    a, biases = strict_cupy.ones((64, 64), dtype="float32"), strict_cupy.asarray(np.arange(256, dtype=np.float32).reshape(4, 64))
+    out = strict_cupy.empty((64, 64), "float32")
+    for bias in biases:
+        handle.matmul(a, a, out=out, bias=bias)
+        np.testing.assert_array_equal(to_numpy(out)[0], 64 + to_numpy(bias))
+    assert len(api.questions) == len({cublas._alignment(bias) for bias in biases})
+    asked = len(api.questions)
+    handle.matmul(a, a, out=out, bias=biases[0], relu=True)
+    handle.matmul(a, a.T, out=out, bias=biases[0], relu=True)
+    assert len(api.questions) == asked + 2
+
+
+def test_a_factor_is_transposed_beforehand_where_a_tensor_core_would_have_to(fused, monkeypatch):
+    if fused is not strict_cupy:
+        pytest.skip("the stand-in counts")
+    monkeypatch.setattr(cublas, "ROWS", 6)
+    a, b = (to_device(fused, np.random.default_rng(11).standard_normal(shape), "float32") for shape in ((6, 4), (4, 35)))
+    expected = to_numpy(a) @ to_numpy(b)
+    cases = {"few rows": (a[:5], b, 1), "by rows": (a, b, 2), "by columns": (a, fused.ascontiguousarray(b.T).T, 1)}
+    for precision, more in (("tf32", 0), ("fp32", 1)):
+        handle = cublas.Cublas(fused, FakeCublas(), precision)
+        handle.matmul(a, b)  # which also allocates the workspace
+        for name, (left, right, launches) in cases.items():
+            out = fused.empty((len(left), 35), dtype="float32")
+            with strict_cupy.counting() as counts:
+                handle.matmul(left, right, out=out)
+            assert counts.launches == max(launches - more, 1), (precision, name)
+            np.testing.assert_allclose(to_numpy(out), expected[: len(left)], rtol=1e-5, atol=1e-6)
+
+
+def test_cublas_constants_are_those_of_its_headers():
+    folders = [*Path(sys.prefix).glob("lib/python*/site-packages/nvidia/*/include"), *Path("/usr/local").glob("cuda*/include")]
+    folders = [folder for folder in folders if (folder / "cublasLt.h").exists()]
+    if not folders:
+        pytest.skip("cuBLAS's headers are not installed")
+    text = "".join((folders[0] / name).read_text() for name in ("cublas_api.h", "cublasLt.h"))
+    values = dict(re.findall(r"(CUBLAS(?:LT)?_\w+) = (-?\d+)", text))
     names = {"fp32": "CUBLAS_COMPUTE_32F", "tf32": "CUBLAS_COMPUTE_32F_FAST_TF32", "bf16": "CUBLAS_COMPUTE_32F_FAST_16BF"}
     assert {key: int(values[name]) for key, name in names.items()} == cublas.COMPUTE
-    assert int(values["CUBLAS_GEMM_DEFAULT"]) == cublas.DEFAULT_ALGORITHM
+    prefixes = {"EPILOGUE_": cublas.EPILOGUE, "MATMUL_DESC_": cublas.ATTRIBUTES["MatmulDesc"]}
+    for prefix, numbers in (prefixes | {"MATMUL_PREF_": cublas.ATTRIBUTES["MatmulPreference"]}).items():
+        assert {name: int(values[f"CUBLASLT_{prefix}{name}"]) for name in numbers} == numbers
+    assert "CUBLASLT_EPILOGUE_RELU_BIAS = (CUBLASLT_EPILOGUE_RELU | CUBLASLT_EPILOGUE_BIAS)" in text
 
 
 def test_unknown_precision_is_refused():
     with pytest.raises(InputError, match="MINIVAE_MATMUL"):
-        cublas.Cublas(strict_cupy, strict_cupy.FakeCublas(), "fp8")
+        cublas.Cublas(strict_cupy, FakeCublas(), "fp8")
 
 
 def test_without_cublas_products_are_cupys(fused, monkeypatch, caplog):
-    class Refusing(strict_cupy.FakeCublas):
-        def cublasCreate_v2(self, handle):
+    class Refusing(FakeCublas):
+        def cublasLtCreate(self, handle):
             return 1
 
     monkeypatch.setattr(cublas, "load_library", Refusing)
@@ -392,4 +481,14 @@ def test_without_cublas_products_are_cupys(fused, monkeypatch, caplog):
     cublas.usable.cache_clear()
     single = np.ones((3, 3), np.float32)
     assert node_op(fused, ops.dense, single, single) is ops.dense
-    assert "RuntimeError: cuBLAS status 1" in caplog.text
+    assert "RuntimeError: cublasLtCreate: status 1" in caplog.text
+
+
+def test_a_product_without_an_algorithm_is_an_error():
+    class Helpless(FakeCublas):
+        def cublasLtMatmulAlgoGetHeuristic(self, *arguments):
+            return 0  # and has found none
+
+    a = strict_cupy.ones((2, 2), dtype="float32")
+    with pytest.raises(RuntimeError, match="cublasLt has no algorithm for Stored"):
+        cublas.Cublas(strict_cupy, Helpless(), "fp32").matmul(a, a)

@@ -19,7 +19,7 @@ import pytest
 from minivae import backend, kernels
 from minivae.backend import probe_cuda
 from minivae.kernels import cublas
-from support import cuda_on_cpu, strict_cupy
+from support import cublas_on_cpu, cuda_on_cpu, strict_cupy
 
 
 def module_or_skip(name: str) -> ModuleType:
@@ -48,7 +48,7 @@ def install(monkeypatch, with_kernels: bool, threads: int = 32) -> None:
     monkeypatch.delenv("MINIVAE_FUSED", raising=False)
     monkeypatch.setattr(kernels, "BLOCK", threads)
     monkeypatch.setattr(kernels, "WIDE_BLOCK", threads)
-    monkeypatch.setattr(cublas, "load_library", strict_cupy.FakeCublas)
+    monkeypatch.setattr(cublas, "load_library", cublas_on_cpu.FakeCublas)
 
 
 def forget_cublas() -> None:

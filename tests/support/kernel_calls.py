@@ -48,7 +48,6 @@ def arguments(name: str, sizes: Sizes) -> tuple[int, tuple[Any, ...]]:
     calls: dict[str, tuple[int, tuple[Any, ...]]] = {
         "gather": (2, (rng.integers(0, 256, (7, D)).astype(np.uint8), rng.integers(0, 7, N), floats(N, D), n, d)),
         "column_sum": (2 * len(tickets), (floats(N, D), floats(D), np.zeros(2 * D), tickets, n, d, np.int32(2))),
-        "bias_activation": (2, (floats(N, D), floats(D), n, d, np.int32(1))),
         "activation_backward_sum": (
             2 * len(tickets),
             (*(floats(N, D) for _ in range(3)), floats(D), np.zeros(2 * D), tickets, n, d, *[np.int32(2)] * 2),

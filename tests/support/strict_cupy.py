@@ -8,13 +8,12 @@ A stream can be captured.  Then, as on a GPU, nothing is computed: results hold 
 would make the host wait, or copy from its memory, raises.  A launch repeats every kernel on the same memory; Python numbers keep
 the values they had.  CuPy's refusal to capture a matrix product of its own is here too.  What memory is reused for is not imitated.
 
-Kernels written in CUDA C run on the CPU through ``cuda_on_cpu``.
+Kernels written in CUDA C run on the CPU through ``cuda_on_cpu``, products of cuBLAS through ``cublas_on_cpu``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -382,7 +381,7 @@ class RawModule:
         return call
 
 
-# ---- The device: streams, graphs, memory, cuBLAS ---------------------------------------------------------------------------------
+# ---- The device: streams, graphs, memory -------------------------------------------------------------------------------------
 
 
 class _Stream:
@@ -441,47 +440,6 @@ class _Graph:
         drawn = [f'"{node}"[style="bold" shape="octagon" label="a kernel"];' for node in nodes]
         arrows = [f'"{before}" -> "{after}" [headlabel=0];' for before, after in itertools.pairwise(nodes)]
         return "\n".join(['digraph dot {subgraph cluster_1 {label="graph_1" graph[style="dashed"];', *drawn, *arrows, "}}"])
-
-
-class FakeCublas:
-    """The three entry points of cuBLAS: column-major products, done by NumPy on the memory that the pointers name."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-
-    def cublasCreate_v2(self, handle: Any) -> int:
-        handle._obj.value = 1
-        return 0
-
-    def cublasSetStream_v2(self, handle: Any, stream: Any) -> int:
-        self.calls.append(("stream", stream.value or 0))
-        return 0
-
-    def cublasSetWorkspace_v2(self, handle: Any, workspace: Any, size: Any) -> int:
-        self.calls.append(("workspace", size.value))
-        return 0
-
-    def cublasGemmEx(
-        self, handle, ta, tb, m, n, k, alpha, a, a_type, lda, b, b_type, ldb, beta, c, c_type, ldc, compute, algorithm
-    ) -> int:
-        assert a_type == b_type == c_type == 0
-        self.calls.append(("product", m, n, k, compute))
-
-        def matrix(pointer: Any, rows: int, columns: int, lead: int) -> np.ndarray:
-            assert lead >= rows, "the leading dimension of a column-major matrix is at least its number of rows"
-            numbers = (ctypes.c_float * (lead * (columns - 1) + rows)).from_address(pointer.value)
-            return np.lib.stride_tricks.as_strided(np.frombuffer(numbers, np.float32), (rows, columns), (4, 4 * lead))
-
-        left = matrix(a, k, m, lda).T if ta else matrix(a, m, k, lda)
-        right = matrix(b, n, k, ldb).T if tb else matrix(b, k, n, ldb)
-        product = matrix(c, m, n, ldc)
-
-        def kernel() -> None:
-            kept = beta._obj.value * product if beta._obj.value else 0
-            product[...] = alpha._obj.value * (left @ right) + kept
-
-        run(kernel)
-        return 0
 
 
 _Stream.null = _Stream()
