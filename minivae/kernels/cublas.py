@@ -10,8 +10,11 @@ Why not nvmath-python, which offers the same: it brings three packages of NVIDIA
 what is needed here is one function in three transpositions.  Eight entry points through ctypes, from the library that CuPy has
 already located, are smaller than those adapters, and can be tested on the CPU with a stand-in for the library.
 
+A NaN: in fp32, ReLU of one is one, as in ``ops``.  With TF32 or bf16, ReLU within cublasLt was seen to make it 0 (H200, CUDA 13.0); in
+a training it is then found among the parameters, which are looked at as often as the loss.
+
 Proven on the CPU: the row-major products in all transpositions with each epilogue, the alignments promised to cublasLt, the
-constants against its own header.  Not proven without a device: everything cublasLt does itself, and what TF32 and bf16 gain.
+constants against its own header.  Run on an H200: the same tests, with products at every alignment, and a capture.
 
 Source: cuBLAS library documentation, section "Using the cuBLASLt API".
 """
@@ -102,7 +105,7 @@ class Cublas:
         # The heuristics look only at how well this address is aligned; each product puts in that of its own bias.
         self._set("MatmulDesc", operation, "BIAS_POINTER", ctypes.c_void_p(bias_alignment))
         self._set("MatmulPreference", preference, "MAX_WORKSPACE_BYTES", ctypes.c_size_t(WORKSPACE))
-        if relu:  # an algorithm that adds up parts of the sums in a second kernel has a ReLU there that turns a NaN into 0
+        if relu:  # no sums split over several blocks, which a second kernel would add up
             self._set("MatmulPreference", preference, "REDUCTION_SCHEME_MASK", ctypes.c_uint32(0))
         # Left alone, the heuristics would count on 256 bytes; but a parameter may begin anywhere in the vector of all parameters.
         for name, matrix in zip(ALIGNMENTS, (left, right, result, result), strict=True):

@@ -101,6 +101,7 @@ TABLES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch.compile calls what PyTorch itself advises against
 def test_the_whole_benchmark_makes_every_table_and_plot(fused, short, here, tiny, tmp_path, capsys):
     chosen = [*FORMS, "JAX scan", "torch.compile"]
     gpu.run(arguments("--results", str(tmp_path), "--ops", "relu", "dense", "elu", "--only", *chosen))

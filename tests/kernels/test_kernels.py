@@ -331,7 +331,7 @@ def test_a_layer_is_the_same_however_many_blocks_share_its_tiles(blocks, fused, 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize(("n", "d", "m", "small"), [(3, 20, 40, kernels.SMALL), (2048, 256, 512, 0)], ids=["kernel", "cuBLAS"])
 def test_a_number_that_is_not_finite_comes_out_of_a_layer_as_one(n, d, m, small, bad, fused, monkeypatch):
-    """With sums split over several blocks, which this size invites, cublasLt's ReLU turned a NaN into 0."""
+    """For this size cublasLt recommended an algorithm whose ReLU turns a NaN into 0."""
     monkeypatch.setattr(kernels, "SMALL", small)
     x = np.ones((n, d), np.float32)
     x[1, 7] = bad
@@ -400,7 +400,7 @@ def test_large_layers_are_products_with_their_bias_and_relu(op, launches, transp
     if fused is strict_cupy:
         assert counts.launches == launches
     for report in compare_precision(lambda *leaves: op(*leaves, transpose=transpose), arrays, xp=fused):
-        assert report.units < UNITS, report
+        assert report.units < 2 * UNITS, report  # two products in a row, with an activation between
 
 
 @pytest.mark.parametrize(("precision", "compute"), [("fp32", 68), ("tf32", 77), ("bf16", 75)])

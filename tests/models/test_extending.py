@@ -69,7 +69,7 @@ def test_own_activation_is_named_kept_and_resumed(tmp_path, monkeypatch):
     monkeypatch.setitem(mv.ACTIVATIONS, "cube", cube_op())
     model = mv.VAE(**SMALL | {"activation": "cube", "learning_rate": 1e-4}).fit(X)
     model.save(tmp_path / "model")
-    np.testing.assert_array_equal(mv.load(tmp_path / "model").transform(X), model.transform(X))
+    np.testing.assert_array_equal(mv.load(tmp_path / "model", device="cpu").transform(X), model.transform(X))
     assert "activation is one of minivae's own" in complaint(mv.InputError, decoder_of, model)
     assert "contractive.SLOPES" in complaint(mv.InputError, mv.ContractiveAutoencoder(**SMALL, code_activation="cube").fit, X)
     monkeypatch.delitem(mv.ACTIVATIONS, "cube")
@@ -101,7 +101,7 @@ def test_own_likelihood_scores_and_is_kept(laplace, tmp_path):
     np.testing.assert_allclose(laplace.likelihood_.nll(3 * X, mv.Tensor(m)).data, expected, rtol=1e-12)
     assert np.isfinite(laplace.log_likelihood(3 * X)).all()
     laplace.save(tmp_path / "model")
-    again = mv.load(tmp_path / "model")
+    again = mv.load(tmp_path / "model", device="cpu")
     assert type(again.likelihood_) is Laplace
     np.testing.assert_array_equal(again.elbo(3 * X), laplace.elbo(3 * X))
     assert "likelihood is one of minivae's own" in complaint(mv.InputError, decoder_of, laplace)
