@@ -33,6 +33,7 @@ WIDE_BLOCK = 512  # threads in a block whose threads work together on one tile o
 GRID = 2048  # most blocks in a launch: several for each of a GPU's multiprocessors; each block loops over what is left
 MOST_STRIPS = 4096  # most strips of 32 columns in a matrix whose columns are summed
 SMALL = 2**27  # ``dense.cu`` computes matrix products of up to this many multiplications, cuBLAS the larger ones
+LONGEST = 2**20  # most rows or columns in these: it numbers their tiles with fewer than 2^21 numbers
 log = logging.getLogger("minivae")
 
 
@@ -79,6 +80,11 @@ class Library:
     def by_tiles(self, name: str, tiles: int, *args: Any) -> None:
         """Launch a kernel whose blocks share ``tiles`` tiles among them; as many as a device can run at once, if there is work."""
         self.by_blocks(name, min(tiles, self.multiprocessors), *args)
+
+
+def is_small(n: int, d: int, m: int) -> bool:
+    """Tell whether ``dense.cu`` computes the layers of ``n`` rows with ``d`` inputs and ``m`` outputs."""
+    return n * d * m <= SMALL and max(n, d, m) <= LONGEST
 
 
 def launch(kernel: Any, blocks: int, threads: int, args: Sequence[Any]) -> None:

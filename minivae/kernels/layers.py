@@ -17,7 +17,7 @@ ACTIVATIONS = ("identity", "relu", "tanh")  # in the order of their numbers in `
 def _layer(name: str, kind: int) -> Op:
     def forward(xp, x, weight, bias=None, transpose=False):
         n, m = len(x), weight.shape[0 if transpose else 1]
-        small = bias is not None and not transpose and n * weight.size <= kernels.SMALL
+        small = bias is not None and not transpose and kernels.is_small(n, x.shape[1], m)
         if small:
             y = xp.empty((n, m), dtype=x.dtype)
             library(xp).by_tiles("layer", _tiles(n, m), x, weight, bias, y, n, m, x.shape[1], kind)

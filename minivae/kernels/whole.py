@@ -80,9 +80,9 @@ def obstacle(widths: tuple[int, ...], activation: str, batch: int) -> str:
         return f"{len(hidden)} hidden layers, where it knows one or two"
     if activation not in KINDS:
         return f"activation={activation!r}, where it knows {' and '.join(KINDS)}"
-    most = max(a * b for a, b in zip((d, *hidden), (*hidden, 2 * k)))
-    if most * batch > kernels.SMALL:
-        return f"a layer with {most:,} weights and batches of {batch} are products that cuBLAS makes faster"
+    for inputs, outputs in zip((d, *hidden), (*hidden, 2 * k)):  # the decoder's are the same or smaller
+        if not kernels.is_small(batch, inputs, outputs):
+            return f"a layer with {inputs * outputs:,} weights and batches of {batch} are products that cuBLAS makes faster"
     return ""
 
 

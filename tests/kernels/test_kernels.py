@@ -314,6 +314,22 @@ def test_gathered_pixels_are_those_of_numpy_to_the_last_bit(fused):
     np.testing.assert_array_equal(to_numpy(taken), Rows(pixels, np, "float32").take(index, None))
 
 
+@pytest.mark.parametrize("size", [(9, 7, 5), (3, 9, 5), (3, 4, 8)], ids=["rows", "inputs", "outputs"])
+def test_layers_too_long_for_the_kernel_are_cublas_s(size, fused, monkeypatch):
+    if fused is not strict_cupy:
+        pytest.skip("the stand-in counts")
+    n, d, m = size
+    x, w, b = (fused.ones_like(fused.empty(shape, "float32")) for shape in ((n, d), (d, m), (m,)))
+    product = cublas.cublas(fused).matmul
+    used = []
+    monkeypatch.setattr(cublas.Cublas, "matmul", lambda self, *args, **options: used.append(1) or product(*args, **options))
+    for longest, times in ((max(size), 0), (max(size) - 1, 1)):
+        used.clear()
+        monkeypatch.setattr(kernels, "LONGEST", longest)
+        TWINS["dense"].op.forward(fused, x, w, b)
+        assert len(used) == times
+
+
 @pytest.mark.parametrize("blocks", [1, 3, 40])
 def test_a_layer_is_the_same_however_many_blocks_share_its_tiles(blocks, fused, monkeypatch):
     monkeypatch.setattr(kernels.library(fused), "multiprocessors", blocks)

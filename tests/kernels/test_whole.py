@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import minivae as mv
+from minivae import kernels
 from minivae.backend import to_numpy
 from minivae.training import trainer as training
 from minivae.training.at_once import only_watches
@@ -100,6 +101,14 @@ def test_where_it_does_not_apply_the_log_says_why(settings, reason, fused, reaso
     trained("cuda", ODD | settings | {"epochs": 1})
     (message,) = reasons()
     assert reason in message
+
+
+@pytest.mark.parametrize(("limit", "value"), [("SMALL", 5 * 16 * 7 - 1), ("LONGEST", 15)])
+def test_layers_that_cublas_computes_are_named(limit, value, fused, reasons, monkeypatch):
+    monkeypatch.setattr(kernels, limit, value)
+    trained("cuda", ODD | {"epochs": 1})
+    (message,) = reasons()
+    assert message.endswith("a layer with 112 weights and batches of 5 are products that cuBLAS makes faster")
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bool", "uint16"])
