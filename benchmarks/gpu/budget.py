@@ -32,7 +32,9 @@ class Budget:
             self.leave_out(what, "no time was left")
             return None
         try:
-            return timing.in_child(function, *args, timeout=limit).value
+            made = timing.in_child(function, *args, timeout=limit)
+            say(f"{what}: {made.seconds:.0f} s")
+            return made.value
         except subprocess.TimeoutExpired:
             self.leave_out(what, f"stopped after {limit:.0f} s")
         except SystemExit as error:

@@ -12,7 +12,7 @@ import statistics
 import numpy as np
 
 from benchmarks import timing
-from benchmarks.cpu.ops import FIRST_EXAMPLES, QUICK_SIZES, Call, bytes_moved
+from benchmarks.cpu.ops import CODES, FIRST_EXAMPLES, QUICK_SIZES, Call, bytes_moved
 from benchmarks.gpu.budget import Budget
 from benchmarks.gpu.steps import shown
 from benchmarks.report import COLOURS, Table
@@ -21,6 +21,7 @@ from minivae.backend import resolve_device, to_device
 from minivae.kernels import fused
 
 SIZES = {"n": 8192, "d": 784, "m": 400, "s": 2}  # an array of pixels has 26 MB: large enough to show bandwidth, not latency
+SIZES_OF_CODES = SIZES | {"n": 1024, "d": 20}  # for the ops on latents, some of which compare every row with every other
 FLUSH, COPY, GEMM = 256 << 20, 1 << 30, 8192  # bytes, bytes, rows and columns
 WARM_UP, CALLS = 10, 30
 
@@ -28,8 +29,8 @@ WARM_UP, CALLS = 10, 30
 def run_ops(args, header, budget: Budget, available: bool) -> None:
     columns = ("op", "pass", "CPU, µs", "plain, µs", "kernel, µs", "GB/s", "share", "CPU / GPU")
     table = Table("gpu_ops", columns, header, args.results)
-    cpu = budget.measure("ops on the CPU", measure_cpu_ops, args.ops, *timing.effort(args), args.quick) or {}
     gpu = (available and budget.measure("ops on the GPU", measure_device_ops, args.ops, args.quick)) or {"times": {}}
+    cpu = budget.measure("ops on the CPU", measure_cpu_ops, args.ops, args.quick) or {}
     shares: dict[str, float] = {}
     for key, (seconds, moved, flops) in cpu.items():
         plain, kernel = gpu["times"].get(key, (math.nan, math.nan))
@@ -62,13 +63,17 @@ def _bars(shares: dict[str, float]):
 # In a child process ---------------------------------------------------------------------------------------------------------------
 
 
-def measure_cpu_ops(names: list[str], rounds: int, seconds: float, quick: bool) -> dict[str, tuple[float, int, int]]:
+def _call(name: str, quick: bool) -> Call:
+    return Call(FIRST_EXAMPLES[name], QUICK_SIZES if quick else SIZES_OF_CODES if name in CODES else SIZES)
+
+
+def measure_cpu_ops(names: list[str], quick: bool) -> dict[str, tuple[float, int, int]]:
     """Return for "op pass" the seconds on the CPU, the bytes that must move, and for ``dense`` the floating-point operations."""
     rows = {}
     for name in names:
         Call(FIRST_EXAMPLES[name], QUICK_SIZES).verify()
-        call = Call(FIRST_EXAMPLES[name], QUICK_SIZES if quick else SIZES)
-        times = timing.medians({"forward": call.forward, "backward": call.backward}, rounds, seconds)
+        call = _call(name, quick)
+        times = timing.medians({"forward": call.forward, "backward": call.backward}, rounds=1, seconds=0)  # some take a second
         flops = 2 * call.out.size * len(call.arrays[1]) if call.op is ops.dense else 0
         rows[f"{name} forward"] = times["forward"], bytes_moved(call.arrays, [call.out]), flops
         rows[f"{name} backward"] = times["backward"], bytes_moved([*call.saved, call.g], call.backward()), 2 * flops
@@ -86,7 +91,7 @@ def measure_device_ops(names: list[str], quick: bool) -> dict:
     square = to_device(xp, np.random.default_rng(0).standard_normal((size, size), dtype=np.float32))
     times = {}
     for name in names:
-        call = Call(FIRST_EXAMPLES[name], QUICK_SIZES if quick else SIZES)
+        call = _call(name, quick)
         arrays, g = [to_device(xp, array) for array in call.arrays], to_device(xp, call.g)
         twin, _ = fused(call.op, xp, arrays, arrays, call.options)
         passes = [_passes(xp, op, arrays, g, call, clock) for op in dict.fromkeys((call.op, twin))]
