@@ -238,10 +238,9 @@ def test_the_page_of_the_gpu_gives_the_ladder_as_measured_and_on_what():
     text = re.sub(r"<[^>]+>", " ", "".join(map(str, questions._gpu())))
     lines = [line for line in (museum.RESULTS / "gpu_ladder.csv").read_text().splitlines() if not line.startswith("#")]
     told = (museum.RESULTS.parent / "gpu" / "README.md").read_text(encoding="utf-8")
-    rows = list(csv.DictReader(lines))
+    rows = [row for row in csv.DictReader(lines) if row["work"] == "A"]
     assert len(rows) > 1
     for row in rows:
         assert all(value in text for column, value in row.items() if column != "work")
         assert row["µs a step"] in told
-    assert "NVIDIA H200" in text
-    assert "087c92f" in text
+    assert "NVIDIA H200, CuPy" in text
