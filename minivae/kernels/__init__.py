@@ -1,6 +1,7 @@
-"""CUDA kernels: ``kernels.cu`` holds the memory-bound ops, ``dense.cu`` the layers, ``whole.cu`` training in one launch.
+"""CUDA kernels: of the memory-bound ops (``kernels.cu``), of layers (``dense.cu``), of trainings in one launch (``whole.cu``).
 
-This file loads the first two, ``twins`` calls them with the signatures of the ops, ``whole`` calls the third.
+Small matrix products in the last two are those of ``product.cu``.  ``twins`` calls the first two with the signatures of the ops,
+``whole`` the third.
 
 ``autodiff.apply`` asks ``fused`` for the twin of an op.  A twin computes the same equations from the same arguments and saves what
 its own backward reads, so the tape sees no difference.  It covers dense float32 arrays on a device.  Anything else, and
@@ -32,7 +33,7 @@ BLOCK = 128  # threads in a block
 WIDE_BLOCK = 512  # threads in a block whose threads work together on one tile or one sum
 GRID = 2048  # most blocks in a launch: several for each of a GPU's multiprocessors; each block loops over what is left
 MOST_STRIPS = 4096  # most strips of 32 columns in a matrix whose columns are summed
-SMALL = 2**27  # ``dense.cu`` computes matrix products of up to this many multiplications, cuBLAS the larger ones
+SMALL = 2**27  # ``product.cu`` computes matrix products of up to this many multiplications, cuBLAS the larger ones
 LONGEST = 2**20  # most rows or columns in these: it numbers their tiles with fewer than 2^21 numbers
 log = logging.getLogger("minivae")
 
@@ -46,7 +47,7 @@ class Library:
     """The kernels, compiled for the device of one array module."""
 
     def __init__(self, xp: ModuleType) -> None:
-        self._module = xp.RawModule(code=source("kernels.cu", "dense.cu"))
+        self._module = xp.RawModule(code=source("kernels.cu", "product.cu", "dense.cu"))
         self._kernels: dict[str, Any] = {}
         self["adam"]  # compiles the files now, so that a compile error appears here and not in the middle of a training
         self.multiprocessors = int(xp.cuda.runtime.getDeviceProperties(0)["multiProcessorCount"])

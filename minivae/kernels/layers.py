@@ -61,7 +61,7 @@ def _layer(name: str, kind: int) -> Op:
 
 
 def _tiles(n: int, m: int) -> int:
-    """Return how many tiles an (n, m) product has in ``dense.cu``."""
+    """Return how many tiles an (n, m) product has in ``product.cu``."""
     return -(-n // 16) * -(-m // 32)
 
 

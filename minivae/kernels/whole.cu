@@ -1,8 +1,8 @@
 // Many steps of training in one launch: a Bernoulli VAE with one or two hidden layers, counter-based noise, and Adam.
 //
 // A cooperative kernel: all blocks are on the device at once, and they wait for each other after each phase of a step.  A phase
-// corresponds to one pass of an op over a layer, with the same equations; the tiles of its product are dealt to the blocks (dense.cu).
-// Compiled together with kernels.cu and dense.cu, which come first.
+// corresponds to one pass of an op over a layer, with the same equations; the tiles of its product are dealt to the blocks (product.cu).
+// Compiled together with kernels.cu, product.cu and dense.cu, which come first.
 //
 // The parameters are stored one after the other as in ParameterVector, weight and bias of each layer, and so are Adam's sums.  The
 // gradient of a weight is never stored: the block that computes a tile of it makes Adam's step with it at once.  Since that changes the

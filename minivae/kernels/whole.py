@@ -88,5 +88,5 @@ def obstacle(widths: tuple[int, ...], activation: str, batch: int) -> str:
 
 @functools.cache
 def _kernel(xp: ModuleType) -> Any:
-    code = kernels.source("kernels.cu", "dense.cu", "whole.cu")
+    code = kernels.source("kernels.cu", "product.cu", "dense.cu", "whole.cu")
     return xp.RawModule(code=code, enable_cooperative_groups=True).get_function("train")

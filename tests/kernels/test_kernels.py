@@ -43,7 +43,7 @@ def fused(fused, monkeypatch):
     return fused
 
 
-TEXT = source("kernels.cu", "dense.cu", "whole.cu")
+TEXT = source("kernels.cu", "product.cu", "dense.cu", "whole.cu")
 NAMES = re.findall(r"KERNEL (?:__launch_bounds__\(.*?\) )?(\w+)\(", TEXT)
 
 

@@ -101,7 +101,7 @@ template <typename T> inline T __shfl_down_sync(unsigned, T value, unsigned delt
     return result;
 }
 
-// What dense.cu asks of tensor cores: the product of a warp's two tiles, of whose numbers the lower 13 bits are ignored.
+// What product.cu asks of tensor cores: the product of a warp's two tiles, of whose numbers the lower 13 bits are ignored.
 inline float to_float(unsigned bits) { return std::bit_cast<float>(bits); }
 inline unsigned to_bits(float x) { return std::bit_cast<unsigned>(x); }
 inline float tf32(unsigned bits) { return to_float(bits & ~0x1fffu); }
