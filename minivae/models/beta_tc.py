@@ -12,7 +12,7 @@ from minivae.checks import check_choice, check_real
 from minivae.evaluation.aggregate import ESTIMATORS, log_weights
 from minivae.models.objectives import total_correlation_loss
 from minivae.models.vae import Variational
-from minivae.ops import concat, gaussian_nll, log_mixture, sum_
+from minivae.ops import concat, log_mixture, sum_
 from minivae.training.batches import chunks
 
 
@@ -70,7 +70,7 @@ class BetaTCVAE(Variational):
 
     def pool(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         codes = terms["_mean"], terms["_log_var"], terms["_z"]
-        groups = [self._log_densities(*(code[part] for code in codes)) for part in chunks(len(codes[0].data), self.batch_size)]
+        groups = [self._log_densities(*(code[part] for code in codes)) for part in chunks(len(terms["_z"].data), self.batch_size)]
         joint, product, prior = (concat(*densities, axis=0) for densities in zip(*groups))
         return {"batch_total_correlation": joint - product, "batch_dimension_wise_kl": product - prior}
 
@@ -79,7 +79,7 @@ class BetaTCVAE(Variational):
         weights = log_weights(self.xp_, len(z.data), self.n_data_, self.estimator)
         joint = log_mixture(z, mu, log_var, weights)  # (T.5)
         each = log_mixture(z[..., None], mu[..., None], log_var[..., None], weights)
-        return joint, sum_(each, axis=-1), -gaussian_nll(z, self.xp_.zeros_like(z.data), 0.0)
+        return joint, sum_(each, axis=-1), self.prior_.log_density(z, None)
 
     def loss(self, terms: dict[str, Tensor], epochs_done: float = math.inf) -> Tensor:
         return total_correlation_loss(terms, self.alpha, self.beta, self.gamma)  # (T.6)

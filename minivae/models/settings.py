@@ -117,9 +117,9 @@ class Settings:
         """Return the seed for a ``fit``; a generator given as ``random_state`` moves on."""
         state = self.random_state
         if isinstance(state, np.random.RandomState):
-            return int(state.randint(2**31))
+            return state.randint(2**31)
         if isinstance(state, np.random.Generator):
-            return int(state.integers(2**31))
+            return state.integers(2**31)
         return self.seed if state is None else state
 
     def _use_python_numbers(self) -> None:

@@ -82,7 +82,7 @@ class TwoLayers(Variational):
         check_widths("second_hidden_dims", self.second_hidden_dims)
 
     def make_prior(self, rng: np.random.Generator) -> Prior:
-        first, second, hidden = self.latent_dim, self.second_latent_dim, tuple(self.second_hidden_dims)
+        first, second, hidden = self.latent_dim, self.second_latent_dim, self.second_hidden_dims
         encoder = MLP("prior.encoder", (first, *hidden, 2 * second), self.activation, self.init, rng)
         decoder = MLP("prior.decoder", (second, *hidden[::-1], 2 * first), self.activation, self.init, rng)
         return SecondLayer(encoder, decoder, first, second, self.xp_, self.dtype)

@@ -166,3 +166,10 @@ def test_the_names_of_classes_do_not_matter(dtype: str) -> None:
     assert mutual_information_gap(codes, factors * np.array([1, 10**6])) == expected
     assert higgins_score(codes, factors * np.array([1, 10**6]), n_points=50) == higgins_score(codes, factors, n_points=50)
     np.testing.assert_array_equal(entropy(named), entropy(factors))
+
+
+def test_codes_of_small_whole_numbers_are_numbers():
+    """In their own 8 bits the width of a range from −100 to 100 would be negative."""
+    codes = np.round(PERFECT * [50.0, 33.0, 500.0]) - [100, -99, 100]
+    assert (codes.min(), codes.max(), np.ptp(codes, axis=0).max()) == (-100, 100, 200)
+    np.testing.assert_array_equal(mutual_information(codes.astype("int8"), FACTORS), mutual_information(codes, FACTORS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -397,3 +398,36 @@ def test_the_slope_of_a_rectifier_at_its_kink_is_the_one_that_training_uses():  
         at_the_kink = Tensor(np.array([[0.0, -1.0, 2.0]]), requires_grad=True)
         backward(sum_(op(at_the_kink)))
         np.testing.assert_allclose(SLOPES[op](at_the_kink), at_the_kink.grad)
+
+
+# -- penalties of one's own -----------------------------------------------------------------------------------------------
+
+
+def test_two_kinds_of_penalties_go_together():  # (A.2), (A.5)
+    """A class of both kinds has the penalties of both, each of what it is of."""
+
+    @dataclass(kw_only=True, eq=False)
+    class Both(CONTRACTIVE, SPARSE):
+        pass
+
+    both = blank(Both, penalty="kl")
+    terms = both.terms(X, None)
+    for kind, name in ((CONTRACTIVE, "contraction"), (SPARSE, "sparsity")):
+        alone = blank(kind, **{"penalty": "kl"} if kind is SPARSE else {})
+        alone.parameters_.values[...] = both.parameters_.values
+        np.testing.assert_allclose(terms[name].data, alone.terms(X, None)[name].data, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [AE, CONTRACTIVE, mv.VQVAE])
+def test_a_penalty_of_ones_own_is_given_the_batch_the_outputs_and_the_code(kind):
+    class Own(kind):
+        def penalties(self, x, outputs, code):
+            seen.update(x=x, outputs=outputs.data, code=code.data)
+            return super().penalties(x, outputs, code)
+
+    seen = {}
+    model = blank(Own)
+    model.terms(X, None)
+    np.testing.assert_array_equal(seen["x"], X)
+    np.testing.assert_allclose(seen["outputs"], plain_network(model, "encoder", X), rtol=1e-12)
+    np.testing.assert_allclose(seen["code"], model.transform(X), rtol=1e-12)

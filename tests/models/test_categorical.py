@@ -143,10 +143,11 @@ def test_which_gradients_are_right_on_average(gradient, n_samples):
     assert (square < 1.8) == (gradient == "score_function"), square
 
 
-def test_the_weight_of_the_score_is_a_constant():
-    """(Q.4): the slope of values by itself is 1, and that of log q is f less the mean of the others."""
-    f, log_q = (Tensor(np.random.default_rng(i).standard_normal((4, 3)), requires_grad=True) for i in range(2))
-    for baseline, weight in ((True, f.data - (f.data.sum(axis=0) - f.data) / 3), (False, f.data)):
+@pytest.mark.parametrize("s", [2, 4])
+def test_the_weight_of_the_score_is_a_constant(s):
+    """(Q.4): the slope of values by itself is 1, and that of log q is f less the mean of the others, or of the one other."""
+    f, log_q = (Tensor(np.random.default_rng(i).standard_normal((s, 3)), requires_grad=True) for i in range(2))
+    for baseline, weight in ((True, f.data - (f.data.sum(axis=0) - f.data) / (s - 1)), (False, f.data)):
         out = score_function(f, log_q, baseline)
         np.testing.assert_array_equal(out.data, f.data)
         backward(sum_(out))
@@ -232,10 +233,25 @@ def test_perplexity_counts_values_in_use():
     assert code["perplexity"] == pytest.approx(np.exp(stats.entropy(used, axis=-1)).mean(), rel=1e-10)
 
 
+def test_in_float32_too_weights_that_are_all_but_equal_have_a_spread():
+    """(M.6): a decoder that ignores z leaves w ∝ 1 / q(z|x), here within 1e-3.  A float32 has no such digits beside −log p(x|z)."""
+    model = blank(mv.CategoricalVAE, **SMALL, dtype="float32", hidden_dims=(), likelihood="gaussian_fixed", variance=1e-4)
+    encoder, decoder = model.encoder_.layers[0], model.decoder_.layers[0]
+    encoder.weight.data[...], decoder.weight.data[...] = 0, 0
+    encoder.bias.data[...] = 1e-4 * np.arange(N * K)
+    q = np.exp(np.einsum("snk,nk->s", EVERY, special.log_softmax(1e-4 * np.arange(N * K).reshape(N, K), axis=-1)))
+    spread = math.sqrt((1 / q).sum() / len(q) ** 2 - 1)  # E[w²] / E[w]² = Σ_z q (1 / q)² / K^2N, less 1
+    estimate = model.importance_estimate(X[:5].astype("float32"), 4000)
+    assert (estimate.log_likelihood < -1000).all()
+    np.testing.assert_allclose(estimate.standard_error, spread / math.sqrt(4000), rtol=0.1)
+
+
 def test_what_cannot_be_is_refused():
     for settings, words in (
+        ({"temperature": 0}, "temperature: expected a finite number above 0"),
         ({"n_categories": 1}, "n_categories: expected a whole number of at least 2"),
         ({"final_temperature": 0}, "final_temperature: expected a finite number above 0"),
         ({"gradient": "gumbel"}, "gradient: expected one of gumbel_softmax"),
     ):
         assert words in complaint(InputError, mv.CategoricalVAE(**settings).fit, X)
+    mv.CategoricalVAE(beta=0, warm_up_epochs=0, annealing_epochs=0).check_settings()  # all of these can be

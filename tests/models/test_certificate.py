@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import special, stats
 from support.family import X, Y, blank
-from support.helpers import plain_network, plain_nll
+from support.helpers import complaint, plain_network, plain_nll
 
 import minivae as mv
+from minivae.checks import InputError
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
@@ -47,3 +48,11 @@ def test_one_example_one_chain_and_one_step_are_enough():
     x, bounds = blank(mv.VAE).certificate(1, n_chains=1, n_steps=1)
     assert x.shape == (1, X.shape[1])
     assert np.isfinite([bounds.lower, bounds.upper]).all()
+
+
+def test_draws_of_a_prior_beyond_the_range_of_floats_are_refused_as_what_they_are():
+    """They are z; of x, which is yet to be drawn, nothing can be said."""
+    model = blank(mv.LearnedPriorVAE, prior="mixture", n_components=2)
+    model.prior_.log_vars.data[...] = 3000
+    with np.errstate(over="ignore"):
+        assert complaint(InputError, model.certificate, 5).startswith("z: expected finite numbers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -186,6 +187,14 @@ def test_a_model_whose_numbers_are_not_finite_gives_none(name, wrong, tmp_path) 
             refusal = complaint(NonFiniteError, call, getattr(model, method), model.latent_width())
             assert "expected finite parameters" in refusal, method
     assert not list(tmp_path.iterdir())
+
+
+def test_the_mean_over_a_data_set_has_the_digits_of_a_double() -> None:
+    """Also in float32: the mean of all rows is no less exact than those that a user takes of the figures of the rows."""
+    model = fitted("Autoencoder", l2=0.0)
+    x, _ = data()
+    figures, _ = model.evaluate(model._rows(x))
+    assert figures["reconstruction"] == pytest.approx(-math.fsum(model.score_samples(x)) / N, rel=1e-12)
 
 
 @pytest.mark.parametrize("method", ["pool", "loss", "code_statistics"])

@@ -99,6 +99,7 @@ def test_terms_are_those_of_the_bent_posterior(likelihood):
     terms = model.terms(X, np.random.default_rng(2))
     noise = np.random.default_rng(2).standard_normal((2, len(X), K))
     mu, log_var, steps = heads(model, X)
+    assert {len(row) for row in steps} == {model.n_flows}
     nll, kl = np.zeros(len(X)), np.zeros(len(X))
     for sample in noise:
         z = mu + np.exp(log_var / 2) * sample

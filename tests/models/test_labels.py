@@ -10,6 +10,7 @@ import minivae as mv
 from minivae.checks import InputError
 from minivae.datasets import Dataset
 from minivae.datasets.labels import classes_in, has_label, name_of
+from minivae.models.conditions import as_labels
 from minivae.runs.scores import score
 from minivae.runs.selection import choose, labelled, some_classes
 
@@ -118,3 +119,21 @@ def test_every_label_that_is_learned_is_kept_in_the_file(kind, classes, tmp_path
 def test_what_is_no_label_is_refused_with_the_mend(given, says):
     message = complaint(InputError, mv.VAEClassifier(**TINY).fit, X, given[np.arange(len(X)) % 2])
     assert says in message
+
+
+def test_labels_that_are_on_a_device_are_fetched_in_their_own_way():
+    """An array of CuPy has ``__array__`` too, but only to refuse it; a column of a file has nothing else."""
+
+    class OnDevice:
+        def __array__(self, *_, **__):
+            raise TypeError("implicit conversion to NumPy is not allowed")
+
+        def tolist(self):
+            return [3, -1, 5]
+
+    class Column:
+        def __array__(self, *_, **__):
+            return np.array([3, -1, 5])
+
+    for labels in (OnDevice(), Column()):
+        assert as_labels(labels, 3) == [3, -1, 5]

@@ -158,3 +158,16 @@ def test_standard_deviation_stays_above_its_floor_however_low_the_raw_number():
     raw = np.array([-1e4, -800.0, np.log(FLOOR), 0.0, 600.0])
     std = likelihood("gaussian").std(np, np.concatenate([np.zeros(5), raw]))
     np.testing.assert_allclose(std, np.sqrt(FLOOR + np.exp(raw)), rtol=1e-12)
+
+
+class Zeros:
+    """A generator that draws 0 every time, as any will some day."""
+
+    def random(self, shape, dtype):
+        return np.zeros(shape, dtype)
+
+
+def test_what_is_impossible_is_never_drawn():
+    """A generator may give 0 exactly, and a probability may be 0 exactly: a pixel that is black for certain stays so."""
+    drawn = likelihood("bernoulli").draw(np, np.array([[-800.0, -5.0, 0.0, 800.0]]), Zeros())
+    np.testing.assert_array_equal(drawn, [[0, 1, 1, 1]])

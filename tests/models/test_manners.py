@@ -7,6 +7,7 @@ import importlib.util
 import io
 import pickle
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -75,6 +76,7 @@ def test_a_fitted_search_is_pickled():
 def test_features_have_names():
     model = blank(mv.VAE)
     assert model.get_feature_names_out().tolist() == ["vae0", "vae1", "vae2"]
+    assert model.get_feature_names_out().dtype == object  # scikit-learn's: longer names can be put beside them
     complaint(NotFittedError, mv.VAE().get_feature_names_out)
     message = complaint(InputError, model.set_output, transform="excel")
     assert "transform: expected one of default, pandas, polars, got 'excel'" in message
@@ -120,6 +122,11 @@ def test_scikit_learns_configuration_asks_for_tables_too():
         assert list(table.columns) == ["vae0", "vae1", "vae2"]
         assert list(table.index) == list(range(len(X)))
         assert type(model.set_output(transform="default").transform(X)) is np.ndarray
+
+
+def test_without_scikit_learn_the_output_is_an_array(monkeypatch):
+    monkeypatch.delitem(sys.modules, "sklearn", raising=False)
+    assert type(blank(mv.VAE).transform(X)) is np.ndarray
 
 
 WORDS = "it is refused as it should be, in one line of this package's own form, and the check asks for scikit-learn's words"
@@ -187,6 +194,8 @@ def test_a_generator_gives_each_fit_another_seed(make, tmp_path):
     first = model.seed_
     model.fit(X)
     assert model.seed_ != first
+    assert 2**24 < max(model.seed_, first) < 2**31  # so that hardly any two fits have the same
+    assert type(first) is int
     np.testing.assert_array_equal(fitted(random_state=make(3)).transform(X), fitted(seed=first).transform(X))
     model.save(tmp_path / "model")
     again = mv.load(tmp_path / "model", device="cpu")

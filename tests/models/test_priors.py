@@ -72,6 +72,7 @@ def test_kl_by_samples_is_that_of_the_integral_and_may_be_negative_for_a_sample(
     each = stats.norm.logpdf(z.data, mean.data, np.exp(log_var.data / 2)).sum(axis=-1) - stats.norm.logpdf(z.data).sum(axis=-1)
     estimate = one.kl(mean, log_var, z, None).data
     np.testing.assert_allclose(estimate, each.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(one.kl(mean, log_var, Tensor(z.data[0]), None).data, each[0], rtol=1e-9)  # one draw of each
     assert (np.abs(estimate - exact) < 5 * each.std(axis=0) / 200).all()
     assert (each.min(axis=0) < 0).all()
     assert (exact > 0).all()

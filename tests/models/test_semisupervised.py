@@ -91,6 +91,17 @@ def test_objective_against_its_definition():  # (G.8)
     assert report["elbo"] == pytest.approx(-each.mean())
 
 
+def test_a_single_label_is_all_that_the_mean_over_labelled_rows_is_of():
+    one = np.full(29, -1)
+    one[4] = 2
+    model = blank(M2, PARTLY)
+    loss = model.terms(X, np.random.default_rng(0), model.encode_condition(one, 29))["classification"].data.mean()
+    assert loss == pytest.approx(-np.log(softmax(classifier_logits(model, X))[4, 2]))
+    right = model.score(X, one)
+    assert type(right) is float
+    assert right == (model.predict(X[4:5])[0] == 2)
+
+
 def test_a_batch_without_labels_has_nothing_to_classify():
     model = blank(M2, PARTLY)
     terms = model.terms(X[:2], np.random.default_rng(0), model.encode_condition(np.full(2, -1), 2))

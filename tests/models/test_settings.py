@@ -46,7 +46,8 @@ def test_numpy_numbers_are_the_same_settings(name: str) -> None:
         assert parameter.grad.dtype == parameter.data.dtype == np.float32
     np.testing.assert_array_equal(numpy.parameters_.values, plain.parameters_.values)
     assert {**numpy.history_, "seconds": 0} == {**plain.history_, "seconds": 0}
-    assert numpy.get_params() == plain.get_params()
+    assert repr(numpy.get_params()) == repr(plain.get_params())  # and they are numbers of Python
+    assert type(type(numpy)(seed=np.int64(3)).seed_) is int  # also before a fit
     np.testing.assert_array_equal(numpy.reconstruct(x, np.float64(0.7), y=y), plain.reconstruct(x, 0.7, y=y))
 
 
@@ -57,4 +58,6 @@ def test_every_setting_of_every_model_is_checked(kind) -> None:
     for name, default in kind().get_params().items():
         number = isinstance(default, (int, float)) and not isinstance(default, bool)
         for wrong in [object(), -1, np.nan] if number else [object()]:
-            assert complaint(InputError, kind(**{name: wrong}).fit, x, y).startswith(f"{name}: "), (name, wrong)
+            model = kind(**{name: wrong})
+            for refusal in (complaint(InputError, model.fit, x, y), complaint(InputError, model.check_settings)):
+                assert refusal.startswith(f"{name}: "), (name, wrong)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from support.family import X, blank, gradients, objective, parameters
+from support.family import K, X, blank, gradients, objective, parameters
 from support.helpers import complaint
 
 import minivae as mv
@@ -228,6 +228,17 @@ def test_wae_is_the_infovae_without_the_divergence_and_the_bound_the_one_without
     z = mean + np.exp(0.5 * log_var) * rng.standard_normal(mean.shape)
     by_hand = mmd(z, rng.standard_normal(mean.shape), kernel="inverse_multiquadratic", scale=wae.latent_dim)
     assert terms["mmd"].item() == pytest.approx(by_hand.item())
+
+
+def test_groups_of_a_batch_count_as_their_rows_do():  # (D.2)
+    """29 rows in groups of 12, 12 and 5."""
+    model = blank(mv.InfoVAE, batch_size=12)
+    rng = np.random.default_rng(2)
+    mean, log_var = model.encode(X)
+    z, prior = mean + np.exp(0.5 * log_var) * rng.standard_normal(mean.shape), rng.standard_normal(mean.shape)
+    groups = [mmd(z[rows], prior[rows], kernel=model.kernel, scale=K).item() for rows in map(slice, (0, 12, 24), (12, 24, 29))]
+    expected = np.average(groups, weights=(12, 12, 5))
+    assert model.terms(X, np.random.default_rng(2))["mmd"].item() == pytest.approx(expected)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ BROADCASTS = "Zeros of any trailing axes of x broadcast to the same result; whic
 NO_CLASS = "One more class, which never occurs, is never counted or drawn."
 SAME_PLANE = "Both ways give the same plane; which is faster is another matter."
 BEFORE_THE_FIRST = "What was there before the first samples is multiplied by e^−∞ = 0."
+SYMMETRIC = "A normal density stays the same when a point and its mean change places."
 ANY_SMALL_MODEL = "A model of any size shows a wrong gradient; it is small so that the check is quick."
 
 EQUIVALENTS = {
@@ -92,7 +93,11 @@ EQUIVALENTS = {
     "models/semisupervised.py: SemiSupervisedVAE.terms: standard_normal(rng, (c, n, self.latent_dim), mean.dtype).swapaxes(0, 1) → "
     "standard_normal(rng, (c, n, self.latent_dim), mean.dtype).swapaxes(1, 0)": "Two axes change places whichever is named first.",
     "models/categorical.py: CategoricalVAE.posterior: 1e-30 → 2e-30": "Any floor that keeps the logarithm finite will do.",
+    "models/base.py: Model.code_statistics: 1 → 2": NEGATIVE_LENGTH,
     "models/codebook.py: VQVAE.code: 1 → 2": NEGATIVE_LENGTH,
+    "models/codebook.py: VQVAE.code_statistics: 1 → 2": NEGATIVE_LENGTH,
+    "models/priors.py: Prior.standard_nll: gaussian_nll(z, self.xp.zeros_like(z.data), 0.0) → "
+    "gaussian_nll(self.xp.zeros_like(z.data), z, 0.0)": SYMMETRIC,
     "models/codebook.py: VQVAE.terms: 1 → 2": NEGATIVE_LENGTH,
     "models/semisupervised.py: SemiSupervisedVAE.importance_estimate: 0.0 → 1": "exp(−∞) is 0 less any finite shift.",
     "models/vae.py: log_softplus: 40.0 → 80.0": "Any bound below which softplus is e^raw will do, down to where float32 ends.",
@@ -124,6 +129,7 @@ EQUIVALENTS = {
     "evaluation/factor_scores.py: factor_vae_score: np.zeros → np.ones": "One more vote for each factor changes no majority.",
     "evaluation/latent.py: principal_plane: n < d → n <= d": SAME_PLANE,
     "evaluation/latent.py: principal_plane: n < d → n > d": SAME_PLANE,
+    "evaluation/latent.py: principal_plane: n < d → not n < d": SAME_PLANE,
     "proof/finite_differences.py: away_from_zero: rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape) → "
     "rng.uniform(0.5, 1.5, shape) / rng.choice([-1.0, 1.0], shape)": "To multiply by ±1 and to divide by it is the same.",
     "proof/finite_differences.py: Functional.probe: 1.0 → 2.0": "The direction is brought to unit length afterwards.",

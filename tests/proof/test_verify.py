@@ -113,7 +113,7 @@ def test_models_are_made_from_the_seed_and_with_a_weight_that_shows(monkeypatch)
     """A β of 1 would hide that it is forgotten in the gradient; and another seed is another model, not the same one again."""
     made = []
 
-    class Watched(MODELS["VAE"]):
+    class Watched(MODELS["ConditionalVAE"]):
         def fit(self, *data, **options):
             made.append((self.seed, self.beta, self.dtype, self.device))
             return super().fit(*data, **options)
@@ -122,6 +122,14 @@ def test_models_are_made_from_the_seed_and_with_a_weight_that_shows(monkeypatch)
     monkeypatch.setattr(verify, "LIKELIHOODS", {"bernoulli": LIKELIHOODS["bernoulli"]})
     assert {row.verdict for row in verify.check_models(seed=5)} == {"pass"}
     assert set(made) == {(5, 3.0, "float64", "cpu")}
+
+
+def test_the_cotangent_is_drawn_from_the_seed() -> None:
+    """Another seed is another check of the same backward, and what it has found can be had again by ``gradcheck``."""
+    inputs = {"x": np.random.default_rng(0).standard_normal((5, 7))}
+    found = {seed: verify.check_slopes("tanh", tanh, inputs, seed)[0].relative_error for seed in (0, 5)}
+    assert found == {seed: gradcheck(tanh, inputs, seed=seed).arguments[0].relative_error for seed in (0, 5)}
+    assert found[0] != found[5]
 
 
 def test_what_a_row_says_of_its_error(monkeypatch) -> None:
