@@ -111,7 +111,7 @@ class Settings:
     @property
     def seed_(self) -> int:
         """The seed that the last ``fit`` used."""
-        return int(vars(self).get("_seed", self.seed))
+        return getattr(self, "_seed", self.seed)
 
     def _choose_seed(self) -> int:
         """Return the seed for a ``fit``; a generator given as ``random_state`` moves on."""
@@ -119,7 +119,7 @@ class Settings:
         if isinstance(state, np.random.RandomState):
             return state.randint(2**31)
         if isinstance(state, np.random.Generator):
-            return state.integers(2**31)
+            return int(state.integers(2**31))
         return self.seed if state is None else state
 
     def _use_python_numbers(self) -> None:
