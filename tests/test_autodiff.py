@@ -11,6 +11,7 @@ import pytest
 
 from minivae.autodiff import Tensor, backward, no_grad, topological_order
 from minivae.checks import DeviceError, InputError, WrongGradientError
+from minivae.op import Op
 from minivae.ops import add, concat, dense, exp, identity, mul, relu, square, sum_
 
 RNG = np.random.default_rng(0)
@@ -230,7 +231,7 @@ def test_operators(name: str) -> None:
 
 def test_a_number_beside_float32_stays_float32() -> None:
     x = Tensor(np.ones((5, 7), np.float32), requires_grad=True)
-    out = 1 - 2.5 * x / 3 + 1
+    out = 1 - 2.5 * x / 3 + np.float64(1)
     assert out.dtype == np.float32
     sum_(out).backward()
     assert x.grad.dtype == np.float32
@@ -346,3 +347,36 @@ def test_a_gradient_of_the_wrong_shape_is_named_by_its_argument_even_as_one_of_m
     message = r"concat: backward: gradient with respect to parts: expected an array of shape \(4, 3\), got \(1, 3\)"
     with pytest.raises(WrongGradientError, match=message):
         backward(replace(concat, backward=short)(*parts), np.ones((4, 6)))
+
+
+def test_the_last_name_stands_for_all_further_arguments() -> None:
+    """Also where others come before it: an op of one's own that joins a heading and any number of parts."""
+
+    def forward(xp, *arrays):
+        return xp.concatenate(arrays), ()
+
+    own = Op("letter", forward, lambda xp, saved, g, needs: (g[:1], g[1:2], g[3:]), args=("heading", "parts"))
+    with pytest.raises(InputError, match=r"got heading \(1,\), parts \(1,\), parts \(1, 2\)"):
+        own(leaf(1), leaf(1), leaf(1, 2))
+    with pytest.raises(WrongGradientError, match=r"with respect to parts: expected an array of shape \(3,\), got \(2,\)"):
+        own(leaf(1), leaf(1), leaf(3)).backward(np.ones(5))
+
+
+def test_an_argument_that_is_none_is_one_that_is_left_out() -> None:
+    x, weight = leaf(5, 7), leaf(7, 3)
+    np.testing.assert_array_equal(dense(x, weight, None).data, dense(x, weight).data)
+
+
+def test_only_the_first_gradient_of_a_tensor_is_written_to_its_final_place() -> None:
+    """That saves a copy of a large matrix; a second one there would overwrite the first."""
+    given = []
+
+    def spy(xp, saved, g, needs, into):
+        given.append(into[1])
+        return dense.backward(xp, saved, g, needs, into)
+
+    weight, layer = leaf(7, 7), replace(dense, backward=spy)
+    weight.buffer = np.empty((7, 7))
+    layer(layer(leaf(5, 7), weight), weight).backward(np.ones((5, 7)))
+    assert [into is weight.buffer for into in given] == [True, False]
+    assert given[1] is None

@@ -9,11 +9,12 @@ import pytest
 from support.helpers import ACTIVATIONS as PLAIN
 from support.helpers import complaint
 
-from minivae.autodiff import Tensor, backward
+from minivae.autodiff import Tensor, backward, topological_order
 from minivae.backend import to_device, to_numpy
 from minivae.checks import InputError
+from minivae.kernels import usable
 from minivae.nn import ACTIVATIONS, INITIALISERS, MLP, Blank, Dense, Parameter, ParameterVector
-from minivae.ops import mean, square
+from minivae.ops import elu, mean, relu, square
 
 IN, OUT = 307, 211
 
@@ -192,3 +193,20 @@ def test_shapes_alone_take_no_memory(init):
     layers = MLP("encoder", (10**6, 10**9, 10**9, 3), "relu", init, Blank())
     assert [parameter.shape for parameter in layers.parameters()][2:4] == [(10**9, 10**9), (10**9,)]
     assert all(set(parameter.data.strides) == {0} for parameter in layers.parameters())
+
+
+@pytest.mark.parametrize(("activation", "joined"), [(relu, True), (elu, False)])
+@pytest.mark.parametrize("transpose", [False, True])
+def test_a_layer_and_its_activation_are_one_op_where_there_is_a_kernel_for_both(transpose, activation, joined, strict_device):
+    x, weight, bias = (rng(i).standard_normal(shape).astype("float32") for i, shape in enumerate([(7, 5), (5, 3), (3,)]))
+    shared = np.ascontiguousarray(weight.T) if transpose else weight
+    layer = Dense(*(Parameter(strict_device.asarray(array), "p") for array in (shared, bias)), transpose=transpose)
+    out = layer(strict_device.asarray(x), activation)
+    np.testing.assert_allclose(to_numpy(out.data), PLAIN[activation.name](x @ weight + bias), rtol=1e-5, atol=1e-6)
+    links = sum(tensor.node is not None for tensor in topological_order(out))
+    assert links == (1 if joined and usable(strict_device) else 2)
+
+
+def test_a_stack_of_another_depth_has_no_mirror():
+    with pytest.raises(ValueError, match="shorter"):
+        MLP("decoder", (3, 7, 5), "relu", "he", rng()).mirror(MLP("encoder", (5, 3), "relu", "he", rng()))

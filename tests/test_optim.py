@@ -231,6 +231,7 @@ def test_state_continues_a_run(name):
         (SGD, {"learning_rate": math.nan}),
         (SGD, {"momentum": 1.5}),
         (Adam, {"learning_rate": -1e-3}),
+        (Adam, {"learning_rate": 0}),
         (Adam, {"learning_rate": math.inf}),
         (Adam, {"beta1": -0.1}),
         (Adam, {"beta2": 1.1}),

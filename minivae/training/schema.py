@@ -86,7 +86,7 @@ def history(name: str, value: Any, least: int = 0) -> None:
         return
     compare(name, value, {"epoch": [whole(1)], "train_loss": [number()], "active_units": [whole(0)], "seconds": [number(0)]})
     epochs = len(value["epoch"])
-    if value["epoch"] != list(range(1, epochs + 1)):
+    if not epochs or value["epoch"] != list(range(1, epochs + 1)):
         reject(f"{name}.epoch", "1, 2, 3, …", "others")
     for key, column in value.items():
         check_kind(f"{name}.{key}", column, list, "a list")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from types import ModuleType
 
 import numpy as np
@@ -18,16 +18,15 @@ class Totals(dict[str, Array]):
     """Name → the sum of a term over the examples so far; the sums are one float64 vector on the device."""
 
     def __init__(self, xp: ModuleType, totals: Mapping[str, float] | None = None) -> None:
-        super().__init__()
         self._xp = xp
-        for name, total in (totals or {}).items():
-            self.begin(totals or {})
-            self[name] += total
+        if totals:
+            self.begin(totals)
+            for name, total in totals.items():
+                self[name] += total
 
-    def begin(self, names: Iterable[str]) -> Array:
+    def begin(self, names: Collection[str]) -> Array:
         """Return the vector of the sums; the first call makes it, all zeros."""
         if not self:
-            names = list(names)
             self._vector = self._xp.zeros(len(names), dtype="float64")
             self.update({name: self._vector[i : i + 1].reshape(()) for i, name in enumerate(names)})
         return self._vector

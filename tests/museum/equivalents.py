@@ -14,6 +14,7 @@ LAST_AXIS = "The last axis of two is the second."
 NEGATIVE_LENGTH = "NumPy takes every negative length for −1."
 BROADCASTS = "Zeros of any trailing axes of x broadcast to the same result; which of them is fastest is another matter."
 NO_CLASS = "One more class, which never occurs, is never counted or drawn."
+ONE_LAUNCH = "The kernel and CuPy's own sums give the same; which is faster is another matter."
 SAME_PLANE = "Both ways give the same plane; which is faster is another matter."
 BEFORE_THE_FIRST = "What was there before the first samples is multiplied by e^−∞ = 0."
 SYMMETRIC = "A normal density stays the same when a point and its mean change places."
@@ -70,6 +71,19 @@ EQUIVALENTS = {
     # In the rooms around the ops:
     "training/diagnosis.py: is_finite: sum(trainer.totals.values()) + trainer.model.parameters_.values.sum() → "
     "sum(trainer.totals.values()) - trainer.model.parameters_.values.sum()": "Whether a sum is finite does not depend on a sign.",
+    "training/diagnosis.py: is_finite: trainer.model.parameters_.values.sum → trainer.model.parameters_.values.mean": (
+        "A mean is finite where the sum is."
+    ),
+    "training/totals.py: Totals.begin: self._xp.zeros(len(names), dtype='float64') → self._xp.zeros(len(names))": (
+        "Zeros are float64 where nothing is said."
+    ),
+    "training/totals.py: Totals.add: x.dtype == np.float32 and x.flags.c_contiguous and (x.size <= MOST_EXAMPLES) → "
+    "x.dtype == np.float32 and x.flags.c_contiguous": ONE_LAUNCH,
+    "training/totals.py: Totals.add: x.size <= MOST_EXAMPLES → x.size < MOST_EXAMPLES": ONE_LAUNCH,
+    "optim.py: clip_by_norm: (max_norm / xp.maximum(norm, max_norm)).astype(gradients.dtype) → "
+    "max_norm / xp.maximum(norm, max_norm)": (
+        "Multiplied by a float64, gradients are rounded once less; only the time is another matter."
+    ),
     "training/batches.py: Rows.check_finite: 1 → 2": NEGATIVE_LENGTH,
     "training/batches.py: Rows.check_finite: float(extreme) → extreme": "A NumPy number is written like Python's.",
     "nn.py: ParameterVector.__init__: 1 → 2": NEGATIVE_LENGTH,

@@ -87,4 +87,4 @@ def place(code: CodeType) -> tuple[str, int, str]:
 @functools.cache
 def package_functions() -> list[FunctionType]:
     """Return every function of the package that is in memory at the first call."""
-    return [f for f in gc.get_objects() if isinstance(f, FunctionType) and f.__code__.co_filename.startswith(str(PACKAGE))]
+    return [f for f in gc.get_objects() if type(f) is FunctionType and f.__code__.co_filename.startswith(str(PACKAGE))]

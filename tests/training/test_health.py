@@ -77,6 +77,8 @@ def test_slow_steps_are_told_once_with_the_remedy(monkeypatch):
     (said,) = fed(slow, monkeypatch)
     assert "steps of about 1 ms, as the fastest was, got 10 ms" in said
     assert "OPENBLAS_NUM_THREADS=1" in said
+    assert fed(slow[: WINDOW - 1], monkeypatch) == []
+    assert fed(slow[:WINDOW], monkeypatch) == [said], "as soon as there are so many"
     assert fed(slow, monkeypatch, threads="2")
     assert fed(slow, monkeypatch, threads="1") == [], "the remedy is in force already"
 

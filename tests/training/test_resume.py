@@ -311,6 +311,10 @@ POSITIONS = {
     "steps without their rows": lambda numbers: numbers.pop("in_epoch"),
     "fewer steps than epochs": lambda numbers: (numbers.pop("in_epoch"), numbers.update(epoch=1)),
     "more steps than an epoch has": lambda numbers: numbers.update(step=7),
+    "more steps than an epoch has, and all its rows": lambda numbers: (
+        numbers.update(step=7),
+        numbers["in_epoch"].update(seen=103),
+    ),
 }
 
 
@@ -397,3 +401,16 @@ def test_between_two_epochs_there_is_no_place_in_the_noise(tmp_path):
         fit(mv.VAE(**settings | {"epochs": 2}), tmp_path / "other"),
     )
     assert parts.parameters_.values.tobytes() == whole.parameters_.values.tobytes()
+
+
+def test_what_is_to_be_kept_beside_the_state_is_in_the_file(tmp_path):
+    keeper = Keeper(tmp_path / "file", context={"name": "mine"})
+    mv.VAE(**SMALL | {"epochs": 1}).fit(X, on_epoch=keeper.on_epoch)
+    assert checkpoint.load(tmp_path / "file")[1]["context"] == {"name": "mine"}
+
+
+def test_a_keeper_that_has_not_looked_for_a_file_saves_all_the_same(tmp_path):
+    """Whoever trains anew has no use for ``on_start``."""
+    keeper = Keeper(tmp_path / "file", "0.0000001s")
+    mv.VAE(**SMALL | {"epochs": 1}).fit(X, on_step=keeper.on_step)
+    assert keeper.saved_step == 6

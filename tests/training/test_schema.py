@@ -57,6 +57,8 @@ MISFITS = {
     "epochs out of order": ("r.epoch: expected 1, 2, 3, …", HISTORY | {"epoch": [2, 1]}, history),
     "a word in a column": ("r.test_loss[1]: expected", HISTORY | {"test_loss": [1.0, "x"]}, history),
     "a word for a dimension": ("r.kl_per_dimension[1][0]: expected", HISTORY | {"kl_per_dimension": [[1.0], ["x"]]}, history),
+    "columns of no epoch": ("r.epoch: expected 1, 2, 3, …", {name: [] for name in HISTORY}, history),
+    "an empty column": ("r.kl_per_dimension: expected as much for each of 2", HISTORY | {"kl_per_dimension": []}, history),
     "a short column": ("r.test_loss: expected as much for each of 2 epochs", HISTORY | {"test_loss": [1.0]}, history),
     "ragged dimensions": ("r.kl_per_dimension: expected as much", HISTORY | {"kl_per_dimension": [[1.0], [1.0, 2.0]]}, history),
     "no list of classes": ("r: expected a list", "ab", labels),

@@ -73,3 +73,8 @@ def test_another_thread_can_train_too():
     thread.start()
     thread.join()
     assert ends == [(1, None), (1, None)]
+
+
+def test_a_latch_can_be_made_where_its_block_begins():
+    with pytest.raises(Interruption), Latch() as latch:
+        signal.raise_signal(signal.SIGTERM) or latch.signum == signal.SIGTERM or pytest.fail("not noted")
