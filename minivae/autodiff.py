@@ -168,7 +168,7 @@ def has_kernel(op: Op, *inputs: Any, **options: Any) -> bool:
     """Return whether ``op`` of these inputs would be computed by a twin of its own (``minivae.kernels``)."""
     arrays = [tensor.data if isinstance(tensor, Tensor) else tensor for tensor in inputs]
     xp = array_module(*arrays)
-    return xp is not np and fused(op, xp, inputs, arrays, options)[0] is not op
+    return fused(op, xp, inputs, arrays, options)[0] is not op
 
 
 def backward(output: Tensor, cotangent: Array | None = None, leaves: Iterable[Tensor] = ()) -> None:
