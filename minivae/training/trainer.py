@@ -60,7 +60,6 @@ class Trainer:
         self.history: dict[str, list[Any]] = {}
         self.best_values: Any = None  # the parameters after the best epoch, where ``patience`` looks for one
         self._order: Any = None  # the rows that are still to come in this epoch; None between two epochs
-        self._noise: Any = None
         self.totals = Totals(self._xp)
         self._one = self._xp.ones((), dtype=vector.values.dtype)  # the loss's slope in itself, made once
         self._seen, self._seconds = 0, 0.0

@@ -77,6 +77,31 @@ def test_a_hook_that_only_watches_sees_every_launch_and_others_every_step(fused,
     np.testing.assert_allclose(to_numpy(whole.parameters_.values), to_numpy(stepwise.parameters_.values), atol=2e-5)
 
 
+def test_another_hook_is_asked_anew_whether_it_only_watches(fused, monkeypatch):
+    monkeypatch.setattr(training, "CHECK_EVERY", 3)
+    trainers, seen = [], []
+    trained("cuda", ODD | {"epochs": 1}, on_start=trainers.append)
+    for hook in (lambda trainer: seen.append(trainer.step), only_watches(lambda trainer: seen.append(trainer.step))):
+        trainers[0].make_epoch(hook)
+    assert seen == [8, 9, 10, 11, 12, 13, 14, 17, 20, 21]
+
+
+CHANGES_ON_THE_HOST = {
+    "noise": ({"noise": "generator"}, "noise='generator' is not a function of what is on the device"),
+    "optimiser": ({"optimizer": "sgd"}, "optimizer='sgd' in float32 without its kernel counts steps on the host"),
+    "β": ({"warm_up_epochs": 2}, "warm_up_epochs changes the loss from step to step"),
+}
+
+
+@pytest.mark.parametrize(("settings", "reason"), CHANGES_ON_THE_HOST.values(), ids=CHANGES_ON_THE_HOST)
+def test_what_changes_on_the_host_is_why_no_step_is_replayed(settings, reason, fused, caplog):
+    """``test_graph`` looks at the numbers; here at the words, for each reason alone."""
+    caplog.set_level(logging.INFO, "minivae")
+    trained("cuda", ODD | settings | {"epochs": 1})
+    (message,) = (record.getMessage() for record in caplog.records if "replayed as a graph" in record.getMessage())
+    assert reason in message
+
+
 def test_numbers_that_are_not_finite_are_found(fused):
     weights = {"learning_rate": 1e30}
     with pytest.raises(mv.NonFiniteError, match="in epoch 1"):

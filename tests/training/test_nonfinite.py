@@ -169,6 +169,23 @@ def test_it_is_noticed_soon(at):
     assert at <= seen[-1] <= at + CHECK_EVERY
 
 
+def test_it_is_noticed_soon_in_a_long_epoch_and_where_the_loss_stays_finite():
+    seen = []
+
+    class EncoderAlone(mv.VAE):
+        def loss(self, terms, epochs_done=np.inf):
+            return mean(terms["kl"])
+
+    def spoil(trainer):
+        seen.append(trainer.step)
+        if trainer.step == 3:
+            trainer.model.parameters_.parameters["decoder.0.bias"].data[0] = np.nan
+
+    message = failure(EncoderAlone(**SMALL | {"batch_size": 1}), on_step=spoil)
+    assert "the parameter decoder.0.bias" in message
+    assert seen[-1] < CHECK_EVERY < 103
+
+
 def test_last_good_state_stays_in_the_file(tmp_path):
     keeper = Keeper(tmp_path / "file", "2")
 

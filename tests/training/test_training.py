@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from minivae.checks import MinivaeError, NonFiniteError
 from minivae.evaluation.aggregate import PARTS
 from minivae.models.objectives import warm_up
 from minivae.training.batches import CHUNK_ROWS, Rows
+from minivae.training.health import Pace
 from minivae.training.trainer import CHECK_EVERY, Trainer
 
 X = np.random.default_rng(0).random((103, 7)).astype(np.float32)
@@ -185,6 +187,12 @@ def test_history_has_one_value_per_epoch_of_every_figure():
         np.testing.assert_allclose(terms[3], terms[0] + 2.0 * terms[1], rtol=1e-6)
     np.testing.assert_allclose([sum(kl) for kl in record["kl_per_dimension"]], record["test_kl"], rtol=1e-6)
     assert all(seconds > 0 for seconds in record["seconds"])
+
+
+def test_seconds_of_the_epochs_are_those_of_the_training():
+    began = time.perf_counter()
+    record = model().fit(X).history_
+    assert 0 < sum(record["seconds"]) < time.perf_counter() - began
 
 
 def test_averages_weigh_every_row_the_same():
@@ -370,3 +378,45 @@ def test_a_single_step_returns_its_loss():
     expected = vae.loss(vae.terms(X[:20], generator(np, 5, "noise")), 0.0).item()
     assert trainer.train_step(X[:20], generator(np, 5, "noise")).item() == expected
     assert trainer.step == 1
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_single_step_whose_loss_is_no_number_changes_nothing():
+    vae = model(epochs=1).fit(X)
+    trainer, before = Trainer(vae, Rows(X, np, "float32")), vae.parameters_.values.copy()
+    with pytest.raises(NonFiniteError, match="a finite loss, got nan"):
+        trainer.train_step(np.full((5, 7), np.nan, np.float32), generator(np, 5, "noise"))
+    np.testing.assert_array_equal(vae.parameters_.values, before)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_single_step_on_a_device_waits_for_nothing(strict_device):
+    """Not even for whether its loss is a number."""
+    vae = model(epochs=1, device="cuda").fit(X)
+    trainer = Trainer(vae, Rows(X, strict_device, "float32"))
+    x, noise = strict_device.asarray(np.full((5, 7), np.nan, np.float32)), trainer.noise_of(0)
+    trainer.train_step(x, noise)  # compiles and fills what is made once
+    with strict_device.counting() as counts:
+        loss = trainer.train_step(x, noise)
+    assert counts.synchronisations == 0
+    assert math.isnan(float(loss))
+
+
+def noted(monkeypatch, **settings) -> list[float]:
+    """Return the durations of steps that a training of two epochs looks at."""
+    durations = []
+    monkeypatch.setattr(Pace, "note", lambda self, seconds: durations.append(seconds))
+    model(epochs=2, **settings).fit(X)
+    return durations
+
+
+def test_the_pace_of_whole_batches_is_watched(monkeypatch):
+    """The last batch of three rows is no measure of the others."""
+    durations = noted(monkeypatch)
+    assert len(durations) == 2 * 5
+    assert all(0 < seconds < 10 for seconds in durations)
+
+
+def test_the_pace_on_a_device_is_not_watched(strict_device, monkeypatch):
+    """What the host measures there is how fast it asks for steps."""
+    assert noted(monkeypatch, device="cuda") == []
