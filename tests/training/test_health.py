@@ -86,6 +86,12 @@ def test_slow_steps_are_told_once_with_the_remedy(monkeypatch):
 def test_a_few_slow_steps_are_nothing(monkeypatch):
     assert fed(([1e-3] * 30 + [1.0] * 20) * 4, monkeypatch) == []
     assert fed([1e-3] + [0.9 * SLOW * 1e-3] * 200, monkeypatch) == []
+    assert fed([1.0] + [SLOW] * 200, monkeypatch) == []
+
+
+def test_what_counts_is_the_last_steps(monkeypatch):
+    """After a thousand steps of the right speed nobody wants to wait for a thousand slow ones."""
+    assert fed([1e-3] * 1000 + [1.0] * WINDOW, monkeypatch)
 
 
 @pytest.mark.parametrize(
