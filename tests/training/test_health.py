@@ -106,6 +106,12 @@ def test_what_counts_is_the_epoch_whose_parameters_are_kept(active, best, told):
     assert bool(said) == told
 
 
+def test_a_training_without_such_figures_is_not_talked_about():
+    """Of a model that counts no units, or before the first epoch."""
+    for history in ({}, {"active_units": []}):
+        warn_of_dead_code(SimpleNamespace(history=history, best_epoch=0, model=mv.VAE(**SMALL)))
+
+
 def test_each_epoch_is_told_when_it_is_over(monkeypatch):
     """Also where the output goes to a pipe or a file, which Python writes to in large pieces."""
     written, heard = io.BytesIO(), []

@@ -78,3 +78,7 @@ def test_another_thread_can_train_too():
 def test_a_latch_can_be_made_where_its_block_begins():
     with pytest.raises(Interruption), Latch() as latch:
         signal.raise_signal(signal.SIGTERM) or latch.signum == signal.SIGTERM or pytest.fail("not noted")
+
+
+def test_an_interruption_says_what_was_saved():
+    assert str(Interruption(signal.SIGTERM, "step 3 is saved")) == "step 3 is saved"
