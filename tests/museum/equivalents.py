@@ -106,10 +106,16 @@ EQUIVALENTS = {
     "negative_elbo(terms['kl'], terms['reconstruction'])": "Both have the weight 1.",
     "models/semisupervised.py: SemiSupervisedVAE.terms: standard_normal(rng, (c, n, self.latent_dim), mean.dtype).swapaxes(0, 1) → "
     "standard_normal(rng, (c, n, self.latent_dim), mean.dtype).swapaxes(1, 0)": "Two axes change places whichever is named first.",
+    "models/likelihoods.py: Bernoulli.output_bias: np.clip(data_mean, 0.001, 0.999) → np.clip(0.001, data_mean, 0.999)": (
+        "The larger of the mean and 0.001, and then the smaller of that and 0.999, is the same in either order."
+    ),
+    "models/matching.py: InfoVAE.pool: mmd(z[part], prior[part], kernel=self.kernel, scale=self.latent_dim) → "
+    "mmd(prior[part], z[part], kernel=self.kernel, scale=self.latent_dim)": "A distance is the same from either side.",
     "models/categorical.py: CategoricalVAE.posterior: 1e-30 → 2e-30": "Any floor that keeps the logarithm finite will do.",
     "models/base.py: Model.code_statistics: 1 → 2": NEGATIVE_LENGTH,
     "models/codebook.py: VQVAE.code: 1 → 2": NEGATIVE_LENGTH,
     "models/codebook.py: VQVAE.code_statistics: 1 → 2": NEGATIVE_LENGTH,
+    "models/priors.py: Prior.kl: gaussian_nll(z, q_mean, q_log_var) → gaussian_nll(q_mean, z, q_log_var)": SYMMETRIC,
     "models/priors.py: Prior.standard_nll: gaussian_nll(z, self.xp.zeros_like(z.data), 0.0) → "
     "gaussian_nll(self.xp.zeros_like(z.data), z, 0.0)": SYMMETRIC,
     "models/codebook.py: VQVAE.terms: 1 → 2": NEGATIVE_LENGTH,
