@@ -115,6 +115,8 @@ EQUIVALENTS = {
     "models/base.py: Model.code_statistics: 1 → 2": NEGATIVE_LENGTH,
     "models/codebook.py: VQVAE.code: 1 → 2": NEGATIVE_LENGTH,
     "models/codebook.py: VQVAE.code_statistics: 1 → 2": NEGATIVE_LENGTH,
+    "models/likelihoods.py: GaussianFixed.nll: gaussian_nll(x, outputs, self.log_var) → "
+    "gaussian_nll(outputs, x, self.log_var)": SYMMETRIC,
     "models/priors.py: Prior.kl: gaussian_nll(z, q_mean, q_log_var) → gaussian_nll(q_mean, z, q_log_var)": SYMMETRIC,
     "models/priors.py: Prior.standard_nll: gaussian_nll(z, self.xp.zeros_like(z.data), 0.0) → "
     "gaussian_nll(self.xp.zeros_like(z.data), z, 0.0)": SYMMETRIC,
