@@ -11,7 +11,8 @@ what is needed here is one function in three transpositions.  Eight entry points
 already located, are smaller than those adapters, and can be tested on the CPU with a stand-in for the library.
 
 In fp32, ReLU of a NaN is NaN, as in ``ops``.  With TF32 or bf16, ReLU within cublasLt was seen to make it 0 (H200, CUDA 13.0).
-In a training, a NaN is then found among the parameters, which are examined as often as the loss.
+A training notices a NaN in a parameter all the same, since it examines these as often as the loss, but not one that arises
+within such a product.
 
 Proven on the CPU: the row-major products in all transpositions with each epilogue, the alignments promised to cublasLt, the
 constants against its own header.  Run on an H200: the same tests, with products at every alignment, and a capture.

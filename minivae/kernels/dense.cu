@@ -98,7 +98,7 @@ KERNEL __launch_bounds__(THREADS, 1) layer(const float* x, const float* weight, 
     });
 }
 
-// From g, the gradient of x W + b:  dx = g W',  dW = x' g,  db = 1' g,  where the row of ones comes last, as the bias does in `learned`.
+// From g, the gradient of x W + b:  dx = g W',  dW = x' g,  db = 1' g,  where db is the row of x' g for the ones beside x.
 // dx is computed only if it is needed.  One launch computes all three, since none depends on another.
 KERNEL __launch_bounds__(THREADS, 1) layer_backward(const float* x, const float* weight, const float* g, float* dx, float* d_weight,
                                                     float* d_bias, int n, int m, int d, int wants_dx) {

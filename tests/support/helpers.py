@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from minivae import VAE
-from minivae.backend import to_numpy
+from minivae.autodiff import Tensor, backward
+from minivae.backend import to_device, to_numpy
 from minivae.checks import MinivaeError
 from minivae.training import checkpoint
 
@@ -93,3 +94,16 @@ def plain_nll(vae: VAE, x: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 def plain_kl(mean: np.ndarray, log_var: np.ndarray) -> np.ndarray:
     """Return KL(N(mean, e^log_var) ‖ N(0, I)), summed over the last axis."""
     return 0.5 * (np.exp(log_var) + mean**2 - 1 - log_var).sum(axis=-1)
+
+
+def gradients(xp, op, arrays, cotangent, **options):
+    """Return what ``op`` makes of float32 arrays of module ``xp``, and its gradients, as NumPy arrays."""
+    leaves = [Tensor(to_device(xp, array, "float32"), requires_grad=True) for array in arrays]
+    output = op(*leaves, **options)
+    backward(output, to_device(xp, cotangent), leaves)
+    return [to_numpy(array) for array in (output.data, *(leaf.grad for leaf in leaves))]
+
+
+def node_op(xp, op, *arrays):
+    """Return the op that the tape notes for a call of ``op``: itself, or its twin on a device."""
+    return op(*(Tensor(to_device(xp, array), requires_grad=True) for array in arrays)).node.op
