@@ -128,7 +128,7 @@ PATH: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("G.2", "more like this one", "minivae reconstruct RUN"),
         ("G.3", "from one to another", "minivae interpolate RUN"),
         ("G.4", "what one latent dimension does", "minivae traverse RUN"),
-        ("G.5", "what is strange", "pytest tests/models/test_vae.py -k anomaly"),
+        ("G.5", "what is strange", "pytest tests/models/test_generating.py -k anomaly"),
         ("G.6", "few numbers instead of many", "pytest tests/models/test_sklearn.py -k features"),
         ("G.7", "does a dimension represent a single factor", "pytest tests/evaluation/test_disentanglement.py"),
         ("M.6", "how good the model is: closer to log p(x) than the bound", "minivae evaluate RUN"),
