@@ -71,8 +71,8 @@ def test_densities_are_those_of_scipy_whatever_the_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("n_draws", [1, 2, 41, 100])
-def test_every_figure_is_that_of_its_draws_by_scipy(n_draws):
-    """z = μ + σ ε (R.1) from as many orders of the examples as are needed; one draw alone has no spread."""
+def test_every_part_agrees_with_scipy_on_the_same_draws(n_draws):
+    """The examples are shuffled, again and again until there are enough of them, and each gives one z = μ + σ ε (R.1)."""
     rng = np.random.default_rng(6)
     index = np.concatenate([np.argsort(rng.random(41)) for _ in range(math.ceil(n_draws / 41))])[:n_draws]
     std = np.exp(0.5 * LOG_VAR)
@@ -83,21 +83,21 @@ def test_every_figure_is_that_of_its_draws_by_scipy(n_draws):
     found = decompose(MEAN, LOG_VAR, np.random.default_rng(6), n_draws)
     for estimate, values in zip(found[:4], (own - joint, joint - product, product - prior, own - prior), strict=True):
         assert estimate.value == pytest.approx(values.mean(), rel=1e-9)
-        error = values.std(ddof=1) / math.sqrt(n_draws) if n_draws > 1 else math.nan
+        error = values.std(ddof=1) / math.sqrt(n_draws) if n_draws > 1 else math.nan  # one draw has no spread
         assert estimate.standard_error == pytest.approx(error, rel=1e-9, nan_ok=True)
         assert [type(figure) for figure in estimate] == [float, float], "they go into a JSON file"
     assert type(found.kl) is float
 
 
-def test_posteriors_in_single_precision_are_compared_in_double():
+def test_float32_posteriors_are_decomposed_in_float64():
     single = MEAN.astype("float32"), LOG_VAR.astype("float32")
     found = decompose(*single, np.random.default_rng(0), 60)
     assert found == decompose(*(array.astype("float64") for array in single), np.random.default_rng(0), 60)
     assert found.named() == {name: getattr(found, name).value for name in aggregate.PARTS}
 
 
-def test_the_origin_has_a_density_too():
-    """All three brackets of T.1 of a single standard normal are 0, also where z is."""
+def test_all_parts_of_one_standard_normal_are_zero_at_the_origin():
+    """(T.1): q(z) is the prior and factorises, so there is no information, no correlation, and no distance from the prior."""
     zeros = np.zeros((1, 2))
     assert np.abs(split(zeros, zeros, zeros, *log_aggregate(zeros, zeros, zeros))).max() < 1e-12
 

@@ -1,4 +1,4 @@
-"""Softmax regression: at its end the optimum that SciPy finds, and on its way there the equations of Adam."""
+"""Softmax regression: it ends at the optimum that SciPy finds, and gets there by the equations of Adam."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ N, K, C = 60, 2, 3
 RNG = np.random.default_rng(0)
 CLASSES = np.arange(N) % C
 ONE_HOT = np.eye(C)[CLASSES]
-FEATURES = RNG.standard_normal((N, K)) + 0.5 * np.eye(C)[CLASSES, :K]  # they overlap
+FEATURES = RNG.standard_normal((N, K)) + 0.5 * ONE_HOT[:, :K]  # the classes overlap
 
 
 def regression(features, weight_decay=0.0, seed=1):
@@ -25,8 +25,8 @@ def regression(features, weight_decay=0.0, seed=1):
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1, 1.0])
-def test_the_result_is_the_one_optimum_whatever_the_initial_weights(weight_decay):
-    """Probabilities, since without decay the weights of all classes could move together; the decay is of weights, not of biases."""
+def test_any_initial_weights_lead_to_the_optimum_that_scipy_finds(weight_decay):
+    """Without weight decay only the probabilities are unique: a constant may be added to the weights of all classes."""
 
     def loss(parameters):
         weight, bias = parameters[: K * C].reshape(K, C), parameters[K * C :]
@@ -42,8 +42,8 @@ def test_the_result_is_the_one_optimum_whatever_the_initial_weights(weight_decay
             np.testing.assert_allclose(weight, best[: K * C].reshape(K, C), atol=1e-5)
 
 
-def test_the_way_there_is_that_of_adam_with_a_learning_rate_that_falls_evenly():
-    """Features so small that 500 steps do not arrive: how long they are can be seen in the result."""
+def test_the_steps_are_those_of_adam_with_a_linearly_falling_learning_rate():
+    """The features are so small that 500 steps do not reach the optimum: where they end shows how each step was made."""
     features = 0.01 * FEATURES
     (weight, bias), found = regression(features, 1e-4)
     parameters, m, v = np.vstack([weight, bias[None]]), 0.0, 0.0

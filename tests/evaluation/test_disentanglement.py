@@ -87,7 +87,7 @@ def test_higgins_score_of_codes_whose_score_is_known():  # (G.7)
 
 
 def test_a_dimension_that_never_moves_does_no_harm_to_higgins_score():
-    """It has no spread to be divided by; the factors are still told by the others."""
+    """A constant code cannot be divided by its spread; the other dimensions still tell the factors."""
     codes = np.hstack([PERFECT, np.full((len(FACTORS), 1), 7.0)])
     assert higgins_score(codes, FACTORS, n_points=80, n_pairs=16) == 1
 
@@ -127,7 +127,7 @@ def test_what_cannot_be_scored_is_refused(score):
 def test_two_dimensions_have_a_gap_between_them():
     assert mutual_information_gap(PERFECT[:, :2], FACTORS[:, [2, 0]]) == pytest.approx(1)
     assert type(mutual_information_gap(PERFECT, FACTORS)) is float
-    two_classes = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])  # less than a nat, but they vary
+    two_classes = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])  # factors of less than a nat count too
     assert mutual_information_gap(two_classes * 1.0, two_classes) == pytest.approx(1)
 
 
@@ -169,7 +169,7 @@ def test_the_names_of_classes_do_not_matter(dtype: str) -> None:
 
 
 def test_codes_of_small_whole_numbers_are_numbers():
-    """In their own 8 bits the width of a range from −100 to 100 would be negative."""
+    """The width of the range from −100 to 100 does not fit into 8 bits."""
     codes = np.round(PERFECT * [50.0, 33.0, 500.0]) - [100, -99, 100]
     assert (codes.min(), codes.max(), np.ptp(codes, axis=0).max()) == (-100, 100, 200)
     np.testing.assert_array_equal(mutual_information(codes.astype("int8"), FACTORS), mutual_information(codes, FACTORS))

@@ -195,14 +195,14 @@ def test_a_variance_at_the_threshold_is_not_above_it(monkeypatch):
     assert (active_units(at), active_units(above), active_units(np.hstack([at, above]))) == (0, 1, 1)
 
 
-def test_a_mean_far_from_the_origin_does_not_hide_how_little_it_moves():
-    """In float32, a sum over 60,000 rows of about 1001 drops what is below 4, and the mean with it."""
+def test_active_units_of_float32_means_far_from_the_origin():
+    """A float32 sum over 60,000 rows near 1001 is about 6e7, where neighbouring floats are 4 apart."""
     mean = np.float32(1001) + np.tile([[-0.09, -0.11], [0.09, 0.11]], (30_000, 1)).astype("float32")
     assert active_units(mean) == 1
 
 
-def test_a_dimension_that_is_a_vector_moves_as_much_as_its_entries_together():
-    """Variances of 0.006 each: one entry is too little, but the two of a vector are 0.012."""
+def test_variances_of_a_vector_dimension_are_added_up():
+    """One entry with a variance of 0.006 is below the bound of 0.01; two of them, 0.012, are above it."""
     move = np.sqrt(0.006) * np.array([-1.0, 1.0])[:, None, None]
     assert active_units(np.broadcast_to(move, (2, 3, 1))) == 0
     assert active_units(np.broadcast_to(move, (2, 3, 2))) == 3

@@ -132,15 +132,15 @@ def test_factor_vae_score_against_an_independent_implementation():
 
 @pytest.mark.parametrize("spread", [0.5, 0.51])
 def test_a_dimension_is_used_unless_its_spread_is_below_the_least(monkeypatch, spread):
-    """Two classes 0 and 1 have the standard deviation ½ exactly.  Without any used dimension the factor can only be guessed."""
+    """The codes 0 and 1 have the standard deviation ½ exactly.  If no dimension is used, the factor can only be guessed."""
     monkeypatch.setattr("minivae.evaluation.factor_scores.LEAST_SPREAD", spread)
     factors = np.tile([[0, 0], [0, 1], [1, 0], [1, 1]], (10, 1))
     assert factor_vae_score(factors * 1.0, factors, **FEW) == (1 if spread == 0.5 else 0.5)
 
 
 @pytest.mark.parametrize("score", [higgins_score, factor_vae_score])
-def test_a_share_of_the_points_is_tested_and_never_none(monkeypatch, score):
-    """Of 20 points a half, so the score is a number of tenths; of a single point one, as without any there is no score."""
+def test_at_least_one_point_is_held_out_for_the_score(monkeypatch, score):
+    """Half of 20 points are held out, so the score is a multiple of 1/10; a single point is held out itself."""
     monkeypatch.setattr(classifier, "STEPS", 20)
     tenths = {10 * score(NOISE, FACTORS, 20, 8, test_share=0.5, seed=seed) for seed in range(6)}
     assert tenths == {round(tenth) for tenth in tenths}
@@ -154,7 +154,7 @@ def test_sap_of_known_codes():  # (S.3)
     assert sap_score(np.hstack([PERFECT, PERFECT]), FACTORS) == pytest.approx(0)
     assert sap_score(NOISE, FACTORS) < 0.02
     assert type(sap_score(NOISE, FACTORS)) is float
-    assert sap_score(np.hstack([1e-3 * PERFECT, np.ones((N, 1))]), FACTORS) == pytest.approx(1)  # of any size; one never moves
+    assert sap_score(np.hstack([1e-3 * PERFECT, np.ones((N, 1))]), FACTORS) == pytest.approx(1)  # small codes, and a constant one
     assert sap_score(PERFECT, FACTORS, nominal=(0, 1, 2)) == pytest.approx(1 - np.mean(1 / np.array(SIZES)))
 
 
@@ -176,7 +176,7 @@ def test_sap_against_independent_implementations():
 
 
 def test_two_bins_tell_two_clusters_and_a_code_that_never_moves_tells_nothing():
-    """Thresholds are right always, or as often as chance, a half: a gap of ½, found by as few as two bins."""
+    """A threshold on the first code is always right, one on the second in half of the cases: the gap is ½."""
     codes = np.array([[0.0, 3.0], [0.1, 3.0], [1.0, 3.0], [0.9, 3.0]])
     assert sap_score(codes, np.array([[0], [0], [1], [1]]), nominal=(0,), n_bins=2) == 0.5
 

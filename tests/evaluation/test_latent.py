@@ -135,22 +135,22 @@ def test_nearest_neighbours_are_those_of_a_search_one_by_one():
     assert math.isnan(neighbour_accuracy(points[:1], labels[:1]))
 
 
-def test_two_or_three_points_have_neighbours():
+def test_neighbour_accuracy_of_two_or_three_points():
     assert neighbour_accuracy(np.array([[0.0], [5.0]]), np.array([1, 1])) == 1
     assert neighbour_accuracy(np.array([[0.0], [1.0], [5.0]]), np.array([1, 1, 2])) == pytest.approx(2 / 3)
     assert neighbour_accuracy(np.array([[3.0], [4.0], [9.0]]), np.array([1, 1, 2])) == pytest.approx(2 / 3)
     assert type(neighbour_accuracy(np.eye(3), np.arange(3))) is float
 
 
-def test_the_principal_plane_of_single_precision_does_not_depend_on_where_it_is():
+def test_principal_plane_of_float32_points_far_from_the_origin_is_exact():
     x = np.random.default_rng(2).integers(-8, 9, (200, 3)) * np.array([1.0, 0.5, 0.25])
     far = (x + 2.0**20).astype("float32")  # exact, but their sum over the rows is not
     np.testing.assert_allclose(np.abs(principal_plane(far)), np.abs(principal_plane(x)), atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_ends_on_one_line_are_so_in_spite_of_rounding(dtype):
-    """The cosine of opposite vectors may come out below −1, which has no angle, or above it, as if there were an arc."""
+def test_spherical_path_between_parallel_ends_is_straight_in_spite_of_rounding(dtype):
+    """The computed cosine of two opposite vectors may be a little below −1, which has no angle, or a little above it."""
     for a in np.random.default_rng(3).standard_normal((200, 5)).astype(dtype):
         for b in (a, -a, 4 * a, -a / 8):
             np.testing.assert_allclose(interpolate(np, a, b, 3, "spherical"), interpolate(np, a, b, 3), atol=1e-6)
