@@ -17,7 +17,6 @@ import minivae as mv
 pytestmark = pytest.mark.slow  # whole commands
 
 
-@pytest.mark.slow
 def test_train_writes_a_run_and_ends_with_one_json_line(cli, tmp_path):
     code, out, err = cli("train", *TINY, "--name", "first", "--json")
     assert code == 0
@@ -62,7 +61,6 @@ def test_train_writes_a_run_and_ends_with_one_json_line(cli, tmp_path):
     assert float(last["kl_per_dimension_1"]) == model.history_["kl_per_dimension"][-1][1]
 
 
-@pytest.mark.slow
 def test_train_shows_a_table_and_quiet_shows_nothing(cli):
     code, out, err = cli("train", *TINY)
     assert code == 0
@@ -77,7 +75,6 @@ def test_train_shows_a_table_and_quiet_shows_nothing(cli):
     assert sorted(os.listdir("runs")) == ["vae-digits-1", "vae-digits-2"]
 
 
-@pytest.mark.slow
 def test_the_same_seed_gives_the_same_history_and_another_seed_another(cli):
     histories = []
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
@@ -87,7 +84,6 @@ def test_the_same_seed_gives_the_same_history_and_another_seed_another(cli):
     assert histories[0] == histories[1] != histories[2]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_shared", "gaussian_fixed"])
 def test_train_on_your_own_numbers(cli, tmp_path, likelihood):
     """Data that are no images get line plots; a Gaussian likelihood says which σ it means."""
@@ -105,7 +101,6 @@ def test_train_on_your_own_numbers(cli, tmp_path, likelihood):
     assert cli("evaluate", "mine", "--runs-dir", ".", "--quiet") == (0, "", "")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("model", mv.MODELS)
 def test_every_model_trains_and_can_be_asked(cli, model):
     code, out, _ = cli("train", "--model", model, *TINY, "--epochs", 1, "--eval-samples", 3, "--name", "it", "--json")
@@ -123,7 +118,6 @@ def test_every_model_trains_and_can_be_asked(cli, model):
             assert f"{command}: expected a model with points between two latent vectors, got {model}" in err
 
 
-@pytest.mark.slow
 def test_epochs_are_many_on_small_data_unless_given(cli, tmp_path, monkeypatch):
     monkeypatch.setattr("minivae.command.fitting.LEAST_STEPS", 30)
     np.save(tmp_path / "few.npy", np.random.default_rng(0).random((10, 3)))
@@ -143,7 +137,6 @@ def test_data_says_what_is_in_mnist(cli):
     assert record["entropy_floor"] == pytest.approx(45.53, abs=0.005)  # nats, computed with other software
 
 
-@pytest.mark.slow
 def test_evaluate_repeats_the_figures_of_the_training(cli, run):
     code, out, _ = cli("evaluate", "tiny", "--json")
     figures, trained = json.loads(out), json.loads((run / "config.json").read_text())["figures"]
@@ -154,7 +147,6 @@ def test_evaluate_repeats_the_figures_of_the_training(cli, run):
     assert "50 examples, 2 importance samples" in out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", ["sample", "reconstruct", "interpolate", "traverse"])
 def test_pictures_go_into_the_run_or_where_they_are_asked_to(cli, run, command, tmp_path):
     code, out, _ = cli(command, "tiny")

@@ -31,7 +31,6 @@ def test_gradcheck_passes_and_says_how_many_and_how_small_an_error_would_show(cl
     assert worst["float64"] < 1e-5
 
 
-@pytest.mark.slow
 def test_gradcheck_has_a_line_for_each_op_and_model_and_with_all_one_for_each_gradient(cli):
     code, out, _ = cli("gradcheck")
     assert code == 0
@@ -141,7 +140,6 @@ def test_anomaly_needs_to_know_what_is_strange(cli, run):
     assert is_complaint(cli("anomaly", "tiny", "--strange-class", 11), "--strange-class", "digits", "11")
 
 
-@pytest.mark.slow
 def test_evaluation_on_known_factors_has_the_disentanglement_scores(cli):
     settings = ("--latent-dim", 3, "--hidden-dims", 20, "--epochs", 1, "--eval-examples", 20, "--eval-samples", 2)
     code, out, _ = cli("train", "--data", "sprites", *settings, "--json")

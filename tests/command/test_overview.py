@@ -41,7 +41,6 @@ def cli(home, monkeypatch, capsys):
     return run
 
 
-@pytest.mark.slow
 def test_runs_are_listed_with_what_tells_them_apart(cli):
     code, out, _ = cli("runs")
     lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
@@ -61,7 +60,6 @@ def test_where_there_is_no_run_the_list_says_what_makes_one(cli, tmp_path):
     assert "none yet; minivae train makes one" in out
 
 
-@pytest.mark.slow
 def test_two_runs_side_by_side(cli):
     code, out, _ = cli("compare", "one", "two")
     assert code == 0

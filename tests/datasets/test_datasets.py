@@ -11,8 +11,9 @@ import pytest
 from support.files import pixels
 from support.helpers import complaint
 
-from minivae.checks import InputError
+from minivae.checks import DataFileError, InputError
 from minivae.datasets import NAMES, Dataset, load
+from minivae.datasets.relatives import RELATIVES
 
 
 def test_x_divides_pixels_by_255():
@@ -45,6 +46,21 @@ def test_subset_keeps_rows_together():
 def test_unknown_name_lists_the_choices(name):
     message = complaint(InputError, load, name)
     assert all(choice in message for choice in (*NAMES, ".npy", ".npz"))
+
+
+@pytest.mark.parametrize("name", ["dsprites", "static-mnist", "omniglot", *RELATIVES])
+def test_missing_files_are_named_with_where_to_get_them_and_how_to_name_their_folder(name, tmp_path, monkeypatch):
+    monkeypatch.delenv("MINIVAE_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    for data_dir in (None, tmp_path):
+        message = complaint(DataFileError, load, name, data_dir)
+        assert "get it from http" in message
+        assert "--data-dir (data_dir=...) or set MINIVAE_DATA" in message
+    message = complaint(DataFileError, load, name, tmp_path / "absent")
+    assert message.startswith("data_dir: expected a folder with ")
+    monkeypatch.setenv("MINIVAE_DATA", str(tmp_path / "absent"))
+    assert complaint(DataFileError, load, name).startswith("MINIVAE_DATA: expected a folder with ")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["digits", "sprites"])

@@ -113,7 +113,6 @@ def test_factor_vae_score_leaves_out_what_hardly_moves():
     assert factor_vae_score(collapsed, FACTORS, **FEW) == 1
 
 
-@pytest.mark.slow
 def test_factor_vae_score_against_an_independent_implementation():
     codes = np.hstack([PERFECT + 0.7 * RNG.standard_normal((N, 3)), NOISE])
     rng, tables = np.random.default_rng(5), []

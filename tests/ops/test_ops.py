@@ -41,7 +41,7 @@ def test_every_op_has_an_example_and_a_case() -> None:
 
 
 @every_example
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=8, derandomize=True)
 @given(seed=st.integers(0, 2**32), n=st.integers(2, 6), d=st.integers(1, 6), m=st.integers(1, 6), s=st.integers(1, 6))
 def test_forward_agrees_with_the_reference(example: Example, seed: int, **sizes: int) -> None:
     arrays = example.draw(seed, **sizes).values()

@@ -25,7 +25,7 @@ def test_every_entry_agrees_with_finite_differences(example: Example) -> None:
 
 @pytest.mark.slow
 @every_example
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10, derandomize=True)
 @given(seed=st.integers(0, 2**32), n=st.integers(2, 6), d=st.integers(2, 6), m=st.integers(1, 6), s=st.integers(1, 6))
 def test_gradients_agree_with_finite_differences_in_any_shape(example: Example, seed: int, **sizes: int) -> None:
     gradcheck(example, example.draw(seed, **sizes), name=example.name, seed=seed)
@@ -50,7 +50,7 @@ def stretching(draw: st.DrawFn, example: Example) -> list[np.ndarray]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BROADCASTING)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(data=st.data())
 def test_any_axis_of_any_argument_may_stretch(name: str, data: st.DataObject) -> None:
     """Also the one that is summed: the gradient of a mean (n, 1) beside log_var (n, k) has k parts."""

@@ -100,7 +100,6 @@ def test_gradient_check_is_of_the_very_objective_and_passes(page, model):
     assert objective().item() == pytest.approx(expected, abs=2.0)  # one draw of the noise, beside the mean of 400
 
 
-@pytest.mark.slow
 def test_gradient_check_would_tell_a_wrong_objective(model, monkeypatch):
     """Half a gradient in one op turns up as "wrong" in the parameters behind it."""
     objective = objective_of(model, small_test_set())
@@ -112,7 +111,6 @@ def test_gradient_check_would_tell_a_wrong_objective(model, monkeypatch):
     assert verdicts["decoder.1.weight"] == "pass"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_every_model_has_a_report(kind):
     model, test = small_model(kind, latent_dim=3), small_test_set()

@@ -53,7 +53,6 @@ def test_explain_wants_an_op_or_the_trace(capsys):
     assert err == "minivae: --trace: expected no operation with it, got 'dense'; give one or the other\n"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", ["report", "explore"])
 def test_pages_go_into_the_run_or_where_they_are_asked_to(capsys, run, command, tmp_path):
     code, out, _ = said(capsys, command, run)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from minivae.checks import MinivaeError
 
 # A property writes its file anew for each example, so one folder per test is enough.
-drawn = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+drawn = settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
 def attempt(call, *args):

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save as serialize
+from support.files import drawn
 from support.helpers import complaint
 
 from minivae.checks import DataFileError, InputError
@@ -106,9 +107,6 @@ def content(tmp_path_factory) -> bytes:
     path = tmp_path_factory.mktemp("checkpoint") / "file"
     checkpoint.save(path, ARRAYS, RECORD)
     return path.read_bytes()
-
-
-drawn = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @drawn

@@ -141,7 +141,6 @@ def check_after_kill(lines: list[str], folder: Path, last_saved: int) -> int:
     return step
 
 
-@pytest.mark.slow
 def test_kill_at_any_moment_loses_at_most_the_work_since_the_last_checkpoint(server, tmp_path, straight):
     rng = random.Random(0)
     kills = resumed = 0
@@ -214,7 +213,6 @@ def command(*arguments: str, folder: Path) -> subprocess.Popen:
     return subprocess.Popen(line, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_ends_the_step_saves_and_says_so_in_one_line(tmp_path, number, code):
     arguments = ["train", "--epochs", "9999", "--hidden-dims", "20", "--device", "cpu", "--quiet", "--checkpoint-every", "1"]
