@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -24,8 +24,9 @@ class Keeping(Manners):
     learned: ClassVar[tuple[str, ...]] = ()  # attributes that ``fit`` learns beside the parameters, and that a file has to keep
     history_: dict[str, Any]
 
-    def _require_finite(self) -> None:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # this is Model's
+
+        def _require_finite(self) -> None: ...
 
     def save(self, path: Any, half: bool = False) -> None:
         """Write parameters, settings and history to one safetensors file; the file appears whole or not at all.

@@ -27,14 +27,13 @@ class Manners(Settings):
     n_features_in_: int
     xp_: Any
 
-    def latent_width(self) -> int:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # these are Model's
 
-    def _make_parameters(self, n_features: int, rng: Any) -> list[Parameter]:
-        raise NotImplementedError
+        def latent_width(self) -> int: ...
 
-    def _require_fit(self) -> None:
-        raise NotImplementedError
+        def _make_parameters(self, n_features: int, rng: Any) -> list[Parameter]: ...
+
+        def _require_fit(self) -> None: ...
 
     # Copies -------------------------------------------------------------------------------------------------------------------
 

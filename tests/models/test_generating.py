@@ -190,3 +190,8 @@ def test_strange_rows_have_the_highest_anomaly_score(vae, digits):  # (G.5)
     usual = vae.anomaly_score(digits[1])
     noise_images = vae.anomaly_score(np.random.default_rng(2).permuted(digits[1], axis=1))
     assert np.median(noise_images) > np.quantile(usual, 0.99)
+
+
+def test_fit_transform_trains_and_returns_the_features():
+    vae = mv.VAE(**SMALL, batch_size=20, epochs=1)
+    np.testing.assert_array_equal(vae.fit_transform(X), vae.transform(X))

@@ -11,15 +11,13 @@ import sys
 
 import numpy as np
 import pytest
-from support.family import X, Y, blank
+from support.family import X, Y, blank, every_model
 from support.helpers import complaint
 from support.limits import GIGABYTE, in_child
 
 import minivae as mv
 from minivae.checks import InputError, NotFittedError
-from minivae.models import MODELS
 
-every_model = pytest.mark.parametrize("kind", MODELS.values(), ids=list(MODELS))
 SMALL = {"latent_dim": 2, "hidden_dims": (8,), "epochs": 2, "batch_size": 8, "device": "cpu"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.family import every_model
 from support.helpers import complaint
 
 import minivae as mv
@@ -37,8 +38,8 @@ def test_numpy_numbers_are_the_same_settings(name: str) -> None:
     x = np.random.default_rng(0).uniform(0, 1, (48, 12)).astype("float32")
     y = np.arange(48) % 3
     models = []
-    for kind in (lambda value: value, of_numpy):
-        given = {key: kind(value) for key, value in ({"hidden_dims": (9,), "latent_dim": 3} | FROM_A_GRID[name]).items()}
+    for converted in (lambda value: value, of_numpy):
+        given = {key: converted(value) for key, value in ({"hidden_dims": (9,), "latent_dim": 3} | FROM_A_GRID[name]).items()}
         kind = getattr(mv, name.split()[0])
         models.append(kind(**given, epochs=2, batch_size=16, device="cpu").fit(x, y, x, y))
     plain, numpy = models
@@ -46,14 +47,14 @@ def test_numpy_numbers_are_the_same_settings(name: str) -> None:
         assert parameter.grad.dtype == parameter.data.dtype == np.float32
     np.testing.assert_array_equal(numpy.parameters_.values, plain.parameters_.values)
     assert {**numpy.history_, "seconds": 0} == {**plain.history_, "seconds": 0}
-    assert repr(numpy.get_params()) == repr(plain.get_params())  # and they are numbers of Python
+    assert repr(numpy.get_params()) == repr(plain.get_params())  # as numbers of Python
     assert type(numpy.seed_) is int
     np.testing.assert_array_equal(numpy.reconstruct(x, np.float64(0.7), y=y), plain.reconstruct(x, 0.7, y=y))
 
 
-@pytest.mark.parametrize("kind", mv.MODELS.values(), ids=list(mv.MODELS))
+@every_model
 def test_every_setting_of_every_model_is_checked(kind) -> None:
-    """Before anything else, and by its name: what is no setting at all, and for numbers also those below 0 and NaN."""
+    """An object of no known kind, and in place of a number also −1 and NaN, are refused by the setting's name, before training."""
     x, y = np.random.default_rng(0).random((6, 4)), np.arange(6) % 2
     for name, default in kind().get_params().items():
         number = isinstance(default, (int, float)) and not isinstance(default, bool)

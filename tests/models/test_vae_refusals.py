@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from support.helpers import blank_vae, complaint
 from support.small_vae import SMALL, K, X, with_value
 
 import minivae as mv
-from minivae.checks import InputError, NotFittedError
+from minivae.checks import InputError
 
 SETTINGS = {
     "latent_dim": [0, -1, 2.0, "3", None, True],
@@ -137,16 +136,3 @@ CALLS = {
 @pytest.mark.parametrize(("call", "words"), CALLS.values(), ids=CALLS)
 def test_unusable_arguments_are_refused(call, words):
     assert complaint(InputError, call, blank_vae(X, **SMALL)).startswith(words)
-
-
-@pytest.mark.parametrize("name", [name for name in CALLS if " " not in name] + ["score", "fit_transform", "save"])
-def test_model_without_parameters_says_so(name, tmp_path):
-    arguments = {"decode": (X[:, :K],), "inverse_transform": (X[:, :K],), "sample": (), "save": (tmp_path / "file",)}
-    arguments |= {"interpolate": (X[0], X[1]), "traverse": (X[0], 0)}
-    vae = mv.VAE(**SMALL, batch_size=20, epochs=1)
-    if name == "fit_transform":
-        assert vae.fit_transform(X).shape == (53, K)
-        return
-    message = complaint(NotFittedError, getattr(vae, name), *arguments.get(name, (X,)))
-    assert "fit" in message
-    assert os.listdir(tmp_path) == []

@@ -124,7 +124,7 @@ CHECKS = (
         {
             "test_vae": "loss_is_a_sum_over_pixels_and_latents_averaged_over_the_batch_once",
             "test_likelihoods": "nll_is_that_of_scipy",
-            "test_family": "gradients_in_float32",
+            "test_family_figures": "gradients_in_float32",
             "test_oracles": "elbo_and_divergence sampled_elbo_has ladder_from_the_elbo with_the_exact_posterior",
         },
     ),

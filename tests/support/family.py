@@ -6,15 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from minivae.autodiff import Tensor, backward
-from minivae.models import Model
+from minivae.models import MODELS, Model
 
 D, K = 7, 3
 _rng = np.random.default_rng(0)  # 29 rows that two numbers explain, and some noise
 X = 1 / (1 + np.exp(-2 * _rng.standard_normal((29, 2)) @ _rng.standard_normal((2, D)) - 0.3 * _rng.standard_normal((29, D))))
 Y = np.arange(29) * 7 % 5
 TINY = {"latent_dim": K, "hidden_dims": (11, 5), "activation": "tanh", "dtype": "float64", "device": "cpu"}
+
+every_model = pytest.mark.parametrize("kind", MODELS.values(), ids=list(MODELS))
 
 
 def blank(kind: type[Model], y: Any = None, x: np.ndarray = X, **settings: Any) -> Any:
