@@ -1,18 +1,18 @@
 // Enough of CUDA C to run kernels.cu on a CPU, blocks one after the other.
 //
-// Under a sanitizer every CUDA thread of a block is a std::thread, __syncthreads is a std::barrier and __shared__ is static, so
+// Under a sanitizer every CUDA thread of a block is a std::thread, __syncthreads is a barrier of threads and __shared__ is static, so
 // ThreadSanitizer sees a missing barrier as the race it would be on a GPU, and AddressSanitizer sees every index that leaves an
 // array.  Otherwise the threads of a block take turns within one of the CPU's: who waits at a barrier lets the next go on.  So a busy
 // machine, which seldom runs 32 threads at once, does not make each barrier wait.
 //
 // Small numbers count as 0, as CuPy has it on a GPU.  Since blocks come one after the other, a kernel whose blocks wait for each
 // other can only be launched with one.
+#include <pthread.h>
 #include <ucontext.h>
 #include <xmmintrin.h>
 
 #include <algorithm>
 #include <atomic>
-#include <barrier>
 #include <bit>
 #include <cmath>
 #include <functional>
@@ -36,7 +36,25 @@ static dim3 blockDim, gridDim;
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #define SANITIZED
-using Barrier = std::barrier<>;
+// Not std::barrier: its waiting threads are counted in a table that all barriers share, by address.  To ThreadSanitizer the counts of
+// two barriers in one place order what neither of them orders, so it would depend on addresses whether a race between warps is seen.
+// Two pthread barriers in a row: a thread that is late to leave the first cannot yet be met by what the others do after the second.
+class Barrier {
+  public:
+    explicit Barrier(unsigned size) {
+        for (auto& one : both) pthread_barrier_init(&one, nullptr, size);
+    }
+    ~Barrier() {
+        for (auto& one : both) pthread_barrier_destroy(&one);
+    }
+    Barrier(const Barrier&) = delete;
+    void arrive_and_wait() {
+        for (auto& one : both) pthread_barrier_wait(&one);
+    }
+
+  private:
+    pthread_barrier_t both[2];
+};
 #else
 // One CUDA thread between two turns: where it stands, and its stack.
 struct Fiber {
