@@ -120,7 +120,7 @@ OPTIMIZERS = {"adam": Adam, "sgd": SGD}
 
 def make_optimizer(name: str, size: int, xp: ModuleType, dtype: Any, learning_rate: float) -> SGD | Adam | FusedAdam:
     """Return the optimiser of a name in ``OPTIMIZERS``; on a GPU with kernels, Adam is a fused one."""
-    if name == "adam" and dtype == "float32" and usable(xp):
+    if name == "adam" and dtype == "float32" and usable(xp, size):
         return FusedAdam(size, xp, learning_rate)
     return OPTIMIZERS[name](size, xp, dtype, learning_rate)
 

@@ -273,12 +273,12 @@ def test_clipping_keeps_the_dtype_and_shows_what_is_not_finite(xp):
 
 def test_only_adam_in_float32_has_a_kernel(monkeypatch):
     """With a device there, who asks for SGD gets SGD, and float64 is not computed in float32."""
-    monkeypatch.setattr(optim, "usable", lambda xp: True)
+    monkeypatch.setattr(optim, "usable", lambda xp, size: True)
     monkeypatch.setattr(optim, "FusedAdam", lambda size, xp, learning_rate: "the kernel")
     assert make_optimizer("adam", 3, np, np.dtype("float32"), 0.1) == "the kernel"
     assert isinstance(make_optimizer("sgd", 3, np, np.dtype("float32"), 0.1), SGD)
     assert isinstance(make_optimizer("adam", 3, np, np.dtype("float64"), 0.1), Adam)
-    monkeypatch.setattr(optim, "usable", lambda xp: False)
+    monkeypatch.setattr(optim, "usable", lambda xp, size: False)
     assert isinstance(make_optimizer("adam", 3, np, np.dtype("float32"), 0.1), Adam)
 
 

@@ -33,6 +33,7 @@ BLOCK = 128  # threads in a block
 WIDE_BLOCK = 512  # threads in a block whose threads work together on one tile or one sum
 GRID = 2048  # most blocks in a launch: several for each of a GPU's multiprocessors; each block loops over what is left
 MOST_STRIPS = 4096  # most strips of 32 columns in a matrix whose columns are summed
+LARGEST = 2**30  # numbers in an array that a kernel reads or writes: its indices are 32-bit
 SMALL = 2**27  # ``product.cu`` computes matrix products of up to this many multiplications, cuBLAS the larger ones
 LONGEST = 2**20  # most rows or columns in these: it numbers their tiles with fewer than 2^21 numbers
 log = logging.getLogger("minivae")
@@ -89,8 +90,11 @@ def is_small(n: int, d: int, m: int) -> bool:
 
 
 def launch(kernel: Any, blocks: int, threads: int, args: Sequence[Any]) -> None:
-    """Launch a kernel; Python ints are converted first, since CuPy would pass them as 64 bits without a check."""
-    kernel((blocks,), (threads,), tuple(np.int32(arg) if type(arg) is int else arg for arg in args))
+    """Launch a kernel, with a block even if there is nothing to do, since CUDA refuses a launch without any.
+
+    Python ints are converted first, since CuPy would pass them as 64 bits without a check.
+    """
+    kernel((max(blocks, 1),), (threads,), tuple(np.int32(arg) if type(arg) is int else arg for arg in args))
 
 
 @functools.cache
@@ -99,9 +103,12 @@ def library(xp: ModuleType) -> Library:
     return Library(xp)
 
 
-def usable(xp: ModuleType) -> bool:
-    """Tell whether the kernels serve arrays of module ``xp``: on a device, unless MINIVAE_FUSED=0 or they fail to compile."""
-    return xp is not np and os.environ.get("MINIVAE_FUSED") != "0" and _compiles(xp)
+def usable(xp: ModuleType, size: int = 0) -> bool:
+    """Tell whether the kernels serve arrays of module ``xp`` with ``size`` numbers.
+
+    They do on a device, unless MINIVAE_FUSED=0, they fail to compile, or their indices cannot count so many numbers.
+    """
+    return xp is not np and size < LARGEST and os.environ.get("MINIVAE_FUSED") != "0" and _compiles(xp)
 
 
 @functools.cache

@@ -63,7 +63,7 @@ class CounterGenerator:
 
     def _next(self, kernel: str, transform: Callable[..., list[Array]], shape: tuple[int, ...], dtype: Any) -> Array:
         xp, size = self._xp, math.prod(shape)
-        if np.dtype(dtype) == np.float32 and usable(xp):
+        if np.dtype(dtype) == np.float32 and usable(xp, size):
             out = xp.empty(shape, dtype="float32")
             library(xp).by_fours(kernel, size, out, self.draw, library(xp).tickets, *self.position, size)
         else:

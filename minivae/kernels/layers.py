@@ -70,7 +70,7 @@ def _layer_covers(xp, x, weight, bias=None, transpose=False):
         return False
     n_in, n_out = weight.shape[::-1] if transpose else weight.shape
     fits = x.shape[1] == n_in and (bias is None or (is_dense(bias) and bias.shape == (n_out,)))
-    return fits and n_out <= 32 * kernels.MOST_STRIPS and cublas.usable(xp)
+    return fits and n_out <= 32 * kernels.MOST_STRIPS and len(x) * n_out < kernels.LARGEST and cublas.usable(xp)
 
 
 LAYER_TWINS = [Twin(_layer(f"dense_{name}" if kind else "dense", kind), _layer_covers) for kind, name in enumerate(ACTIVATIONS)]

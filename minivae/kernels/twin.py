@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from minivae import kernels
 from minivae.backend import Array
 from minivae.op import Op
-
-LARGEST = 2**30  # numbers in an array: indices are 32-bit
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Twin:
 
 
 def is_float(array: Any) -> bool:
-    return getattr(array, "dtype", None) == np.float32 and 0 < array.size < LARGEST
+    return getattr(array, "dtype", None) == np.float32 and 0 < array.size < kernels.LARGEST
 
 
 def is_dense(array: Any) -> bool:
@@ -38,7 +37,8 @@ def is_dense(array: Any) -> bool:
 
 def has_rows(array: Any) -> bool:
     """Tell whether ``array`` is a matrix whose rows are contiguous; there may be gaps between the rows."""
-    return is_float(array) and array.ndim == 2 and array.strides[1] == array.itemsize
+    has_them = is_float(array) and array.ndim == 2 and array.strides[1] == array.itemsize
+    return has_them and len(array) * abs(row_stride(array)) < 2 * kernels.LARGEST  # with the gaps, all that an int can count
 
 
 def row_stride(array: Array) -> int:

@@ -21,7 +21,7 @@ from minivae.kernels import library, usable
 from minivae.kernels.row_noise import RowNoise
 
 BINARIZE = ("none", "fixed", "dynamic")
-CHECK_AT_ONCE = 2**28  # bytes; the batches of a larger file are checked when they are taken
+CHECK_AT_ONCE = 2**28  # bytes; on the CPU the batches of a larger file are checked when they are taken
 SPREAD_ROWS = 8192  # of such a file whose mean is used for the mean of all
 CHUNK_ROWS = 1024  # rows that are evaluated at a time: enough for the matrix products, little enough for the cache
 
@@ -41,7 +41,7 @@ class Rows:
     n_features, argument : for the checks and their messages.
 
     Raises ``InputError`` for a wrong shape or dtype, NaN or ±inf, or values out of range: looked for at
-    once, chunk by chunk, or in a mapped file of more than 256 MB whenever rows are taken.
+    once, chunk by chunk, or, where a mapped file of more than 256 MB stays on the CPU, whenever rows are taken.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Rows:
         mapping: Any = getattr(x, "_mmap", None)  # of a file, if x is a view of one
         x = as_rows(x, argument)
         check_matrix(argument, x, n_features)
-        self._unchecked = mapping is not None and x.nbytes > CHECK_AT_ONCE and binarize != "fixed"
+        self._unchecked = mapping is not None and xp is np and x.nbytes > CHECK_AT_ONCE and binarize != "fixed"
         if self._unchecked and hasattr(mmap, "MADV_RANDOM"):
             mapping.madvise(mmap.MADV_RANDOM)  # otherwise the system also reads the neighbours of each row, which are not needed
         elif not self._unchecked:
@@ -68,7 +68,8 @@ class Rows:
                 check_values(argument, x[part], self._unit_interval, part.start)
         if binarize == "fixed":
             x = _draw_once(to_numpy(x), seed)
-        self.values = to_device(xp, x)
+        there = to_device(xp, x)
+        self.values = there if xp is np else xp.ascontiguousarray(there)  # kernels read row after row from the first number on
         self._condition: Array | None = None
         self.dynamic = binarize == "dynamic"
         self.dtype = np.dtype(dtype)
@@ -107,7 +108,7 @@ class Rows:
 
     def _pixels(self, index: Any) -> Array:
         xp = self._xp
-        if isinstance(index, slice) or self.dtype != np.float32 or not usable(xp):
+        if isinstance(index, slice) or self.dtype != np.float32 or not usable(xp, len(index) * self.n_features):
             return xp.divide(self.values[index], 255, dtype=self.dtype)
         rows = xp.empty((len(index), self.n_features), dtype=self.dtype)
         library(xp).by_fours("gather", rows.size, self.values, index, rows, *rows.shape)

@@ -48,7 +48,7 @@ def test_philox_in_cuda_c_gives_the_published_answers(counter, key, output):
     assert result.tolist() == words(output)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 1001])
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 1001])
 @pytest.mark.parametrize("seed", [0, 2**32 - 1, 2**63 + 12345])
 def test_the_kernel_draws_what_numpy_draws(n, seed, fused):
     here, there = CounterGenerator(np, seed, "noise", 3), CounterGenerator(fused, seed, "noise", 3)

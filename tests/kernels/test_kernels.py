@@ -24,10 +24,11 @@ from minivae.backend import to_device, to_numpy
 from minivae.checks import InputError
 from minivae.kernels import source
 from minivae.kernels.adam import FusedAdam
+from minivae.kernels.counter_noise import CounterGenerator
 from minivae.kernels.twins import TWINS
 from minivae.ops.examples import EXAMPLES, Example, normal, unit
 from minivae.ops.layer import LAYERS
-from minivae.optim import Adam
+from minivae.optim import Adam, make_optimizer
 from minivae.proof.precision import UNITS, compare_precision
 from minivae.training.batches import Rows
 
@@ -244,6 +245,24 @@ def test_apply_takes_the_twin_of_what_it_covers_and_else_the_op(fused, monkeypat
     assert node_op(fused, ops.relu, single) is ops.relu
 
 
+def test_what_32_bit_indices_cannot_count_is_computed_without_kernels(fused, monkeypatch):
+    """The limit is 2^30 numbers, of arguments and of results; here it is 15."""
+    monkeypatch.setattr(kernels, "LARGEST", 15)
+    for rows, covered in ((2, True), (3, False)):
+        one, five = fused.ones((rows, 1), dtype="float32"), fused.ones((rows, 5), dtype="float32")
+        assert (node_op(fused, ops.relu, five) is TWINS["relu"].op) is covered
+        assert (node_op(fused, ops.dense, one, five[:1]) is TWINS["dense"].op) is covered
+        apart = fused.ones((rows, 10), dtype="float32")[:, :2]
+        assert (node_op(fused, ops.kl_standard_normal, apart, apart) is TWINS["kl_standard_normal"].op) is covered
+        assert isinstance(make_optimizer("adam", five.size, fused, five.dtype, 0.1), FusedAdam if covered else Adam)
+    monkeypatch.setattr(kernels.Library, "elementwise", None)
+    pixels, index = np.arange(20).astype(np.uint8).reshape(4, 5), np.array([3, 0, 2])
+    taken = Rows(pixels, fused, "float32").take(to_device(fused, index), None)
+    np.testing.assert_allclose(to_numpy(taken), pixels[index] / 255, rtol=1e-7)
+    here, there = (CounterGenerator(xp, 3, "noise").standard_normal((3, 5), "float32") for xp in (np, fused))
+    np.testing.assert_array_max_ulp(here, to_numpy(there), maxulp=1)
+
+
 def test_twins_have_the_names_and_arguments_of_their_ops():
     known = ops.ALL_OPS | {op.name: op for op in LAYERS.values()}
     for name, twin in TWINS.items():
@@ -296,8 +315,17 @@ def test_adam_takes_the_steps_of_its_twin(fused):
     assert adam.steps == 5
 
 
-def test_gathered_pixels_are_those_of_numpy_to_the_last_bit(fused):
-    pixels = np.random.default_rng(8).integers(0, 256, (11, 37)).astype(np.uint8)
-    index = np.array([10, 0, 3, 3, 7])
-    taken = Rows(pixels, fused, "float32").take(to_device(fused, index), None)
+LAYOUTS = {
+    "by rows": lambda xp, pixels: pixels,
+    "by columns": lambda xp, pixels: np.asfortranarray(pixels),
+    "by columns, there": lambda xp, pixels: to_device(xp, np.ascontiguousarray(pixels.T)).T,
+    "with gaps, there": lambda xp, pixels: to_device(xp, np.repeat(pixels, 2, axis=1))[:, ::2],
+}
+
+
+@pytest.mark.parametrize("index", [[10, 0, 3, 3, 7], []], ids=["some", "none"])
+@pytest.mark.parametrize("lay_out", LAYOUTS.values(), ids=LAYOUTS)
+def test_gathered_pixels_are_those_of_numpy_to_the_last_bit(lay_out, index, fused):
+    pixels, index = np.random.default_rng(8).integers(0, 256, (11, 37)).astype(np.uint8), np.array(index, int)
+    taken = Rows(lay_out(fused, pixels), fused, "float32").take(to_device(fused, index), None)
     np.testing.assert_array_equal(to_numpy(taken), Rows(pixels, np, "float32").take(index, None))

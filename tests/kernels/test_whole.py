@@ -10,6 +10,7 @@ import pytest
 import minivae as mv
 from minivae import kernels
 from minivae.backend import to_numpy
+from minivae.training import batches
 from minivae.training import trainer as training
 from minivae.training.at_once import only_watches
 
@@ -55,9 +56,24 @@ def test_it_takes_the_steps_of_float64_and_of_the_ops(settings, fused, reasons, 
             np.testing.assert_allclose(model.history_[name], exact.history_[name], rtol=3e-6, atol=1e-6)
 
 
-def test_grey_values_as_floats_are_the_same_pixels(fused):
-    bytes_, floats = (trained("cuda", ODD, x) for x in (PIXELS, (PIXELS / 255).astype(np.float32)))
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_grey_values_as_floats_are_the_same_pixels(order, fused):
+    bytes_, floats = (trained("cuda", ODD, x) for x in (PIXELS, (PIXELS / 255).astype(np.float32, order)))
     np.testing.assert_allclose(to_numpy(bytes_.parameters_.values), to_numpy(floats.parameters_.values), atol=2e-6)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, 3.0])
+def test_numbers_of_a_large_file_are_checked_before_they_are_on_the_device(wrong, fused, tmp_path, monkeypatch):
+    """On the CPU each batch is, when it is taken; a device that makes steps by itself takes its batches by itself, too."""
+    monkeypatch.setattr(batches, "CHECK_AT_ONCE", 0)
+    monkeypatch.setattr(batches, "SPREAD_ROWS", 4)  # by whose mean the first biases are chosen
+    np.save(tmp_path / "x.npy", (PIXELS / 255).astype(np.float32))
+    x = np.load(tmp_path / "x.npy", mmap_mode="r+")
+    x[30, 5] = wrong
+    started = []
+    with pytest.raises(mv.InputError, match=r"x: expected (finite numbers|values in \[0, 1\])"):
+        trained("cuda", ODD, x, on_start=started.append)
+    assert started == []
 
 
 def test_the_same_run_gives_the_same_bits(fused):

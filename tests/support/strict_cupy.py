@@ -376,6 +376,8 @@ class RawModule:
         def call(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
             host = _unwrap(args)
             kernel.check(host)
+            if not (grid[0] > 0 and 0 < block[0] <= 1024):
+                raise ValueError(f"CUDA_ERROR_INVALID_VALUE: {grid[0]} blocks of {block[0]} threads")
             run(lambda: kernel(grid[0], block[0], *host))
 
         return call
