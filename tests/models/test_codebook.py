@@ -15,7 +15,6 @@ import minivae as mv
 from minivae.checks import InputError
 from minivae.models.codebook import Codebook
 from minivae.ops import mean
-from minivae.training.mpi import check_can_be_shared
 
 D, K = 2, 5
 SMALL = {"latent_dim": 3, "code_dim": D, "n_codes": K}
@@ -193,8 +192,5 @@ def test_the_loss_is_the_weighted_sum():
 
 
 def test_what_cannot_be_is_refused():
-    words = complaint(InputError, check_can_be_shared, blank(mv.VQVAE))
-    assert "codebook = 'moving_average', which looks at a whole batch" in words
-    assert mv.VQVAE(codebook="gradient").couples_examples() == ""
     assert "decay: expected a number below 1" in complaint(InputError, mv.VQVAE(decay=1.0).fit, X)
     assert "commitment" in complaint(InputError, mv.VQVAE(commitment=-1.0).fit, X)

@@ -105,8 +105,8 @@ def test_a_temperature_scales_the_noise_around_the_mean():  # (G.2)
 
 
 @pytest.mark.parametrize(("d", "k"), [(60, 2), (2, 60)])
-def test_no_more_memory_is_taken_than_was_asked_for(d, k, monkeypatch):
-    """The question whether there is room for the samples is about what they take, be it for the features or for the latents."""
+def test_the_memory_that_samples_need_is_what_is_checked(d, k, monkeypatch):
+    """It is asked whether there is room for features and latents, both in chunks and put together: a little more than is needed."""
     asked = []
     monkeypatch.setattr("minivae.models.generative.check_memory", lambda argument, size, mend: asked.append(size))
     vae = blank_vae(np.random.default_rng(0).random((20, d)), latent_dim=k, hidden_dims=(3,))
@@ -152,7 +152,7 @@ def test_samples_without_a_seed_differ_from_call_to_call_and_repeat_from_the_beg
     vae.save(tmp_path / "vae")
     calls = [vae.sample(4) for _ in range(3)]
     assert all((one != other).any() for one, other in itertools.combinations(calls, 2))
-    for n, made in enumerate(calls[1:], 1):  # by its number a call can be made again on its own
+    for n, made in enumerate(calls[1:], 1):  # call n has a stream of its own, so it can be made again without the others
         np.testing.assert_allclose(made, vae.decode(vae.draw_prior(4, vae._generator("sample", vae.seed, n))), rtol=1e-12)
     again = mv.load(tmp_path / "vae", device="cpu")
     np.testing.assert_array_equal([again.sample(4) for _ in range(3)], calls)
@@ -180,9 +180,9 @@ def test_interpolation_goes_from_reconstruction_to_reconstruction(small, path): 
 
 def test_traversal_decodes_the_mean_with_one_dimension_swept(small):  # (G.4)
     z = np.repeat(small.transform(X[:1]), 5, axis=0)
-    assert len(small.traverse(X[0], dim=1, n=2)) == 2
     z[:, 1] = np.linspace(-2, 2, 5)
     np.testing.assert_allclose(small.traverse(X[0], dim=1, n=5, span=2.0), small.decode(z), atol=2e-6)
+    assert len(small.traverse(X[0], dim=1, n=2)) == 2  # the ends alone
 
 
 @pytest.mark.trained
