@@ -115,7 +115,7 @@ def capture(stream: Any, step: Callable[[], None]) -> Any:
         stream.begin_capture()
         try:
             step()
-        except Exception:
+        except BaseException:  # an interruption, too: nothing would run on a stream that is still being captured
             with contextlib.suppress(Exception):  # the capture has failed, and ending it raises
                 stream.end_capture()
             raise

@@ -162,6 +162,23 @@ def test_a_faulty_step_says_what_is_wrong_with_it(fused):
     assert fused.cuda.get_current_stream() == fused.cuda.Stream.null
 
 
+def test_an_interrupted_capture_leaves_the_stream_as_it_was(fused):
+    """Otherwise the next training in a notebook would only be recorded."""
+    steps = []
+
+    def step(index):
+        steps.append(index)
+        if len(steps) > WARM_UP:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_epoch(fused, step)
+    assert gc.isenabled()
+    sums = []
+    run_epoch(fused, lambda index: sums.append(index.sum()))
+    assert [int(total) for total in sums[:WARM_UP]] == [1, 5, 9]
+
+
 def test_on_the_cpu_nothing_is_captured_and_nothing_is_said(reasons):
     mv.VAE(**SMALL | {"device": "cpu", "epochs": 1}).fit(PIXELS)
     assert reasons() == []
