@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.report import RESULTS, say
 from minivae.checks import DataFileError
+from minivae.command.parser import Parser
 
 QUICK_RESULTS = Path(tempfile.gettempdir()) / "minivae-quick"  # of --quick runs, which only show that a benchmark works
 BENCHMARKS = {
@@ -28,7 +28,7 @@ BENCHMARKS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks of minivae.")
+    parser = Parser(prog="python -m benchmarks", description="Benchmarks of minivae.")
     commands = parser.add_subparsers(dest="name", metavar="NAME")
     for name, (module, description) in BENCHMARKS.items():
         benchmark = importlib.import_module(f"benchmarks.{module}")

@@ -37,9 +37,16 @@ class Budget:
             return made.value
         except subprocess.TimeoutExpired:
             self.leave_out(what, f"stopped after {limit:.0f} s")
-        except SystemExit as error:
-            self.leave_out(what, str(error))
+        except SystemExit:  # the process has said why
+            self.leave_out(what, "failed, see above")
         return None
+
+    def attempt(self, what: str, part: Callable[..., None], *args: Any) -> None:
+        """Do a part of the benchmark in this process: an error in its tables or plots is named, and costs no other part."""
+        try:
+            part(*args)
+        except Exception as error:
+            self.leave_out(what, f"{type(error).__name__}: {error}")
 
     def leave_out(self, what: str, reason: str) -> None:
         """Take note of something that could not be measured."""

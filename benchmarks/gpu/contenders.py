@@ -58,9 +58,9 @@ def form_of(name: str) -> Iterator[None]:
         yield
 
 
-def reference_on_device(workload: dict) -> list[float]:
-    """Return the reference losses computed by CuPy, for a size at which NumPy takes minutes."""
-    return reference_losses(Workload(**workload | {"hidden": tuple(workload["hidden"])}), resolve_device("cuda"))
+def reference(workload: dict, device: str) -> list[float]:
+    """Return the losses to which contenders are held, computed in float64 on a device."""
+    return reference_losses(Workload(**workload | {"hidden": tuple(workload["hidden"])}), resolve_device(device))
 
 
 def time_batches(workload: dict, batches: list[int], quick: bool) -> list[float]:
@@ -128,7 +128,7 @@ class DeviceMinivae:
                 layer.weight.data[...], layer.bias.data[...] = (to_device(self.xp, array, "float32") for array in (weight, bias))
         self.trainer, self.to_device = Trainer(self.model, rows), to_device
         self.noise = noise_source("counter", self.xp, 0, "noise", 0)
-        steps = WARM_UP + TIMED * ROUNDS
+        steps = WARM_UP + WARM_UP // 10 + TIMED * ROUNDS
         self.order = to_device(self.xp, np.arange(steps * workload.batch) % (4 * workload.batch))
         self.step = self._steps()
 

@@ -15,7 +15,7 @@ from benchmarks.gpu.contenders import FORMS, WORKS
 from benchmarks.gpu.costs import run_costs
 from benchmarks.gpu.ops import run_ops
 from benchmarks.gpu.peers import PEERS
-from benchmarks.gpu.steps import SLOW, Steps, run_batches
+from benchmarks.gpu.steps import ON_CPU, SLOW, Steps, run_batches
 from benchmarks.gpu.training import run_drift, run_training
 from benchmarks.report import say
 from minivae import ops
@@ -37,26 +37,21 @@ def add_arguments(parser):
 
 def run(args):
     available, reason = probe_cuda()
-    header = timing.header(args) | {"device": reason if available else "none"}
+    header = timing.header(args) | {"device": reason if available else "no GPU"}
     budget = Budget(args.minutes)
     steps, works = Steps(args, header, budget, available), ("B",) if args.quick else args.work
-    for work in works:
-        if work != "L":  # where one step takes minutes
-            steps.measure_cpu(work)
-        steps.measure(work, [name for name in args.only if name not in SLOW])
-    steps.finish()
+    fast, slow = [name for name in args.only if name not in SLOW], [name for name in args.only if name in SLOW]
+    budget.attempt("steps", steps.measure, works, [ON_CPU, *fast])
     if available:
-        run_drift(args, header, budget)
-        run_training(args, header, budget)
+        budget.attempt("drift", run_drift, args, header, budget)
+        budget.attempt("training", run_training, args, header, budget)
     if args.ops:
-        run_ops(args, header, budget, available)
-    run_batches(args, header, budget, available)
+        budget.attempt("ops", run_ops, args, header, budget, available)
+    budget.attempt("batches", run_batches, args, header, budget, available)
     if available:
-        run_costs(args, header, budget)
-        for work in works:
-            steps.measure(work, [name for name in args.only if name in SLOW])
-        if set(args.only) & set(SLOW):
-            steps.finish()
+        budget.attempt("transfers and launches", run_costs, args, header, budget)
+        if slow:
+            budget.attempt("steps of slow contenders", steps.measure, works, slow)
     else:
         others = "drift and MNIST, transfers and launches, and the other libraries' GPU steps"
         say(f"left out, without a GPU ({reason}): every GPU column, {others}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Sequence
 
 from benchmarks import timing
 from benchmarks.cpu.contenders import Minivae
-from benchmarks.cpu.workloads import Workload, reference_losses
+from benchmarks.cpu.workloads import Workload
 from benchmarks.gpu.budget import Budget
-from benchmarks.gpu.contenders import FEWER, FORMS, WORKS, reference_on_device, time_batches, time_steps
+from benchmarks.gpu.contenders import FEWER, FORMS, WORKS, reference, time_batches, time_steps
 from benchmarks.gpu.peers import PEERS
 from benchmarks.report import COLOURS, Table, say
 
@@ -29,35 +30,44 @@ class Steps:
         columns = ("work", "contender", "µs a step, events", "µs a step, wall", "launches a step")
         self.table = Table("gpu_steps", columns, header, args.results)
         self._args, self._budget, self._available = args, budget, available
-        self._references: dict[str, list[float]] = {}
+        self._references: dict[str, list[float] | None] = {}
 
-    def measure(self, work: str, names: list[str]) -> None:
-        for name in names if self._available else ():
-            if work == "L" and name not in AT_L:
-                continue
-            package = PEERS[name][0] if name in PEERS else "cupy"
-            if importlib.util.find_spec(package) is None:
-                self._budget.leave_out(f"{work}, {name}", f"{package} is not installed")
-                continue
-            arguments = name, WORKS[work].__dict__, self._reference(work), self._args.quick
-            if timed := self._budget.measure(f"{work}, {name}", time_steps, *arguments):
-                events, wall, launches = timed
-                self.table.add(work, name, shown(events * 1e6), wall * 1e6, shown(launches))
+    def measure(self, works: Sequence[str], names: Sequence[str]) -> None:
+        """Time contenders at each size; whatever ends it, the figures that are there are written."""
+        try:
+            for work in works:
+                for name in names:
+                    self._on_cpu(work) if name == ON_CPU else self._on_gpu(work, name)
+        finally:
+            self._finish()
 
-    def measure_cpu(self, work: str) -> None:
+    def _on_gpu(self, work: str, name: str) -> None:
+        if not self._available or (work == "L" and name not in AT_L):
+            return
+        what, package = f"{work}, {name}", PEERS[name][0] if name in PEERS else "cupy"
+        if importlib.util.find_spec(package) is None:
+            self._budget.leave_out(what, f"{package} is not installed")
+        elif (losses := self._reference(work)) is None:
+            self._budget.leave_out(what, "there is no reference for its losses")
+        elif timed := self._budget.measure(what, time_steps, name, WORKS[work].__dict__, losses, self._args.quick):
+            events, wall, launches = timed
+            self.table.add(work, name, shown(events * 1e6), wall * 1e6, shown(launches))
+
+    def _on_cpu(self, work: str) -> None:
         workload = WORKS[work]
+        if work == "L":  # where one step takes minutes
+            return
         arguments = workload.__dict__, [workload.batch], *timing.effort(self._args)
         if timed := self._budget.measure(f"{work}, {ON_CPU}", measure_cpu_steps, *arguments):
             self.table.add(work, ON_CPU, "", timed[0] * 1e6, "")
 
-    def _reference(self, work: str) -> list[float]:
+    def _reference(self, work: str) -> list[float] | None:
         if work not in self._references:
-            workload = WORKS[work]
-            on_device = work == "L" and self._budget.measure("L, reference", reference_on_device, workload.__dict__)
-            self._references[work] = on_device or reference_losses(workload)
+            device = "cuda" if work == "L" else "cpu"
+            self._references[work] = self._budget.measure(f"{work}, reference", reference, WORKS[work].__dict__, device)
         return self._references[work]
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """Print and write both tables and the plot, as far as they have come."""
         self.table.rows.sort(key=lambda row: list(WORKS).index(row[0]))  # stable: contenders stay in order
         self.table.finish()

@@ -375,6 +375,26 @@ def test_failure_of_a_child_is_a_failure():
         timing.in_child(json.loads, "{")
 
 
+WRONG_OPTIONS = {
+    "gpu --only nosuch": "gpu: --only: invalid choice: 'nosuch' (choose from ",
+    "gpu --minutes soon": "gpu: --minutes: invalid float value: 'soon'; see ",
+    "peers --only nosuch": "peers: --only: invalid choice: 'nosuch' (choose from ",
+    "nosuch": ": NAME: invalid choice: 'nosuch' (choose from ",
+}
+
+
+@pytest.mark.parametrize(("line", "said"), WRONG_OPTIONS.items(), ids=WRONG_OPTIONS)
+def test_an_option_that_is_wrong_is_refused_in_one_line(line, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *line.split()])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2
+    out, error = capsys.readouterr()
+    assert not out
+    assert error.count("\n") == 1
+    assert said in error
+
+
 @pytest.mark.parametrize("name", command.BENCHMARKS)
 def test_results_that_cannot_be_written_are_refused_in_one_line_before_anything_is_measured(name, tmp_path, monkeypatch, capsys):
     """At the end of an hour's measurements it would be too late."""
