@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-import minivae as mv
 from minivae.autodiff import Tensor
 from minivae.evaluation.annealing import _hamiltonian_step, bidirectional, schedule
 from minivae.ops import dense, gaussian_nll, reshape, sum_
@@ -101,15 +100,6 @@ def test_a_trained_model_certifies_its_own_estimate(vae):
     again, same = vae.certificate(n=12, n_chains=4, n_steps=150)
     np.testing.assert_array_equal(x, again)
     np.testing.assert_array_equal(bounds.upper, same.upper)
-
-
-@pytest.mark.slow
-def test_a_conditional_model_is_enclosed_given_its_condition(digits):
-    labels = mv.datasets.load("digits")[0].y
-    model = mv.ConditionalVAE(latent_dim=2, hidden_dims=(23,), epochs=2, device="cpu").fit(digits[0], labels)
-    y = np.arange(5)
-    x, bounds = model.certificate(n=5, n_chains=3, n_steps=60, y=y)
-    assert excess(bounds.lower - model.log_likelihood(x, n_samples=300, y=y)) < 3
 
 
 class Recorded:

@@ -404,7 +404,7 @@ def test_the_slope_of_a_rectifier_at_its_kink_is_the_one_that_training_uses():  
 
 
 def test_two_kinds_of_penalties_go_together():  # (A.2), (A.5)
-    """A class of both kinds has the penalties of both, each of what it is of."""
+    """A model that is contractive and sparse has both penalties, and each is what it is alone."""
 
     @dataclass(kw_only=True, eq=False)
     class Both(CONTRACTIVE, SPARSE):

@@ -15,7 +15,6 @@ import minivae as mv
 from minivae.autodiff import Tensor, backward
 from minivae.backend import standard_gumbel
 from minivae.checks import InputError
-from minivae.evaluation.estimators import perplexity
 from minivae.models.categorical import log_mass, one_hot
 from minivae.models.objectives import score_function
 from minivae.ops import exp, kl_uniform, mean, sum_
@@ -89,8 +88,8 @@ def test_bound_and_log_likelihood_are_those_of_the_enumeration():
     assert np.isnan(one.standard_error).all()
 
 
-def test_what_one_draw_gives_is_what_one_of_all_values_of_z_gives():
-    """(M.3), (M.6): with a single sample both are known but for which of the nine z was drawn."""
+def test_figures_of_one_draw_are_those_of_one_of_the_nine_codes():
+    """(M.3), (M.6): with a single sample only one thing is unknown, which of the nine z was drawn."""
     model = blank(mv.CategoricalVAE, **SMALL)
     log_q, log_p = enumerated(model, X)
     kl = (np.exp(log_q) * (log_q + N * math.log(K))).sum(axis=0)
@@ -170,8 +169,8 @@ def test_straight_through_trains_on_what_it_is_tested_on():
 
 
 @pytest.mark.parametrize("gradient", ["gumbel_softmax", "straight_through", "score_function"])
-def test_training_terms_are_of_the_z_that_the_gradient_asks_for(gradient):
-    """(Q.1) or (Q.2), for each of two samples; the loss weights the KL by what the warm-up has reached of β."""
+def test_training_uses_relaxed_or_hard_codes_as_the_gradient_needs(gradient):
+    """(Q.1) or (Q.2), for each of two samples; the weight of the KL rises to β during the warm-up."""
     schedule = {"temperature": 0.7, "final_temperature": 0.7, "beta": 3.0, "warm_up_epochs": 4}
     model = blank(mv.CategoricalVAE, **SMALL, **schedule, gradient=gradient, n_samples=2)
     terms = model.terms(X, np.random.default_rng(2))
@@ -226,15 +225,14 @@ def test_uses_of_a_code_of_categories():
 
 def test_perplexity_counts_values_in_use():
     """(Q.8)"""
-    np.testing.assert_allclose(perplexity(np.array([[0.25] * 4, [0, 0.5, 0.5, 0], [0, 0, 0, 1.0]])), [4, 2, 1], rtol=1e-12)
     model = blank(mv.CategoricalVAE, **SMALL)
     used = special.softmax(plain_logits(model, X), axis=-1).mean(axis=0)
     _, code = model.evaluate(model._rows(X))
     assert code["perplexity"] == pytest.approx(np.exp(stats.entropy(used, axis=-1)).mean(), rel=1e-10)
 
 
-def test_in_float32_too_weights_that_are_all_but_equal_have_a_spread():
-    """(M.6): a decoder that ignores z leaves w ∝ 1 / q(z|x), here within 1e-3.  A float32 has no such digits beside −log p(x|z)."""
+def test_float32_importance_weights_keep_their_spread():
+    """(M.6): with a decoder that ignores z, w ∝ 1 / q(z|x).  Here they differ by 1e-3, which no float32 has beside −log p(x|z)."""
     model = blank(mv.CategoricalVAE, **SMALL, dtype="float32", hidden_dims=(), likelihood="gaussian_fixed", variance=1e-4)
     encoder, decoder = model.encoder_.layers[0], model.decoder_.layers[0]
     encoder.weight.data[...], decoder.weight.data[...] = 0, 0
@@ -254,4 +252,4 @@ def test_what_cannot_be_is_refused():
         ({"gradient": "gumbel"}, "gradient: expected one of gumbel_softmax"),
     ):
         assert words in complaint(InputError, mv.CategoricalVAE(**settings).fit, X)
-    mv.CategoricalVAE(beta=0, warm_up_epochs=0, annealing_epochs=0).check_settings()  # all of these can be
+    mv.CategoricalVAE(beta=0, warm_up_epochs=0, annealing_epochs=0).check_settings()  # these may be 0

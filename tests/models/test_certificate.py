@@ -35,7 +35,7 @@ def test_bounds_of_a_conditional_model_enclose_log_p_by_quadrature(likelihood):
 
 
 def test_examples_of_a_certificate_are_drawn_from_the_model():
-    """As ``sample`` draws them: of each pixel, and each pair of them, as many are white in the one as in the other."""
+    """Compared with ``sample``: each pixel, and each pair of neighbours, is white equally often."""
     model, n = blank(mv.VAE), 3000
     x, _ = model.certificate(n, n_chains=1, n_steps=1)
     other = model.sample(n, seed=3, pixels="draw")
@@ -51,7 +51,7 @@ def test_one_example_one_chain_and_one_step_are_enough():
 
 
 def test_draws_of_a_prior_beyond_the_range_of_floats_are_refused_as_what_they_are():
-    """They are z; of x, which is yet to be drawn, nothing can be said."""
+    """The message is about z, since no x has been drawn yet."""
     model = blank(mv.LearnedPriorVAE, prior="mixture", n_components=2)
     model.prior_.log_vars.data[...] = 3000
     with np.errstate(over="ignore"):

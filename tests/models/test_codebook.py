@@ -158,7 +158,7 @@ def test_the_prior_chooses_from_the_first_vector_to_the_last(dtype):
 
 @pytest.mark.parametrize("scale", [1.0, 1e30])
 def test_an_estimate_without_draws_has_no_error(scale):
-    """Its weights are all equal, so each sample counts, and for a row that is far out it is −∞ as certainly."""
+    """z is a function of x, so all weights are equal, also where a row is so far out that they are 0."""
     model = blank(mv.VQVAE, **SMALL, likelihood="gaussian_fixed", dtype="float32")
     x = X.astype("float32")
     x[3] *= scale

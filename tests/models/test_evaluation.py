@@ -125,7 +125,7 @@ def test_free_bits_are_of_the_mean_of_all_rows() -> None:
     assert terms["free_bits_kl"] == pytest.approx(np.maximum(code["kl_per_dimension"], 0.3).sum(), rel=1e-5)
 
 
-def test_a_term_of_the_model_is_the_same_for_any_number_of_rows() -> None:
+def test_a_penalty_of_the_weights_is_the_same_for_any_number_of_rows() -> None:
     """Such as a penalty of the weights, of which every chunk of a data set gives all."""
     model = fitted("Autoencoder")
     x, _ = data()

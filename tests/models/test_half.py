@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from support.helpers import complaint
@@ -10,13 +12,11 @@ import minivae as mv
 from minivae.checks import DataFileError, InputError
 from minivae.training import checkpoint
 
-SMALL = {"latent_dim": 3, "hidden_dims": (40,), "epochs": 2, "batch_size": 50, "device": "cpu"}
-
 
 @pytest.fixture(scope="module")
 def model():
     x = np.random.default_rng(0).random((200, 30), dtype=np.float32)
-    return mv.VAE(**SMALL).fit(x)
+    return mv.VAE(latent_dim=3, hidden_dims=(40,), epochs=2, batch_size=50, device="cpu").fit(x)
 
 
 def test_half_precision_halves_the_file_and_moves_each_parameter_by_its_rounding(model, tmp_path):
@@ -44,7 +44,7 @@ def test_a_file_in_both_precisions_is_refused(model, tmp_path):
 
 
 def test_a_parameter_beyond_float16_is_refused_and_no_file_is_written(model, tmp_path):
-    twin = mv.VAE(**SMALL).fit(np.random.default_rng(0).random((200, 30), dtype=np.float32))
+    twin = copy.deepcopy(model)
     twin.parameters_.values[7] = 7e4
     path = tmp_path / "large.safetensors"
     assert "an infinite one" in complaint(InputError, twin.save, path, half=True)

@@ -90,7 +90,7 @@ def test_draws_have_the_mean_and_variance_that_nll_scores(xp, name):
 
 @pytest.mark.parametrize("name", list(LIKELIHOODS)[1:])
 def test_gaussian_draws_are_mean_and_noise_times_standard_deviation(name):
-    """As z is drawn in R.1, so that whoever has the noise can tell the draw."""
+    """x = m + σ ε, as z in R.1: given the noise, the draw is known."""
     outputs, noise = outputs_of(name, 11, 5), np.random.default_rng(1).standard_normal((11, 5))
     m, variance = moments(name, outputs)
     np.testing.assert_allclose(likelihood(name).draw(np, outputs, Noise(noise)), m + np.sqrt(variance) * noise, rtol=1e-12)
@@ -167,7 +167,7 @@ class Zeros:
         return np.zeros(shape, dtype)
 
 
-def test_what_is_impossible_is_never_drawn():
-    """A generator may give 0 exactly, and a probability may be 0 exactly: a pixel that is black for certain stays so."""
+def test_a_pixel_of_probability_zero_is_never_drawn_white():
+    """A probability may be exactly 0, and so may a uniform number: the pixel is black all the same."""
     drawn = likelihood("bernoulli").draw(np, np.array([[-800.0, -5.0, 0.0, 800.0]]), Zeros())
     np.testing.assert_array_equal(drawn, [[0, 1, 1, 1]])

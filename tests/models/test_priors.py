@@ -136,7 +136,7 @@ def test_draws_are_from_the_prior_of_the_model(prior):
 
 
 def test_energy_is_of_the_prior_of_the_model():
-    """−log [p(x|z) p(z) / N(z; 0, I)], which the bound and the importance weights are made of, and chains by ``unfold``."""
+    """The energy is −log [p(x|z) p(z) / N(z; 0, I)]; a certificate's chains get the last two factors from ``unfold``."""
     model = blank(mv.LearnedPriorVAE, prior="mixture", n_components=4)
     z = 2 * np.random.default_rng(0).standard_normal((2, len(X), K))
     ratio = log_mixture(z, *mixture_of(model)) - stats.norm.logpdf(z).sum(axis=-1)
@@ -150,16 +150,22 @@ def test_energy_is_of_the_prior_of_the_model():
     np.testing.assert_allclose(log_ratio.data, ratio, rtol=1e-9, atol=1e-12)
 
 
-def test_a_prior_of_ones_own_is_told_what_it_has_not_said():
-    for prior, unsaid in ((Prior(K, np, "float64"), ("log_density", "draw")), (Mixture(K, np, "float64"), ("components", "draw"))):
-        for name in unsaid:
-            arguments = {"log_density": (Tensor(np.zeros((1, K))), None), "draw": (1, None), "components": ()}[name]
-            with pytest.raises(NotImplementedError):
-                getattr(prior, name)(*arguments)
+@pytest.mark.parametrize(
+    ("base", "name", "arguments"),
+    [
+        (Prior, "log_density", (Tensor(np.zeros((1, K))), None)),
+        (Prior, "draw", (1, None)),
+        (Mixture, "components", ()),
+        (Mixture, "draw", (1, None)),
+    ],
+)
+def test_what_a_new_prior_has_to_define_raises_until_it_does(base, name, arguments):
+    with pytest.raises(NotImplementedError):
+        getattr(base(K, np, "float64"), name)(*arguments)
 
 
 def test_a_mixture_begins_with_the_mean_and_the_variance_of_the_standard_normal():
-    """Its components lie apart, or they would stay together, and each is narrower by as much (the law of total variance)."""
+    """Its components lie apart, or they would stay together for ever; each is narrower by as much (law of total variance)."""
     settings = TINY | {"epochs": 1, "batch_size": 29, "learning_rate": 1e-300, "prior": "mixture", "n_components": 3000}
     model = mv.LearnedPriorVAE(**settings).fit(X)
     means, log_vars = (codes.data for codes in model.prior_.components())
@@ -172,8 +178,8 @@ def test_a_mixture_begins_with_the_mean_and_the_variance_of_the_standard_normal(
 
 
 @both
-def test_components_without_number_are_refused_before_there_is_memory_for_them(prior, tmp_path):
-    """Be it a setting that asks for 16 TB of them, or a file."""
+def test_more_components_than_memory_can_hold_are_refused(prior, tmp_path):
+    """Here 16 TB, which a setting asks for, or a file."""
     many, path = {"prior": prior, "n_components": 10**11}, tmp_path / "model"
     model = mv.LearnedPriorVAE(**TINY, **many, batch_size=9)
     assert "n_components: expected what fits in the " in complaint(InputError, model.fit, X)

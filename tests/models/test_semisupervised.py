@@ -91,7 +91,7 @@ def test_objective_against_its_definition():  # (G.8)
     assert report["elbo"] == pytest.approx(-each.mean())
 
 
-def test_a_single_label_is_all_that_the_mean_over_labelled_rows_is_of():
+def test_the_classification_term_is_a_mean_over_labelled_rows():
     one = np.full(29, -1)
     one[4] = 2
     model = blank(M2, PARTLY)
@@ -125,8 +125,8 @@ def test_bounds_without_a_label_are_of_log_p_x():
     assert (bound < estimate.log_likelihood).all()
 
 
-def test_figures_without_a_label_are_put_together_from_those_with_each():
-    """p(x) is the mean of p(x|y), and −U(x) = Σ_y q(y|x) [ELBO(x|y) − log q(y|x)] − log c, for the same noise (G.8)."""
+def test_figures_without_a_label_combine_those_of_every_label():
+    """p(x) is the mean of p(x|y), and −U(x) = Σ_y q(y|x) [ELBO(x|y) − log q(y|x)] − log c, with the same noise (G.8)."""
     model = blank(M2, PARTLY)
     given = np.stack([model.log_likelihood(X, 3, y=y) for y in range(C)], axis=1)
     assert (given.std(axis=1) > 0.01).all()
@@ -136,7 +136,7 @@ def test_figures_without_a_label_are_put_together_from_those_with_each():
     np.testing.assert_allclose(model.elbo(X, 2), (q * (bounds - np.log(q))).sum(axis=1) - math.log(C), rtol=1e-10)
 
 
-def test_labels_may_differ_by_more_nats_than_a_float_has_powers_of_e():
+def test_likelihoods_of_labels_may_differ_by_more_than_floats_can_express():
     model = blank(M2, PARTLY, likelihood="gaussian_fixed", variance=1e-4)
     given = np.stack([model.log_likelihood(X, 3, y=y) for y in range(C)], axis=1)
     assert np.ptp(given, axis=1).max() > 2000

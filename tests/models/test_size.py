@@ -1,4 +1,4 @@
-"""What a model would take is known before it is asked for: of the parameters, and of the widest layer of a batch."""
+"""Before a model takes memory, for its parameters and for the widest layer of a batch, it is checked that there is so much."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = {"batch_size": 10, "epochs": 1, "device": "cpu"}
         (mv.VQVAE, 7, {"latent_dim": 2, "hidden_dims": (5,)}, "latent_dim, hidden_dims, n_codes, code_dim", "n_samples", 7),
     ],
 )
-def test_the_memory_that_is_asked_for(kind, n_features, settings, named, samples, widest, dtype, monkeypatch):
+def test_the_memory_that_is_checked_is_what_training_takes(kind, n_features, settings, named, samples, widest, dtype, monkeypatch):
     """Four copies of the parameters: they, their gradients and Adam's two averages; and all samples of a batch in one layer."""
     asked = {}
     monkeypatch.setattr("minivae.models.size.check_memory", lambda name, size, mend: asked.update({name: size}))

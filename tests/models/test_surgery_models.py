@@ -230,8 +230,8 @@ def test_wae_is_the_infovae_without_the_divergence_and_the_bound_the_one_without
     assert terms["mmd"].item() == pytest.approx(by_hand.item())
 
 
-def test_groups_of_a_batch_count_as_their_rows_do():  # (D.2)
-    """29 rows in groups of 12, 12 and 5."""
+def test_groups_of_a_batch_are_weighted_by_their_rows():  # (D.2)
+    """With a batch size of 12, the terms of 29 rows are a mean over groups of 12, 12 and 5."""
     model = blank(mv.InfoVAE, batch_size=12)
     rng = np.random.default_rng(2)
     mean, log_var = model.encode(X)
