@@ -43,9 +43,10 @@ class Card:
     beside: str = ""
 
     def verdict(self, stage: int, figure: float, other: float | None = None) -> str:
-        """Return what a figure after a stage says; ``other`` is the last figure of the card ``beside``, if it has one."""
+        """Return what a figure after a stage says; ``other`` is that of the card ``beside`` after the same stage, if any."""
         if stage < len(self.stages):
-            return f"unfinished: stage {stage} of {len(self.stages)}"
+            so_far = "" if other is None else f", so far {figure - other:+.2f} from {self.beside}"
+            return f"unfinished: stage {stage} of {len(self.stages)}{so_far}"
         if self.beside and other is None:
             return f"finished, but {self.beside} is not"
         found = figure if other is None else round(figure - other, 2)

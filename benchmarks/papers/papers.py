@@ -190,8 +190,8 @@ def show(card: Card, rows: list[dict[str, str]], beside: list[dict[str, str]]) -
 def verdicts(card: Card, rows: list[dict[str, str]], beside: list[dict[str, str]]) -> list[str]:
     """Return the verdict on the last stage of each seed; ``beside`` are the rows of the card that it is compared with."""
     last = {row["seed"]: row for row in rows}
-    others = {row["seed"]: float(row["figure"]) for row in beside if int(row["stage"]) == len(card.stages)}
-    return [card.verdict(int(row["stage"]), float(row["figure"]), others.get(seed)) for seed, row in last.items()]
+    others = {(row["seed"], row["stage"]): float(row["figure"]) for row in beside}
+    return [card.verdict(int(row["stage"]), float(row["figure"]), others.get((seed, row["stage"]))) for seed, row in last.items()]
 
 
 def plot(log: Log, path: Path) -> None:

@@ -194,6 +194,9 @@ def test_a_difference_is_judged_by_its_sign_once_both_cards_are_finished(other, 
     beside = [{"seed": "0", "stage": stage, "figure": other}]
     assert verdicts(card, rows, beside) == [verdict]
     assert verdicts(card, [rows[0] | {"stage": "6"}], beside) == ["unfinished: stage 6 of 8"]
+    beside = [{"seed": "0", "stage": "6", "figure": other}, *beside]
+    so_far = f"so far {85.23 - float(other):+.2f} from {card.beside}"
+    assert verdicts(card, [rows[0] | {"stage": "6"}], beside) == [f"unfinished: stage 6 of 8, {so_far}"]
     assert card.settings == CARDS[card.beside].settings | {"gradient": "doubly_reparameterized"}
 
 
