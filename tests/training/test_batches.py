@@ -198,7 +198,7 @@ def test_pixels_out_of_range_are_refused_wherever_they_are():
         assert "values in [0, 1]" in complaint(InputError, lambda options=options: Rows(x, np, "float32", **options))
 
 
-def test_unknown_binarisation():
+def test_an_unknown_binarisation_or_another_width_is_refused():
     assert "none, fixed, dynamic" in complaint(InputError, Rows, GREY, np, "float32", "sometimes")
     assert "13" in complaint(InputError, lambda: Rows(GREY, np, "float32", n_features=12))
 
@@ -213,12 +213,16 @@ class Constant:
         return np.full(shape, self.value, dtype)
 
 
-def test_a_black_pixel_stays_black_even_when_zero_is_drawn():
-    """Uniform float32 numbers are 0 once in 16 million: in an epoch of MNIST three times."""
+def test_a_black_pixel_stays_black_even_when_zero_is_drawn(monkeypatch):
+    """One uniform float32 number in 17 million is exactly 0: three in an epoch of MNIST."""
     x = np.array([[0.0, 1e-9, 1.0]], np.float32)
     np.testing.assert_array_equal(Rows(x, np, "float32", "dynamic").take(ALL, Constant(0.0)), [[0, 1, 1]])
     almost_one = float(np.nextafter(np.float32(1), np.float32(0)))
     np.testing.assert_array_equal(Rows(x, np, "float32", "dynamic").take(ALL, Constant(almost_one)), [[0, 0, 1]])
+    monkeypatch.setattr(batches.RowNoise, "random", lambda self, shape, dtype: np.zeros(shape, dtype))
+    for binarize in ("fixed", "dynamic"):
+        ((drawn, _, _),) = Rows(x, np, "float32", binarize).evaluation(0)
+        np.testing.assert_array_equal(drawn, [[0, 1, 1]])
 
 
 def test_rows_that_were_checked_at_once_are_not_checked_again(monkeypatch):
@@ -247,7 +251,7 @@ def test_fingerprint_sees_the_first_row_and_the_last(row):
     assert Rows(x, np, "float32").fingerprint() != Rows(GREY, np, "float32").fingerprint()
 
 
-def test_fingerprint_reads_256_rows_of_any_number():
+def test_fingerprint_reads_no_more_than_256_rows():
     """So it takes no longer for a file of millions of rows than for one of a thousand."""
     x = GREY[:600].copy()
     rows = Rows(x, np, "float32")
@@ -269,20 +273,9 @@ def test_rows_that_are_drawn_once_are_stored_as_truth_values():
     assert Rows(GREY, np, "float32", binarize="fixed").values.dtype == bool
 
 
-@pytest.mark.parametrize("binarize", ["fixed", "dynamic"])
-def test_a_black_pixel_is_never_drawn_white(binarize, monkeypatch):
-    """Generators draw from [0, 1): one number in 17 million is exactly 0, and it is not below a grey value of 0."""
-    monkeypatch.setattr(batches.RowNoise, "random", lambda self, shape, dtype: np.zeros(shape, dtype))
-    (x, _, _), *_ = Rows(np.array([[0.0, 0.25]], np.float32), np, "float32", binarize=binarize).evaluation(0)
-    np.testing.assert_array_equal(x, [[0, 1]])
-
-
 def test_fingerprint_sees_another_shape_of_the_same_numbers():
-    numbers = np.arange(24.0) / 24
-    assert (
-        Rows(numbers.reshape(4, 6), np, "float32").fingerprint()
-        != Rows(numbers.reshape(4, 6, 1)[:, :, 0].reshape(6, 4), np, "float32").fingerprint()
-    )
+    four, six = (Rows(np.linspace(0, 1, 24).reshape(n, -1), np, "float32") for n in (4, 6))
+    assert four.fingerprint() != six.fingerprint()
 
 
 @pytest.mark.parametrize(

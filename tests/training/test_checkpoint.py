@@ -275,3 +275,21 @@ def test_an_error_in_a_file_comes_with_one_mend(error, mends, tmp_path):
     message = complaint(DataFileError, read)
     assert "expected a good file, got" in message
     assert message.count("take another copy") == mends
+
+
+def test_last_good_state_is_kept_until_the_new_one_is_read_back(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    checkpoint.save(path, {"w": np.arange(3.0)}, {"n": 1})
+    before = path.read_bytes()
+
+    def gives_back_something_else(file):
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+        return load(file)
+
+    load = checkpoint.load
+    monkeypatch.setattr(checkpoint, "load", gives_back_something_else)
+    assert "checksum" in complaint(DataFileError, checkpoint.save, path, {"w": np.arange(4.0)}, {"n": 2})
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["file"]

@@ -9,40 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.helpers import complaint
+from support.resuming import SMALL, X, Y, fit
 
 import minivae as mv
-from minivae.checks import DataFileError, InputError
 from minivae.command.cli import main
-from minivae.training import checkpoint
 from minivae.training.batches import Rows
-from minivae.training.interruption import Interruption, Latch
-from minivae.training.keeper import PREFIX, Keeper, interval
+from minivae.training.interruption import Interruption
+from minivae.training.keeper import PREFIX, Keeper
 from minivae.training.trainer import Trainer
 
-X = np.random.default_rng(0).random((103, 7)).astype(np.float32)
-Y = np.arange(103) % 3
-SMALL = {"latent_dim": 3, "hidden_dims": (11,), "epochs": 4, "batch_size": 20, "device": "cpu", "seed": 5}
 SPLITS = 4  # for each setting, at steps of its own
 
 
 def without_clock(history: dict) -> dict:
     return {name: values for name, values in history.items() if name != "seconds"}
-
-
-def fit(model: mv.Model, path: Path, stop: int | None = None, every: str = "1000") -> mv.Model:
-    """Train with a keeper at ``path``; with ``stop``, until a signal that comes in that step of this part."""
-    latch = Latch()
-    keeper = Keeper(path, every, latch=latch)
-    steps = 0
-
-    def on_step(trainer):
-        nonlocal steps
-        steps += 1
-        latch.signum = 15 if steps == stop else 0
-        keeper.on_step(trainer)
-
-    return model.fit(X, Y, X[:31], Y[:31], on_start=keeper.on_start, on_step=on_step, on_epoch=keeper.on_epoch)
 
 
 def in_parts(model: str, settings: dict, path: Path, seed: int) -> tuple[mv.Model, int]:
@@ -120,25 +100,6 @@ def test_rate_that_a_hook_has_changed_is_kept(tmp_path):
     assert parts.parameters_.values.tobytes() == whole.parameters_.values.tobytes()
 
 
-def test_saving_comes_at_the_intervals(tmp_path, monkeypatch):
-    saved = []
-    monkeypatch.setattr(Keeper, "save", lambda self, trainer: saved.append((trainer.epoch, trainer.step)))
-    fit(mv.VAE(**SMALL | {"epochs": 5}), tmp_path / "file", every="2")
-    assert saved == [(2, 12), (4, 24), (5, 30)]
-    saved.clear()
-    now = iter(range(10**6))
-    monkeypatch.setattr("minivae.training.keeper.time.monotonic", lambda: next(now))
-    keeper = Keeper(tmp_path / "file", "2.5s")
-    mv.VAE(**SMALL | {"epochs": 1}).fit(X, on_start=keeper.on_start, on_step=keeper.on_step)
-    assert [step for _, step in saved] == [3, 4, 5, 6]  # save is a stand-in that does not set the clock back
-    assert (interval("1.5s"), interval("7")) == ((1.5, 0), (0.0, 7))
-
-
-@pytest.mark.parametrize("every", ["", "0", "0s", "-1", "1m", "s", "1e9s", "٣", "9" * 99, None, 1.5])
-def test_no_interval(every, tmp_path):
-    assert "checkpoint-every" in complaint(InputError, Keeper, tmp_path / "file", every)
-
-
 def test_state_is_a_model_that_can_be_used_and_that_other_libraries_read(tmp_path):
     from safetensors import safe_open
 
@@ -169,50 +130,6 @@ def test_state_is_read_by_jax(tmp_path):
     array = load_file(tmp_path / "file")["decoder.1.bias"]
     assert isinstance(array, jax.Array)
     np.testing.assert_array_equal(np.asarray(array), model.parameters_.state()["decoder.1.bias"])
-
-
-OTHERS = {
-    "model": (lambda: mv.IWAE(**SMALL), X, "VAE"),
-    "setting": (lambda: mv.VAE(**SMALL | {"learning_rate": 0.5}), X, "learning_rate"),
-    "widths": (lambda: mv.VAE(**SMALL | {"hidden_dims": (12,)}), X, "hidden_dims"),
-    "data": (lambda: mv.VAE(**SMALL), X * 0.5, "data"),
-    "number of rows": (lambda: mv.VAE(**SMALL), X[:-1], "data"),
-}
-
-
-@pytest.mark.parametrize("case", OTHERS)
-def test_state_of_another_training_is_refused(case, tmp_path):
-    make, x, word = OTHERS[case]
-    keeper = Keeper(tmp_path / "file")
-    mv.VAE(**SMALL | {"epochs": 1}).fit(X, on_start=keeper.on_start, on_epoch=keeper.on_epoch)
-    before = (tmp_path / "file").read_bytes()
-    message = complaint(DataFileError, make().fit, x, on_start=Keeper(tmp_path / "file").on_start)
-    assert word in message
-    assert str(tmp_path / "file") in message
-    assert (tmp_path / "file").read_bytes() == before
-
-
-def test_finished_model_is_no_state_of_a_training(tmp_path):
-    mv.VAE(**SMALL | {"epochs": 1}).fit(X).save(tmp_path / "file")
-    assert "without" in complaint(DataFileError, mv.VAE(**SMALL).fit, X, on_start=Keeper(tmp_path / "file").on_start)
-
-
-def test_last_good_state_is_kept_until_the_new_one_is_read_back(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    checkpoint.save(path, {"w": np.arange(3.0)}, {"n": 1})
-    before = path.read_bytes()
-
-    def gives_back_something_else(file):
-        content = bytearray(file.read_bytes())
-        content[-1] ^= 1
-        file.write_bytes(content)
-        return load(file)
-
-    load = checkpoint.load
-    monkeypatch.setattr(checkpoint, "load", gives_back_something_else)
-    assert "checksum" in complaint(DataFileError, checkpoint.save, path, {"w": np.arange(4.0)}, {"n": 2})
-    assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["file"]
 
 
 # The command -----------------------------------------------------------------------------------------------------------------
@@ -279,21 +196,6 @@ def test_resume_takes_nothing_but_epochs(stopped, capsys):
     assert "'yours'" in capsys.readouterr().err
 
 
-def test_keeper_knows_how_far_the_file_is_that_it_goes_on_from(tmp_path):
-    """A message that says which step is kept must not say "none" until the next save."""
-    with pytest.raises(Interruption):
-        fit(mv.VAE(**SMALL), tmp_path / "file", 9)
-    keeper, seen = Keeper(tmp_path / "file", "1000"), []
-
-    def on_start(trainer):
-        seen.append(keeper.saved_step)
-        keeper.on_start(trainer)
-        seen.append(keeper.saved_step)
-
-    mv.VAE(**SMALL).fit(X, Y, X[:31], Y[:31], on_start=on_start)
-    assert seen == [None, 9]
-
-
 def test_history_that_is_taken_up_replaces_the_one_that_was_there():
     """Figures of another training, left among those of this one, would make columns of different lengths."""
     state = {}
@@ -305,86 +207,8 @@ def test_history_that_is_taken_up_replaces_the_one_that_was_there():
     assert trainer.history == state["numbers"]["history"]
 
 
-POSITIONS = {
-    "rows that are missing": lambda numbers: numbers["in_epoch"].update(seen=59),
-    "more rows than there are": lambda numbers: numbers["in_epoch"].update(seen=104),
-    "steps without their rows": lambda numbers: numbers.pop("in_epoch"),
-    "fewer steps than epochs": lambda numbers: (numbers.pop("in_epoch"), numbers.update(epoch=1)),
-    "more steps than an epoch has": lambda numbers: numbers.update(step=7),
-    "more steps than an epoch has, and all its rows": lambda numbers: (
-        numbers.update(step=7),
-        numbers["in_epoch"].update(seen=103),
-    ),
-}
-
-
-@pytest.mark.parametrize("case", POSITIONS)
-def test_position_that_no_training_can_have_led_to_is_refused(case, tmp_path):
-    """Taken up, it would train on some rows twice and on others not at all, or stop with a traceback in the middle."""
-    path = tmp_path / "file"
-    with pytest.raises(Interruption):
-        fit(mv.VAE(**SMALL), path, 3)
-    arrays, record = checkpoint.load(path)
-    POSITIONS[case](record["training"])
-    checkpoint.save(path, arrays, record)
-    message = complaint(DataFileError, mv.VAE(**SMALL).fit, X, Y, X[:31], Y[:31], on_start=Keeper(path).on_start)
-    assert "the state of a training" in message
-    assert "step: expected" in message
-
-
-def test_interval_is_a_number_of_at_most_nineteen_signs():
-    assert interval("0" * 18 + "2") == (0.0, 2)
-    complaint(InputError, interval, "0" * 19 + "2")
-
-
-def test_the_clock_of_the_intervals_starts_with_the_training(tmp_path, monkeypatch):
-    """Not when the keeper is made, since reading the data may take minutes; and a state is saved as soon as its time has come."""
-    clock = [100.0]
-    monkeypatch.setattr("minivae.training.keeper.time.monotonic", lambda: clock[0])
-    saved = []
-    monkeypatch.setattr(Keeper, "save", lambda self, trainer: saved.append(trainer.step))
-    keeper = Keeper(tmp_path / "file", "4s")
-    clock[0] += 1000
-
-    def on_step(trainer):
-        clock[0] += 1
-        keeper.on_step(trainer)
-
-    mv.VAE(**SMALL | {"epochs": 1}).fit(X, on_start=keeper.on_start, on_step=on_step)
-    assert saved == [4, 5, 6]  # save is a stand-in that does not set the clock back
-
-
-SOME = np.ones(3, np.float32)
-BIAS, SUMS, SQUARES = "decoder.1.bias", PREFIX + "sums", PREFIX + "square_sums"
-DAMAGES = {
-    "no history": ("history: expected", lambda arrays, record: record.update(history={})),
-    "a column less": ("history: expected", lambda arrays, record: record["history"].pop("test_kl")),
-    "negative squares": (f"{SQUARES}: expected sums of squares", lambda arrays, record: arrays[SQUARES].fill(-1)),
-    "one negative square": (f"{SQUARES}: expected", lambda arrays, record: arrays[SQUARES].put(3, -1e-9)),
-    "a weight that is none": (f"array {BIAS}: expected finite", lambda arrays, record: arrays[BIAS].put(1, np.nan)),
-    "a moment that is none": (f"array {SUMS}: expected finite", lambda arrays, record: arrays[SUMS].put(1, np.inf)),
-    "no moments": (f"array {SUMS}: expected one, got none", lambda arrays, record: arrays.pop(SUMS)),
-    "an unknown array": ("array more: expected none of this name", lambda arrays, record: arrays.update(more=SOME)),
-    "a shorter moment": (f"array {SUMS}: expected F32 of shape", lambda arrays, record: arrays.update({SUMS: SOME})),
-}
-
-
-@pytest.mark.parametrize("case", DAMAGES)
-def test_state_that_no_training_can_have_had_is_refused(case, tmp_path):
-    says, damage = DAMAGES[case]
-    path = tmp_path / "file"
-    with pytest.raises(Interruption):
-        fit(mv.VAE(**SMALL), path, 9)
-    arrays, record = checkpoint.load(path)
-    damage(arrays, record)
-    checkpoint.save(path, arrays, record)
-    message = complaint(DataFileError, mv.VAE(**SMALL).fit, X, Y, X[:31], Y[:31], on_start=Keeper(path).on_start)
-    assert f"expected the state of a training, got {says}" in message
-    assert message.endswith("; train anew")
-
-
 @pytest.mark.parametrize("settings", [{"optimizer": "sgd"}, {"noise": "counter"}], ids=["no moments", "noise that is an array"])
-def test_state_without_moments_or_with_other_noise_is_gone_on_from(settings, tmp_path):
+def test_training_without_moments_or_with_counter_noise_can_be_resumed(settings, tmp_path):
     settings = SMALL | settings
     with pytest.raises(Interruption):
         fit(mv.VAE(**settings), tmp_path / "file", 9)
@@ -392,8 +216,7 @@ def test_state_without_moments_or_with_other_noise_is_gone_on_from(settings, tmp
     assert parts.parameters_.values.tobytes() == whole.parameters_.values.tobytes()
 
 
-def test_between_two_epochs_there_is_no_place_in_the_noise(tmp_path):
-    """A state of the end of an epoch has none, also where noise is an array."""
+def test_a_state_between_two_epochs_can_be_resumed_with_counter_noise(tmp_path):
     settings = SMALL | {"noise": "counter"}
     fit(mv.VAE(**settings | {"epochs": 1}), tmp_path / "file")
     parts, whole = (
@@ -401,16 +224,3 @@ def test_between_two_epochs_there_is_no_place_in_the_noise(tmp_path):
         fit(mv.VAE(**settings | {"epochs": 2}), tmp_path / "other"),
     )
     assert parts.parameters_.values.tobytes() == whole.parameters_.values.tobytes()
-
-
-def test_what_is_to_be_kept_beside_the_state_is_in_the_file(tmp_path):
-    keeper = Keeper(tmp_path / "file", context={"name": "mine"})
-    mv.VAE(**SMALL | {"epochs": 1}).fit(X, on_epoch=keeper.on_epoch)
-    assert checkpoint.load(tmp_path / "file")[1]["context"] == {"name": "mine"}
-
-
-def test_a_keeper_that_has_not_looked_for_a_file_saves_all_the_same(tmp_path):
-    """Whoever trains anew has no use for ``on_start``."""
-    keeper = Keeper(tmp_path / "file", "0.0000001s")
-    mv.VAE(**SMALL | {"epochs": 1}).fit(X, on_step=keeper.on_step)
-    assert keeper.saved_step == 6

@@ -391,7 +391,7 @@ def test_a_single_step_whose_loss_is_no_number_changes_nothing():
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_single_step_on_a_device_waits_for_nothing(strict_device):
-    """Not even for whether its loss is a number."""
+    """It does not even ask whether its loss is a number."""
     vae = model(epochs=1, device="cuda").fit(X)
     trainer = Trainer(vae, Rows(X, strict_device, "float32"))
     x, noise = strict_device.asarray(np.full((5, 7), np.nan, np.float32)), trainer.noise_of(0)
@@ -412,9 +412,11 @@ def noted(monkeypatch, **settings) -> list[float]:
 
 def test_the_pace_of_whole_batches_is_watched(monkeypatch):
     """The last batch of three rows is no measure of the others."""
+    began = time.perf_counter()
     durations = noted(monkeypatch)
     assert len(durations) == 2 * 5
-    assert all(0 < seconds < 10 for seconds in durations)
+    assert min(durations) > 0
+    assert sum(durations) < time.perf_counter() - began
 
 
 def test_the_pace_on_a_device_is_not_watched(strict_device, monkeypatch):
