@@ -1,6 +1,6 @@
 """Training in one launch: ``whole.cu`` runs many steps of a small VAE without returning to the host.
 
-A replayed step (``graph``) still consists of some twenty kernels, each too short to fill a GPU.  Here one kernel runs all steps,
+A replayed step (``graph``) still consists of 25 kernels or more, each too short to fill a GPU.  Here one kernel runs all steps,
 and its blocks wait for each other after each phase of a step.  Its results are in the same arrays as those of ordinary steps, so
 the two can alternate.
 """

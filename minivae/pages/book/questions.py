@@ -150,8 +150,9 @@ def _devices() -> Iterator[Markup]:
 
 def _gpu() -> Iterator[Markup]:
     yield _text(
-        """Few launches. A step of a small VAE is about a hundred operations on arrays of some thousand numbers, and a GPU finishes
-        each before the host has prepared the next. So the same arithmetic is packed into fewer and fewer launches."""
+        """Few launches. In plain CuPy, a step of a small VAE is some three hundred operations on arrays of at most a few hundred
+        thousand numbers, and a GPU finishes each before the host has prepared the next. So the same arithmetic is packed into
+        fewer and fewer launches."""
     )
     steps = (
         ("plain CuPy", "Every operation on an array is a kernel of its own: the code that NumPy runs, on another array."),
