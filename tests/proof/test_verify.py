@@ -110,7 +110,7 @@ def test_models_are_checked_under_every_likelihood_but_those_whose_gradient_is_a
 
 
 def test_models_are_made_from_the_seed_and_with_a_weight_that_shows(monkeypatch) -> None:
-    """A β of 1 would hide that it is forgotten in the gradient; and another seed is another model, not the same one again."""
+    """With β = 1 a backward that forgets β would pass; and another seed has to check another model."""
     made = []
 
     class Watched(MODELS["ConditionalVAE"]):
@@ -125,15 +125,15 @@ def test_models_are_made_from_the_seed_and_with_a_weight_that_shows(monkeypatch)
 
 
 def test_the_cotangent_is_drawn_from_the_seed() -> None:
-    """Another seed is another check of the same backward, and what it has found can be had again by ``gradcheck``."""
+    """Another seed checks the same backward in another way, which ``gradcheck`` can repeat."""
     inputs = {"x": np.random.default_rng(0).standard_normal((5, 7))}
     found = {seed: verify.check_slopes("tanh", tanh, inputs, seed)[0].relative_error for seed in (0, 5)}
     assert found == {seed: gradcheck(tanh, inputs, seed=seed).arguments[0].relative_error for seed in (0, 5)}
     assert found[0] != found[5]
 
 
-def test_what_a_row_says_of_its_error(monkeypatch) -> None:
-    """No brackets without a variant in them, and no index where many entries were moved together."""
+def test_what_a_row_says_of_its_error() -> None:
+    """It names no entry, since all are moved together, and in brackets the variant of the op, if there are several."""
     number = r"-?\d[\d.e+-]*"
     for row in verify.check_ops(["tanh"]):
         slope = rf"{number} ± {number}, backward {number}"
@@ -143,7 +143,7 @@ def test_what_a_row_says_of_its_error(monkeypatch) -> None:
         assert row.detail.endswith(tuple(f" ({variant})" for variant in variants if variant)) or "(" not in row.detail
 
 
-def test_the_power_of_a_row_is_that_of_the_variant_where_it_is_least() -> None:
+def test_a_row_has_the_power_of_its_weakest_variant() -> None:
     for row in verify.check_ops(["mul"]):
         powers = []
         for example in (example for example in EXAMPLES if example.op.name == "mul"):
