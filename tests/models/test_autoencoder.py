@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from support.family import TINY, D, K, X, blank, gradients, objective, parameters
+from support.family import TINY, K, X, blank, gradients, objective, parameters
 from support.helpers import complaint, near_copies, plain_network, plain_nll
 
 import minivae as mv
-from minivae.autodiff import Tensor, backward
 from minivae.checks import InputError
-from minivae.models.contractive import SLOPES
 from minivae.models.likelihoods import LIKELIHOODS
 from minivae.nn import ACTIVATIONS
-from minivae.ops import sum_
 from minivae.proof.gradcheck import gradcheck
 
 AE, SPARSE, DENOISING = mv.Autoencoder, mv.SparseAutoencoder, mv.DenoisingAutoencoder
@@ -200,107 +196,6 @@ def test_divergence_brings_the_mean_activity_to_its_target(digits):  # (A.2)
     assert np.abs(rates[0.0] - 0.1).max() > 0.3
 
 
-# -- A.4: denoising -------------------------------------------------------------------------------------------------------
-
-
-def test_corruptions_have_the_moments_they_claim():
-    x = np.full((400, D), 0.4)
-    n = x.size
-    gaussian = blank(DENOISING, corruption="gaussian", amount=0.5).corrupt(x) - 0.4
-    assert abs(gaussian.mean()) < 5 * 0.5 / math.sqrt(n)
-    assert gaussian.std() == pytest.approx(0.5, rel=5 / math.sqrt(2 * n))
-    five_sigma = 5 * math.sqrt(0.3 * 0.7 / n)
-    masked = blank(DENOISING, corruption="masking", amount=0.3).corrupt(x)
-    assert set(np.unique(masked)) == {0, 0.4}
-    assert (masked == 0).mean() == pytest.approx(0.3, abs=five_sigma)
-    spoiled = blank(DENOISING, corruption="salt_and_pepper", amount=0.3).corrupt(x)
-    assert set(np.unique(spoiled)) == {0, 0.4, 1}
-    assert (spoiled == 0).mean() == pytest.approx(0.15, abs=five_sigma)
-    assert (spoiled == 1).mean() == pytest.approx(0.15, abs=five_sigma)
-    whole = blank(DENOISING, corruption="masking", amount=1.0).corrupt(x)
-    assert not whole.any()
-
-
-def test_the_corrupted_input_is_encoded_and_the_clean_one_is_scored():  # (A.4)
-    model = blank(DENOISING, corruption="gaussian", amount=0.5)
-    spoiled = X + 0.5 * np.random.default_rng(2).standard_normal(X.shape)
-    outputs = plain_network(model, "decoder", plain_network(model, "encoder", spoiled))
-    terms = model.terms(X, np.random.default_rng(2))
-    np.testing.assert_allclose(terms["reconstruction"].data, plain_nll(model, X, outputs), rtol=1e-12)
-    clean = plain_network(model, "decoder", plain_network(model, "encoder", X))
-    np.testing.assert_allclose(model.score_samples(X), -plain_nll(model, X, clean), rtol=1e-12)
-
-
-def test_corruption_is_drawn_anew_unless_seeded():
-    model = blank(DENOISING)
-    rng = np.random.default_rng(0)
-    first, second = (model.terms(X, rng)["reconstruction"].data for _ in range(2))
-    assert (first != second).any()
-    np.testing.assert_array_equal(model.corrupt(X, seed=5), model.corrupt(X, seed=5))
-    assert (model.corrupt(X, seed=5) != model.corrupt(X, seed=6)).any()
-
-
-@pytest.mark.slow
-@pytest.mark.trained
-@pytest.mark.parametrize("corruption", ["gaussian", "masking", "salt_and_pepper"])
-def test_denoising_restores_what_a_plain_autoencoder_does_not(digits, corruption):  # (A.4)
-    settings = SETTINGS | {"latent_dim": 16, "corruption": corruption}
-    denoising, plain = (DENOISING(**settings, amount=amount).fit(digits[0]) for amount in (0.4, 0.0))
-    spoiled = denoising.corrupt(digits[1])
-    error = {model: ((model.reconstruct(spoiled) - digits[1]) ** 2).sum(axis=1).mean() for model in (denoising, plain)}
-    assert error[denoising] < 0.8 * error[plain]
-    assert error[denoising] < 0.6 * ((spoiled - digits[1]) ** 2).sum(axis=1).mean()
-
-
-# -- A.5: contractive -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("depth", [0, 1, 2])
-@pytest.mark.parametrize(("activation", "code_activation"), [*zip(ACTIVATIONS, reversed(ACTIVATIONS)), ("tanh", "sigmoid")])
-def test_contraction_is_the_squared_norm_of_the_jacobian(depth, activation, code_activation):  # (A.5)
-    settings = {"hidden_dims": (11, 5)[:depth], "activation": activation, "code_activation": code_activation}
-    model = blank(CONTRACTIVE, **settings)
-    penalty = model.terms(X, None)["contraction"].data
-    assert penalty.shape == (len(X),)
-
-    by_differences, h = np.zeros((len(X), K, D)), 1e-5
-    for j in range(D):
-        step = h * np.eye(D)[j]
-        by_differences[:, :, j] = (model.transform(X + step) - model.transform(X - step)) / (2 * h)
-    # Truncation h² f'''/6 and rounding 1e-16/h are both of the order of 1e-11; no unit here is that near its kink.
-    np.testing.assert_allclose(penalty, (by_differences**2).sum(axis=(1, 2)), rtol=1e-7)
-
-    by_the_tape = np.zeros((len(X), K, D))
-    for i in range(K):
-        leaf = Tensor(X, requires_grad=True)
-        backward(sum_(model.posterior(leaf)[0][:, i]))
-        by_the_tape[:, i] = leaf.grad
-    np.testing.assert_allclose(penalty, (by_the_tape**2).sum(axis=(1, 2)), rtol=1e-12)
-
-
-def test_contraction_of_one_sigmoid_layer_is_the_published_formula():  # (A.5)
-    """Rifai et al. 2011, equation 4: Σ_j [h_j (1 − h_j)]² Σ_k W_kj²."""
-    model = blank(CONTRACTIVE, hidden_dims=())
-    h, weight = model.transform(X), parameters(model)["encoder.0.weight"].data
-    expected = ((h * (1 - h)) ** 2 @ (weight**2).sum(axis=0)[:, None])[:, 0]
-    np.testing.assert_allclose(model.terms(X, None)["contraction"].data, expected, rtol=1e-12)
-
-
-def test_every_activation_has_its_slope():
-    assert set(SLOPES) == set(ACTIVATIONS.values())
-
-
-@pytest.mark.slow
-@pytest.mark.trained
-def test_contraction_lowers_the_jacobian_where_nothing_was_trained(digits):
-    settings = SETTINGS | {"latent_dim": 8, "epochs": 20, "tied": True}
-    norms = {}
-    for contraction in (0.0, 1.0):
-        model = CONTRACTIVE(**settings, contraction=contraction).fit(digits[0])
-        norms[contraction] = model.terms(digits[1], None)["contraction"].data.mean()
-    assert norms[1.0] < 0.5 * norms[0.0]
-
-
 # -- A.7: quantised -------------------------------------------------------------------------------------------------------
 
 
@@ -361,43 +256,6 @@ REFUSALS = [
 @pytest.mark.parametrize(("kind", "settings", "fragment"), REFUSALS, ids=[str(row[1]) for row in REFUSALS])
 def test_settings_that_cannot_be_used_are_refused(kind, settings, fragment):
     assert fragment in complaint(InputError, kind(**TINY | settings).fit, X)
-
-
-def test_amounts_at_their_limits_are_taken():
-    for corruption, amount in itertools.product(("masking", "salt_and_pepper"), (0.0, 1.0)):
-        blank(DENOISING, corruption=corruption, amount=amount)
-    blank(DENOISING, corruption="gaussian", amount=1.5)
-
-
-class Drawn:
-    """A generator whose uniform numbers are given."""
-
-    def __init__(self, *numbers: float) -> None:
-        self.numbers = numbers
-
-    def random(self, shape, dtype):
-        return np.broadcast_to(np.array(self.numbers, dtype), shape)
-
-
-def test_features_are_hit_below_the_amount_and_kept_from_it_on():  # (A.4)
-    """Uniform numbers can be 0 and are never 1: at the edges an amount of 0 must spare all, and one of 1 must hit all."""
-    x, u = np.full((1, 4), 0.5), Drawn(0.0, 0.25, 0.4375, 0.5)
-    for amount, masked, spoiled in (
-        (0.5, [0, 0, 0, 0.5], [1, 0, 0, 0.5]),  # of those that are hit, the lower half turns white
-        (0.0, [0.5] * 4, [0.5] * 4),
-        (1.0, [0] * 4, [1, 1, 1, 0]),
-    ):
-        for corruption, expected in (("masking", masked), ("salt_and_pepper", spoiled)):
-            model = DENOISING(corruption=corruption, amount=amount)
-            np.testing.assert_array_equal(model.encoder_input(x, u), [expected])
-
-
-def test_the_slope_of_a_rectifier_at_its_kink_is_the_one_that_training_uses():  # (A.5)
-    """Units that are exactly 0 are common with zero biases: the penalty must not count them in and training leave them out."""
-    for op in (ACTIVATIONS["relu"], ACTIVATIONS["leaky_relu"]):
-        at_the_kink = Tensor(np.array([[0.0, -1.0, 2.0]]), requires_grad=True)
-        backward(sum_(op(at_the_kink)))
-        np.testing.assert_allclose(SLOPES[op](at_the_kink), at_the_kink.grad)
 
 
 # -- penalties of one's own -----------------------------------------------------------------------------------------------

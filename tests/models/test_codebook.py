@@ -9,7 +9,7 @@ import pytest
 from scipy import special, stats
 from scipy.cluster.vq import kmeans2, vq
 from support.family import X, blank, gradients, objective
-from support.helpers import complaint, plain_network, plain_nll
+from support.helpers import Uniform, complaint, plain_network, plain_nll
 
 import minivae as mv
 from minivae.checks import InputError
@@ -135,16 +135,6 @@ def test_bound_is_below_log_likelihood_by_enumeration():
     pictures = model.likelihood_.mean(np, outputs)
     counts = [np.isclose(model.sample(2000, seed=3), picture).all(axis=1).sum() for picture in pictures]
     assert stats.chisquare(counts).pvalue > 1e-4
-
-
-class Uniform:
-    """A generator that draws one number every time."""
-
-    def __init__(self, number):
-        self.number = number
-
-    def random(self, shape, dtype):
-        return np.full(shape, self.number, dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

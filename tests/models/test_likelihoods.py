@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy import stats
-from support.helpers import Noise
+from support.helpers import Noise, Uniform
 
 from minivae.autodiff import Tensor, backward
 from minivae.backend import array_module, generator, to_device, to_numpy
@@ -160,14 +160,7 @@ def test_standard_deviation_stays_above_its_floor_however_low_the_raw_number():
     np.testing.assert_allclose(std, np.sqrt(FLOOR + np.exp(raw)), rtol=1e-12)
 
 
-class Zeros:
-    """A generator that draws 0 every time, as any will some day."""
-
-    def random(self, shape, dtype):
-        return np.zeros(shape, dtype)
-
-
 def test_a_pixel_of_probability_zero_is_never_drawn_white():
     """A probability may be exactly 0, and so may a uniform number: the pixel is black all the same."""
-    drawn = likelihood("bernoulli").draw(np, np.array([[-800.0, -5.0, 0.0, 800.0]]), Zeros())
+    drawn = likelihood("bernoulli").draw(np, np.array([[-800.0, -5.0, 0.0, 800.0]]), Uniform(0.0))
     np.testing.assert_array_equal(drawn, [[0, 1, 1, 1]])

@@ -111,7 +111,10 @@ CHECKS = (
     check(
         ORACLE,
         AUTOENCODERS,
-        {"test_autoencoder": "weights_are_penalised sparsity_term contraction_is_the_squared contraction_of_one"},
+        {
+            "test_autoencoder": "weights_are_penalised sparsity_term",
+            "test_contractive": "contraction_is_the_squared contraction_of_one",
+        },
     ),
     check(
         ORACLE,

@@ -56,6 +56,16 @@ class Noise:
         return np.broadcast_to(next(self.arrays), shape).astype(dtype)
 
 
+class Uniform:
+    """A generator whose uniform numbers are the given ones, broadcast to what is asked for."""
+
+    def __init__(self, *numbers: float) -> None:
+        self.numbers = numbers
+
+    def random(self, shape: tuple[int, ...], dtype) -> np.ndarray:
+        return np.broadcast_to(np.array(self.numbers, dtype), shape)
+
+
 def blank_vae(x: np.ndarray, **settings) -> VAE:
     """Return a float64 VAE with its first weights: the one epoch it is trained for moves them by next to nothing."""
     defaults = {"epochs": 1, "batch_size": len(x), "learning_rate": 1e-300, "dtype": "float64", "device": "cpu"}

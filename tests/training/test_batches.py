@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.helpers import complaint
+from support.helpers import Uniform, complaint
 
 from minivae.backend import array_module, generator, to_device, to_numpy
 from minivae.checks import InputError, NonFiniteError
@@ -203,22 +203,12 @@ def test_an_unknown_binarisation_or_another_width_is_refused():
     assert "13" in complaint(InputError, lambda: Rows(GREY, np, "float32", n_features=12))
 
 
-class Constant:
-    """A generator whose uniform numbers are all one number."""
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-
-    def random(self, shape, dtype):
-        return np.full(shape, self.value, dtype)
-
-
 def test_a_black_pixel_stays_black_even_when_zero_is_drawn(monkeypatch):
     """One uniform float32 number in 17 million is exactly 0: three in an epoch of MNIST."""
     x = np.array([[0.0, 1e-9, 1.0]], np.float32)
-    np.testing.assert_array_equal(Rows(x, np, "float32", "dynamic").take(ALL, Constant(0.0)), [[0, 1, 1]])
+    np.testing.assert_array_equal(Rows(x, np, "float32", "dynamic").take(ALL, Uniform(0.0)), [[0, 1, 1]])
     almost_one = float(np.nextafter(np.float32(1), np.float32(0)))
-    np.testing.assert_array_equal(Rows(x, np, "float32", "dynamic").take(ALL, Constant(almost_one)), [[0, 0, 1]])
+    np.testing.assert_array_equal(Rows(x, np, "float32", "dynamic").take(ALL, Uniform(almost_one)), [[0, 0, 1]])
     monkeypatch.setattr(batches.RowNoise, "random", lambda self, shape, dtype: np.zeros(shape, dtype))
     for binarize in ("fixed", "dynamic"):
         ((drawn, _, _),) = Rows(x, np, "float32", binarize).evaluation(0)
