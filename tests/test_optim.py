@@ -90,29 +90,30 @@ def test_blocks_do_not_show(kind, size):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("eps", [1e-8, 0.0])
-def test_the_compiled_pass_gives_the_bits_of_the_ten(dtype, eps, monkeypatch):
-    """Gradients of every size that a dtype has, and zeros, over two flushes; without ε some weights become 0/0."""
+def test_compiled_adam_gives_the_bits_of_numpys_passes(dtype, eps, monkeypatch):
+    """For gradients of every size that a dtype has, and zeros, over two flushes; without ε some weights become 0/0."""
     pytest.importorskip("numba", reason="numba is not installed (pip install -e '.[compiled]')")
     monkeypatch.delenv("MINIVAE_FUSED", raising=False)
     size, rng = WORTH_COMPILING + 17, np.random.default_rng(5)
-    one, ten = Adam(size, np, dtype, eps=eps), Adam(size, np, dtype, eps=eps)
-    assert one._compiled
-    ten._compiled = None
+    compiled = Adam(size, np, dtype, eps=eps)
+    assert compiled._compiled
+    monkeypatch.setenv("MINIVAE_FUSED", "0")
+    in_passes = Adam(size, np, dtype, eps=eps)
     start = rng.standard_normal(size).astype(dtype)
     values = [start, start.copy()]
     sizes = np.logspace(-44, 25, size)
     for _ in range(2 * FLUSH_EVERY + 3):
         g = (rng.standard_normal(size) * sizes * (rng.random(size) < 0.7)).astype(dtype)
         with np.errstate(all="ignore"):
-            for adam, array in zip((one, ten), values, strict=True):
+            for adam, array in zip((compiled, in_passes), values, strict=True):
                 adam.step(array, g)
-        arrays = [[array, *adam.state().values()] for adam, array in zip((one, ten), values, strict=True)]
+        arrays = [[array, *adam.state().values()] for adam, array in zip((compiled, in_passes), values, strict=True)]
         for ours, theirs in zip(*arrays, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_nothing_is_compiled_where_it_would_not_pay_or_is_not_wanted(monkeypatch):
-    """Not for few parameters, not under MINIVAE_FUSED=0, and where numba is missing or refuses this NumPy, nothing is said."""
+def test_adam_is_compiled_only_where_it_pays_and_is_wanted(monkeypatch):
+    """Not for few parameters, not under MINIVAE_FUSED=0, and, without a word, not where numba is missing."""
     monkeypatch.delenv("MINIVAE_FUSED", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
     _compiled.cache_clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+import time
 import warnings
 from types import SimpleNamespace
 
@@ -87,6 +88,28 @@ def test_a_few_slow_steps_are_nothing(monkeypatch):
     assert fed(([1e-3] * 30 + [1.0] * 20) * 4, monkeypatch) == []
     assert fed([1e-3] + [0.9 * SLOW * 1e-3] * 200, monkeypatch) == []
     assert fed([1.0] + [SLOW] * 200, monkeypatch) == []
+
+
+def noted(monkeypatch, **settings) -> list[float]:
+    """Return the durations of steps that a training of two epochs looks at."""
+    durations = []
+    monkeypatch.setattr(Pace, "note", lambda self, seconds: durations.append(seconds))
+    mv.VAE(**SMALL | {"epochs": 2, "batch_size": 25} | settings).fit(X)
+    return durations
+
+
+def test_the_pace_of_whole_batches_is_watched(monkeypatch):
+    """Of 60 rows in batches of 25, the last batch of ten is no measure of the others."""
+    began = time.perf_counter()
+    durations = noted(monkeypatch)
+    assert len(durations) == 2 * 2
+    assert min(durations) > 0
+    assert sum(durations) < time.perf_counter() - began
+
+
+def test_the_pace_on_a_device_is_not_watched(strict_device, monkeypatch):
+    """What the host measures there is how fast it asks for steps."""
+    assert noted(monkeypatch, device="cuda") == []
 
 
 def test_slow_steps_are_told_even_after_many_fast_ones(monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.helpers import complaint
-from support.resuming import SMALL, X, Y, fit
+from support.small_training import SMALL, X, Y, fit
 
 import minivae as mv
 from minivae.checks import InputError

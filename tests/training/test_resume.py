@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.resuming import SMALL, X, Y, fit
+from support.small_training import SMALL, X, Y, fit
 
 import minivae as mv
 from minivae.command.cli import main

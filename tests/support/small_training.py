@@ -1,4 +1,4 @@
-"""A small training that is kept in a file, and may be stopped on the way."""
+"""A small training: its data, its model, and how it is kept in a file and stopped on the way."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from minivae.training.keeper import Keeper
 X = np.random.default_rng(0).random((103, 7)).astype(np.float32)
 Y = np.arange(103) % 3
 SMALL = {"latent_dim": 3, "hidden_dims": (11,), "epochs": 4, "batch_size": 20, "device": "cpu", "seed": 5}
+
+
+def model(**settings) -> mv.VAE:
+    """Return a VAE to be trained for three epochs, each of five batches of 20 rows and one of three."""
+    return mv.VAE(**{"latent_dim": 3, "hidden_dims": (11,), "epochs": 3, "batch_size": 20, "device": "cpu"} | settings)
 
 
 def fit(model: mv.Model, path: Path, stop: int | None = None, every: str = "1000") -> mv.Model:
