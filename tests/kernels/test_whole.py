@@ -76,6 +76,18 @@ def test_numbers_of_a_large_file_are_checked_before_they_are_on_the_device(wrong
     assert started == []
 
 
+@pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("blocks", "threads"), [(2, 32), (5, 64), (23, 32)])
+def test_any_number_of_blocks_takes_the_same_steps(blocks, threads, settings, fused, monkeypatch):
+    """With few, each has several tiles of a product; with many, some have none, or one of the next batch."""
+    monkeypatch.setattr(kernels.library(fused), "multiprocessors", blocks)
+    monkeypatch.setattr(kernels, "WIDE_BLOCK", threads)
+    exact, whole = trained("cpu", settings), trained("cuda", settings)
+    np.testing.assert_allclose(to_numpy(whole.parameters_.values), exact.parameters_.values, atol=2e-5)
+    for name in ("train_reconstruction", "train_kl", "train_loss"):
+        np.testing.assert_allclose(whole.history_[name], exact.history_[name], rtol=3e-6, atol=1e-6)
+
+
 def test_the_same_run_gives_the_same_bits(fused):
     first, second = (to_numpy(trained("cuda", ODD).parameters_.values) for _ in range(2))
     np.testing.assert_array_equal(first, second)

@@ -32,11 +32,12 @@ C_TYPES = {
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel: its name and its parameters, each a C type and whether it is a pointer."""
+    """One kernel: its name and its parameters, each a C type and whether it is a pointer; and whether its blocks run together."""
 
     name: str
     parameters: tuple[tuple[str, bool], ...]
     library: ctypes.CDLL | None = None
+    together: bool = False
 
     def check(self, args: tuple[Any, ...]) -> None:
         """Raise TypeError unless the arguments are what the source declares."""
@@ -55,7 +56,7 @@ class Kernel:
             ctypes.c_void_p(arg.ctypes.data) if is_pointer else C_TYPES[c_type](arg)
             for arg, (c_type, is_pointer) in zip(args, self.parameters, strict=True)
         ]
-        getattr(self.library, f"launch_{self.name}")(ctypes.c_uint(grid), ctypes.c_uint(block), *converted)
+        getattr(self.library, f"launch_{self.name}")(*map(ctypes.c_uint, (grid, block, self.together)), *converted)
 
 
 def parse(source: str) -> list[Kernel]:
@@ -83,8 +84,9 @@ def build(source: str, flags: tuple[str, ...] = OPTIMISED) -> Path:
             types = [kind + "*" * is_pointer for kind, is_pointer in kernel.parameters]
             declared = ", ".join(f"{kind} a{i}" for i, kind in enumerate(types))
             passed = ", ".join(f"a{i}" for i in range(len(types)))
-            call = f"launch_on_cpu(grid, block, [=] {{ {kernel.name}({passed}); }});"
-            lines.append(f'extern "C" void launch_{kernel.name}(unsigned grid, unsigned block, {declared}) {{ {call} }}')
+            call = f"launch_on_cpu(grid, block, together, [=] {{ {kernel.name}({passed}); }});"
+            launch = f"void launch_{kernel.name}(unsigned grid, unsigned block, unsigned together, {declared})"
+            lines.append(f'extern "C" {launch} {{ {call} }}')
         (folder / "main.cpp").write_text("\n".join(lines))
         command = [COMPILER, "-std=c++20", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-g", "-fPIC", "-shared", "-pthread", *flags]
         subprocess.run([*command, "main.cpp", "-o", "kernels.so"], cwd=folder, check=True)

@@ -17,7 +17,7 @@ import contextlib
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -368,10 +368,10 @@ class RawModule:
     """Kernels in CUDA C, compiled for the CPU.  Their arguments are checked against the source, which CuPy does not do."""
 
     def __init__(self, code: str, options: tuple[str, ...] = (), enable_cooperative_groups: bool = False) -> None:
-        self._kernels = cuda_on_cpu.compile_kernels(code)
+        self._kernels, self._together = cuda_on_cpu.compile_kernels(code), enable_cooperative_groups
 
     def get_function(self, name: str) -> Callable[..., None]:
-        kernel = self._kernels[name]
+        kernel = replace(self._kernels[name], together=self._together)
 
         def call(grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...]) -> None:
             host = _unwrap(args)
