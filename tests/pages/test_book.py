@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import re
 import shutil
@@ -19,7 +18,7 @@ from support.browser import PHONE, WIDE, needs_browser, quiet, show
 import minivae
 from minivae.models import MODELS
 from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS, kl_standard_normal
-from minivae.pages.book import figures, museum, questions
+from minivae.pages.book import figures, museum
 from minivae.study import experiments, guide, source
 from minivae.study.explain import explain
 
@@ -231,16 +230,3 @@ def test_without_the_tests_and_benchmarks_the_book_is_made_too(tmp_path):
     text = (tmp_path / "book" / "K.1.html").read_text(encoding="utf-8")
     assert "installed without" in text
     assert museum.ABSENT in text
-
-
-def test_the_page_of_the_gpu_gives_the_ladder_as_measured_and_on_what():
-    """Figures that a GPU gave: the page shows those of the committed table, and so does the benchmark's own page."""
-    text = re.sub(r"<[^>]+>", " ", "".join(map(str, questions._gpu())))
-    lines = [line for line in (museum.RESULTS / "gpu_ladder.csv").read_text().splitlines() if not line.startswith("#")]
-    told = (museum.RESULTS.parent / "gpu" / "README.md").read_text(encoding="utf-8")
-    rows = [row for row in csv.DictReader(lines) if row["work"] == "A"]
-    assert len(rows) > 1
-    for row in rows:
-        assert all(value in text for column, value in row.items() if column != "work")
-        assert row["µs a step"] in told
-    assert "NVIDIA H200, CuPy" in text

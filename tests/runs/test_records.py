@@ -147,8 +147,8 @@ def test_model(kind, settings, tmp_path):
     print(f"model, {kind}:", in_child(work))
 
 
-def test_a_setting_that_is_no_more_is_left_out_and_an_unknown_one_is_named(tmp_path):
-    """Training by several processes in shared memory had a setting, which all files of that time have."""
+def test_a_setting_of_an_earlier_version_is_left_out_and_an_unknown_one_is_refused(tmp_path):
+    """Files of earlier versions have ``processes``, the setting of a kind of training that is gone."""
     path = tmp_path / "file"
     arrays, record = state(path, "VAE", {})
 

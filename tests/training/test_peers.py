@@ -29,7 +29,7 @@ class Ring:
 
     def __init__(self, size: int) -> None:
         self.size, self.brought = size, [np.zeros(0)] * size
-        self.barrier = threading.Barrier(size, timeout=30)  # in seconds; who is left waiting fails
+        self.barrier = threading.Barrier(size, timeout=300)  # seconds: whoever is left waiting fails in the end
 
     def member(self, rank: int) -> SimpleNamespace:
         def add_up(in_place: object, buffer: np.ndarray) -> None:
@@ -76,7 +76,7 @@ def test_members_end_where_one_alone_ends(size, clip_norm, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_loss_that_is_no_number_in_one_share_ends_all_at_the_same_step(monkeypatch):
-    """One that went on alone would wait for the others for ever."""
+    """A member that went on alone would wait for the others for ever."""
     members = trainers(2, monkeypatch)
     before = members[0].model.parameters_.values.copy()
     members[1].train.values[:] = np.nan

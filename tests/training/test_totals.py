@@ -13,7 +13,7 @@ from minivae.training.totals import Totals
 @pytest.mark.parametrize(("dtype", "stride"), [("float32", 1), ("float64", 1), ("float32", 2)])
 @pytest.mark.parametrize("count", [1, 3, 4, 6, 9])
 def test_totals_are_means_times_examples_for_any_number_of_terms(count, dtype, stride, strict_device):
-    """A last batch is smaller than the others, a term may be one number for all examples, or a column of a matrix."""
+    """The last batch is smaller than the others, and a term may be one number for all examples, or a column of a matrix."""
     rng, totals = np.random.default_rng(count), Totals(strict_device)
     names, expected = [f"term {i}" for i in range(count)], np.zeros(count)
     totals.begin(names)
