@@ -52,7 +52,7 @@ def test_inputs_are_rounded_independently_of_one_another() -> None:
     x = np.where(np.arange(65) % 2, -1.0, 1.0)[None]
     fn = off(lambda x: x, lambda x: x * (1 + 2.0**-16))
     result, _ = compare_precision(lambda x: fn(sum_(x, axis=1)), {"x": x}, trials=200)
-    assert result.units == pytest.approx(2.0**-16 / EPSILON / np.sqrt(66), rel=0.3)
+    assert result.units == pytest.approx(2.0**-16 / EPSILON / np.sqrt(66), rel=0.3)  # known to 5 % from 200 trials
 
 
 def test_what_is_zero_everywhere_has_no_relative_error_to_be_small() -> None:
