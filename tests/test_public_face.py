@@ -14,7 +14,7 @@ import pytest
 import minivae as mv
 
 ROOT = Path(mv.__file__).parents[1]
-SCRIPT = '''
+SCRIPT = """
 import minivae as mv
 
 train, test = mv.datasets.load("digits")
@@ -31,7 +31,7 @@ except (mv.InputError, mv.WrongGradientError) as error:
 mv.VAE(laten_dim=10)
 mv.VAEE()
 mv.VAE().encod(test.x)
-'''
+"""
 SAID = """
 :6: note: Revealed type is "minivae.models.vae.VAE"
 :7: note: Revealed type is "Any"

@@ -189,7 +189,7 @@ def test_active_units_count_the_dimensions_whose_posterior_mean_moves(xp):
 
 
 def test_a_variance_at_the_threshold_is_not_above_it(monkeypatch):
-    """"Exceeds": a dimension exactly at Burda's threshold is not counted, or the same code would give one more active unit."""
+    """ "Exceeds": a dimension exactly at Burda's threshold is not counted, or the same code would give one more active unit."""
     monkeypatch.setattr(estimators, "ACTIVE_VARIANCE", 0.25)
     at, above = np.array([[-0.5], [0.5]]), np.array([[-0.51], [0.51]])
     assert (active_units(at), active_units(above), active_units(np.hstack([at, above]))) == (0, 1, 1)

@@ -83,8 +83,8 @@ def test_nvrtc_compiles_the_kernels_as_cupy_would():
 # ---- Races and bounds -----------------------------------------------------------------------------------------------------------
 
 
-def sanitized(kind: str, source: str) -> subprocess.CompletedProcess[str]:
-    """Call every kernel of ``source`` under a sanitizer: "thread" or "address"."""
+def sanitized(kind: str, source: str, *names: str) -> subprocess.CompletedProcess[str]:
+    """Call the kernels of these names in ``source``, or all, under a sanitizer: "thread" or "address"."""
     needs_compiler()
     name = {"thread": "libtsan.so", "address": "libasan.so"}[kind]
     runtime = subprocess.run([cuda_on_cpu.COMPILER, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
@@ -92,7 +92,7 @@ def sanitized(kind: str, source: str) -> subprocess.CompletedProcess[str]:
         pytest.skip(f"{name} is not installed")
     library = cuda_on_cpu.build(source, ("-O0", f"-fsanitize={kind}"))
     environment = {"LD_PRELOAD": runtime.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0", "TSAN_OPTIONS": "halt_on_error=1"}
-    command = [sys.executable, "-m", kernel_calls.__name__, str(library), str(library.with_name("kernels.cu"))]
+    command = [sys.executable, "-m", kernel_calls.__name__, str(library), str(library.with_name("kernels.cu")), *names]
     environment |= {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(Path(kernel_calls.__file__).parents[1])}
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
 
@@ -105,17 +105,27 @@ def test_no_kernel_races_or_leaves_its_arrays(kind):
 
 
 def without(text: str, following: str) -> tuple[str, int]:
-    """Return the kernels without the ``__syncthreads();`` line that comes before ``following``, and the number of that line."""
-    pattern = re.compile(r"\n +__syncthreads\(\);[^\n]*(?=\n" + re.escape(following) + ")")
+    """Return the kernels without the barrier in the line before ``following``, and the number of that line."""
+    barrier = r"\n +(?:__syncthreads\(\)|wait_for_all_blocks\(arrived, meetings\));"
+    pattern = re.compile(barrier + r"[^\n]*(?=\n" + re.escape(following) + ")")
     assert len(pattern.findall(text)) == 1
     return pattern.sub("\n", text), text[: pattern.search(text).start()].count("\n") + 2
 
 
+BARRIERS = {  # the kernel that one is missing in, and what follows it
+    "before a sum over warps": ("bernoulli_nll", "    double total"),
+    "after it": ("bernoulli_nll", "    return total"),
+    "after one thread's work": ("adam", "    Adam rule = *(Adam*)shared"),
+    "of all blocks after a layer": ("train", "            if (l != code) continue"),
+    "of all blocks after a step": ("train", "    }\n\n    double parts[3]"),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("following", ["    double total", "    return total", "    Adam rule = *(Adam*)shared"])
-def test_a_missing_barrier_is_found(following):
+@pytest.mark.parametrize(("kernel", "following"), BARRIERS.values(), ids=BARRIERS)
+def test_a_missing_barrier_is_found(kernel, following):
     mutant, line = without(TEXT, following)
-    done = sanitized("thread", mutant)
+    done = sanitized("thread", mutant, kernel)
     assert done.returncode != 0
     assert "data race" in done.stderr
     places = [int(place) for place in re.findall(r"kernels\.cu:(\d+)", done.stderr)]

@@ -1,14 +1,13 @@
 // Enough of CUDA C to run kernels.cu on a CPU, blocks one after the other, or together where they wait for each other.
 //
-// Under a sanitizer every CUDA thread of a block is a std::thread, __syncthreads is a barrier of threads and __shared__ is static, so
-// ThreadSanitizer sees a missing barrier as the race it would be on a GPU, and AddressSanitizer sees every index that leaves an
-// array.  Otherwise the threads of a block take turns within one of the CPU's: who waits at a barrier lets the next go on.  So a busy
-// machine, which seldom runs 32 threads at once, does not make each barrier wait.
+// The threads of a block take turns within one of the CPU's: who waits at a barrier lets the next go on.  Blocks that run together have
+// one of the CPU's threads each; shared memory is a thread's own.
 //
-// Blocks that run together have a thread of the CPU each; shared memory is a thread's own.  Under a sanitizer there can only be one.
+// Compiled with ThreadSanitizer, each CUDA thread is one to it, too, and a barrier orders what comes before it and after it in those
+// that wait there, and nothing else.  So it sees a missing barrier as the race it would be on a GPU, in whatever order the turns are
+// taken.  AddressSanitizer sees every index that leaves an array.
 //
 // Small numbers count as 0, as CuPy has it on a GPU.
-#include <pthread.h>
 #include <ucontext.h>
 #include <xmmintrin.h>
 
@@ -34,71 +33,72 @@ struct dim3 { unsigned x = 1, y = 1, z = 1; };
 static thread_local dim3 threadIdx, blockIdx;
 static dim3 blockDim, gridDim;
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SANITIZED
-#define __shared__ static
-// Not std::barrier: its waiting threads are counted in a table that all barriers share, by address.  To ThreadSanitizer the counts of
-// two barriers in one place order what neither of them orders, so it would depend on addresses whether a race between warps is seen.
-// Two pthread barriers in a row: a thread that is late to leave the first cannot yet be met by what the others do after the second.
-class Barrier {
-  public:
-    explicit Barrier(unsigned size) {
-        for (auto& one : both) pthread_barrier_init(&one, nullptr, size);
-    }
-    ~Barrier() {
-        for (auto& one : both) pthread_barrier_destroy(&one);
-    }
-    Barrier(const Barrier&) = delete;
-    void arrive_and_wait() {
-        for (auto& one : both) pthread_barrier_wait(&one);
-    }
-
-  private:
-    pthread_barrier_t both[2];
-};
-#else
 #define __shared__ static thread_local
+
+// What ThreadSanitizer is told, or nothing.  It does not look into functions that are OURS: the turns are no part of a kernel.
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#define OURS __attribute__((no_sanitize_thread))
+#define TSAN(what) what
+#else
+#define OURS
+#define TSAN(what)
+#endif
+
+constexpr size_t STACK = 1 << 18;  // bytes
+
 // One CUDA thread between two turns: where it stands, and its stack.
 struct Fiber {
     ucontext_t place;
     dim3 block;
     bool done = false;
-    std::vector<char> stack = std::vector<char>(1 << 18);
+    void* known_as = nullptr;  // to ThreadSanitizer
+    std::unique_ptr<char[]> stack{new char[STACK]};
 };
-static thread_local std::vector<Fiber> fibers;
-static thread_local std::function<void()> work;  // of each of them
+__shared__ std::vector<Fiber> fibers;   // of a block
+__shared__ std::function<void()> work;  // of each of them
+__shared__ Fiber caller;                // whoever launched the block
+
+OURS inline void change(Fiber& from, Fiber& to) {
+    TSAN(__tsan_switch_to_fiber(to.known_as, __tsan_switch_to_fiber_no_sync));
+    swapcontext(&from.place, &to.place);
+}
 
 // Leave the turn to the next thread that is not done; return when it is this one's again.
-inline void next_turn() {
+OURS inline void next_turn() {
     unsigned here = threadIdx.x, next = here;
-    do next = (next + 1) % fibers.size();
+    do next = (next + 1) % blockDim.x;
     while (fibers[next].done && next != here);
     if (next == here) return;
     fibers[here].block = blockIdx;
     threadIdx.x = next;
     blockIdx = fibers[next].block;
-    swapcontext(&fibers[here].place, &fibers[next].place);
+    change(fibers[here], fibers[next]);
 }
 
-inline void take_turns() {  // from its first turn to its last
+OURS inline void take_turns() {  // from its first turn to its last
     work();
+    TSAN(__tsan_release(&caller));
     fibers[threadIdx.x].done = true;
     next_turn();
+    change(fibers[threadIdx.x], caller);  // after the last one there is no next
 }
 
 class Barrier {
   public:
     explicit Barrier(unsigned size) : size(size) {}
-    void arrive_and_wait() {
+    OURS void arrive_and_wait() {
         unsigned round = rounds;
+        TSAN(__tsan_release(&order[round % 2]));
         if (++arrived == size) arrived = 0, ++rounds;
         while (rounds == round) next_turn();
+        TSAN(__tsan_acquire(&order[round % 2]));
     }
 
   private:
     unsigned size, arrived = 0, rounds = 0;
+    char order[2];  // what ThreadSanitizer knows even and odd rounds by: some threads are in the next before all have left this one
 };
-#endif
 
 __shared__ std::unique_ptr<Barrier> block_barrier;
 __shared__ std::vector<std::unique_ptr<Barrier>> warp_barriers;
@@ -145,43 +145,42 @@ inline void multiply(float sum[4], unsigned a0, unsigned a1, unsigned a2, unsign
     __syncwarp();
 }
 
+OURS inline void first_turn() {
+    threadIdx.x = 0;
+    change(caller, fibers[0]);
+    TSAN(__tsan_acquire(&caller));
+}
+
+OURS inline void begin_block(unsigned number) { blockIdx.x = number; }
+
 // Blocks `first`, `first` + `step` and so on, one after the other.
 template <typename Body> static void run_blocks(unsigned first, unsigned step, Body body) {
     const unsigned block = blockDim.x;
     block_barrier = std::make_unique<Barrier>(block);
     warp_barriers.clear();
     for (unsigned warp = 0; warp < block / 32; ++warp) warp_barriers.push_back(std::make_unique<Barrier>(32));
-    auto one_thread = [=] {
+    work = [=] {
         _mm_setcsr(_mm_getcsr() | 0x8040);  // denormal results and arguments are 0
         for (unsigned b = first; b < gridDim.x; b += step) {
-            blockIdx.x = b;
+            begin_block(b);
             body();
             block_barrier->arrive_and_wait();  // shared memory is this block's until all its threads are done
         }
     };
-#ifdef SANITIZED
-    std::vector<std::thread> threads;
-    for (unsigned thread = 0; thread < block; ++thread)
-        threads.emplace_back([=] {
-            threadIdx.x = thread;
-            one_thread();
-        });
-    for (auto& thread : threads) thread.join();
-#else
-    static thread_local ucontext_t caller;
-    work = one_thread;
     fibers.resize(block);
     for (Fiber& fiber : fibers) {
         fiber.done = false;
         getcontext(&fiber.place);
-        fiber.place.uc_stack.ss_sp = fiber.stack.data();
-        fiber.place.uc_stack.ss_size = fiber.stack.size();
-        fiber.place.uc_link = &caller;  // for the last one, after whom there is no next
+        fiber.place.uc_stack.ss_sp = fiber.stack.get();
+        fiber.place.uc_stack.ss_size = STACK;
         makecontext(&fiber.place, take_turns, 0);
+        TSAN(fiber.known_as = __tsan_create_fiber(0));
     }
-    threadIdx.x = 0;
-    swapcontext(&caller, &fibers[0].place);
-#endif
+    TSAN(caller.known_as = __tsan_get_current_fiber());
+    first_turn();
+    for ([[maybe_unused]] Fiber& fiber : fibers) {
+        TSAN(__tsan_destroy_fiber(fiber.known_as));
+    }
 }
 
 // kernel<<<grid, block>>>: `body` is the call with its arguments; the block is a whole number of warps.  The blocks run `together` in a

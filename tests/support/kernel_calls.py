@@ -1,4 +1,4 @@
-"""Calls of every kernel with exact array sizes, for the sanitizers: ``python -m support.kernel_calls LIBRARY SOURCE`` does all.
+"""Calls of kernels with exact array sizes, for the sanitizers: ``python -m support.kernel_calls LIBRARY SOURCE [NAME]``.
 
 Once with primes, smaller and larger than a block, so that the last block is never full; and once with multiples of four that are
 none of a tile's rows and columns, which are read 16 bytes at a time.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +69,7 @@ def arguments(name: str, sizes: Sizes) -> tuple[int, tuple[Any, ...]]:
             3,
             (*(part for m in (D, N, 1, 1) for part in (floats(m), np.int32(m))), np.zeros(3), np.float64(N)),
         ),
-        "train": (1, whole_training(rng, N, *whole)),
+        "train": (3, whole_training(rng, 3, N, *whole)),
         "bernoulli_nll": (2, (floats(1, D), floats(N, D), floats(N), floats(N, D), n, np.int32(1), d)),
         "scale_rows": (2, (floats(N), np.int32(1), floats(N, D), floats(N, D), n, d)),
         "reparameterize": (1, (*rows, floats(N, K), floats(N, K), floats(N, K), n, k)),
@@ -82,7 +84,7 @@ def arguments(name: str, sizes: Sizes) -> tuple[int, tuple[Any, ...]]:
     return calls.get(name) or (3, (floats(N, D), floats(N, D), floats(N, D), size))  # the backward of an activation
 
 
-def whole_training(rng: np.random.Generator, batch: int, d: int, first: int, second: int, k: int) -> tuple[Any, ...]:
+def whole_training(rng: np.random.Generator, grid: int, batch: int, d: int, first: int, second: int, k: int) -> tuple[Any, ...]:
     """Return the arguments of two full batches and one of a single row, with one hidden layer or, unless ``second`` is 0, two."""
     n_rows, hidden = 2 * batch + 1, [first, second] if second else [first]
     encoder, decoder = [d, *hidden, 2 * k], [k, *hidden[::-1], d]
@@ -93,20 +95,21 @@ def whole_training(rng: np.random.Generator, batch: int, d: int, first: int, sec
     sizes = [np.int32(number) for number in (d, first, second, k, 2)]
     return (
         *(rng.integers(0, 256, (9, d)).astype(np.uint8), np.zeros(1, np.float32), np.int32(1)),
-        *(rng.integers(0, 9, n_rows), np.int32(n_rows), np.int32(batch), *vectors, scratch, np.zeros(3), np.zeros(3)),
+        *(rng.integers(0, 9, n_rows), np.int32(n_rows), np.int32(batch), *vectors, scratch, np.zeros(3 * grid), np.zeros(3)),
         *(np.zeros(1, np.uint32), *sizes, *(np.float64(number) for number in (0.5, 1, 4))),
         *(np.zeros((), np.uint64), np.uint32(1), np.uint32(2), np.uint64(3)),
         *(np.ones((), np.int64), np.array(1e-3), np.float64(0.9), np.float64(0.999), np.float64(1e-8)),
     )
 
 
-def call_all(library: Path, source: str) -> None:
-    """Call every kernel, with both sizes."""
-    for name, kernel in cuda_on_cpu.load(source, library).items():
+def call(library: Path, source: str, names: Sequence[str] = ()) -> None:
+    """Call the kernels of these names, or all, with both sizes."""
+    loaded = cuda_on_cpu.load(source, library)
+    for name in names or loaded:
         for sizes in ALL_SIZES:
             grid, args = arguments(name, sizes)
-            kernel(grid, BLOCK, *args)
+            replace(loaded[name], together=name == "train")(grid, BLOCK, *args)
 
 
 if __name__ == "__main__":
-    call_all(Path(sys.argv[1]), Path(sys.argv[2]).read_text())
+    call(Path(sys.argv[1]), Path(sys.argv[2]).read_text(), sys.argv[3:])
