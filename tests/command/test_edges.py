@@ -32,7 +32,7 @@ def in_an_empty_folder(monkeypatch, tmp_path):
 
 
 def shell(script: str, **environment: str) -> tuple[int, str, str]:
-    """Run a script in which ``minivae`` is the command."""
+    """Run a script in which ``minivae`` is the command; its output is buffered, as by default, whatever runs the tests."""
     home = str(Path(mv.__file__).parents[1])
     text = f'minivae() {{ "{sys.executable}" $FLAGS -m minivae "$@"; }}\n{script}'
     variables = os.environ | {"PYTHONPATH": home, "FLAGS": "", "PYTHONUNBUFFERED": ""} | environment

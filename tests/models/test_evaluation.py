@@ -126,7 +126,7 @@ def test_free_bits_are_of_the_mean_of_all_rows() -> None:
 
 
 def test_a_penalty_of_the_weights_is_the_same_for_any_number_of_rows() -> None:
-    """Such as a penalty of the weights, of which every chunk of a data set gives all."""
+    """Every chunk of a data set gives all of it, so the chunks' values are not added up."""
     model = fitted("Autoencoder")
     x, _ = data()
     few, many = (model.evaluate(model._rows(rows))[0] for rows in (x[:9], x))
@@ -190,7 +190,7 @@ def test_a_model_whose_numbers_are_not_finite_gives_none(name, wrong, tmp_path) 
 
 
 def test_the_mean_over_a_data_set_has_the_digits_of_a_double() -> None:
-    """Also in float32: the mean of all rows is no less exact than those that a user takes of the figures of the rows."""
+    """Also in float32: it is as exact as the mean that a user takes of the figures of all rows."""
     model = fitted("Autoencoder", l2=0.0)
     x, _ = data()
     figures, _ = model.evaluate(model._rows(x))
