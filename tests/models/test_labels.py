@@ -122,7 +122,7 @@ def test_what_is_no_label_is_refused_with_the_mend(given, says):
 
 
 def test_labels_that_are_on_a_device_are_fetched_in_their_own_way():
-    """CuPy's arrays have an ``__array__`` that refuses, so ``tolist`` goes first; a column of a table may have only ``__array__``."""
+    """CuPy's arrays have an ``__array__`` that refuses, so ``tolist`` goes first; a table's column may have only ``__array__``."""
 
     class OnDevice:
         def __array__(self, *_, **__):
