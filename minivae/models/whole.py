@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 def evaluate(model: Model, rows: Rows) -> tuple[dict[str, float], dict[str, Any]]:
     """Compute what ``Model.evaluate`` returns: chunk by chunk, with the terms of all chunks joined before any is averaged."""
     xp, chunks = model.xp_, []
+    sizes: list[int] = []
     with no_grad(), np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused, by row where it is of a row
         for x, condition, noise in rows.evaluation(model.seed_):
             mean, log_var = model.posterior(x, condition)
             made = {"_mean": mean, "_log_var": log_var} | model.terms_of_test(x, noise, condition)
             chunks.append({name: term.data for name, term in made.items()})
+            sizes.append(len(x))
             if model.couples_examples():
                 chunks[-1]["_order"] = noise.order()
-        joined = {name: join(xp, [chunk[name] for chunk in chunks]) for name in chunks[0]}
+        joined = {name: join(xp, [chunk[name] for chunk in chunks], sizes) for name in chunks[0]}
         of_rows = {name: values for name, values in joined.items() if values.ndim}
         rows.check_finite({name.lstrip("_"): of_rows[name] for name in sorted(of_rows, key=lambda name: name.startswith("_"))})
         codes = joined["_mean"], joined["_log_var"]
@@ -53,6 +55,8 @@ def farthest(mean: np.ndarray, log_var: np.ndarray) -> tuple[int, float]:
     return int(row), float(code[row, column])
 
 
-def join(xp: Any, parts: list[Array]) -> Array:
-    """Return the results of all chunks as one array, or their mean where each chunk gives a single number."""
-    return xp.concatenate(parts) if parts[0].ndim else sum(parts) / len(parts)
+def join(xp: Any, parts: list[Array], sizes: list[int]) -> Array:
+    """Return the results of chunks of so many rows as one array, or their mean over rows where each is a single number."""
+    if parts[0].ndim:
+        return xp.concatenate(parts)
+    return sum(size * part for size, part in zip(sizes, parts, strict=True)) / sum(sizes)

@@ -14,7 +14,9 @@ import minivae as mv
 from minivae.autodiff import Tensor
 from minivae.checks import NonFiniteError
 from minivae.models.whole import farthest
+from minivae.ops import mean
 from minivae.runs.scores import score
+from minivae.training.batches import Rows
 
 MODELS = {
     "VAE": {},
@@ -44,6 +46,21 @@ MODELS = {
 }
 every_model = pytest.mark.parametrize("name", MODELS)
 N = 2048  # two chunks
+
+
+class WithBrightness(mv.Autoencoder):
+    """Reports a single number for each batch."""
+
+    def terms(self, x, rng, condition=None):
+        return super().terms(x, rng, condition) | {"brightness": mean(Tensor(x))}
+
+
+def test_a_figure_of_chunks_counts_each_by_its_rows():
+    x = data(N + 1)[0]
+    x[-1] = 1.0  # alone in the third chunk
+    model = WithBrightness(hidden_dims=(9,), latent_dim=3, epochs=1, batch_size=64, device="cpu").fit(x[:64])
+    figures, _ = model.evaluate(Rows(x, np, "float32"))
+    assert figures["brightness"] == pytest.approx(x.mean(dtype="float64"), rel=1e-6)
 
 
 def data(n: int = N) -> tuple[np.ndarray, np.ndarray]:
