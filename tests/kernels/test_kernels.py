@@ -132,6 +132,18 @@ def test_a_missing_barrier_is_found(kernel, following):
     assert any(abs(place - line) <= 6 for place in places), f"a race around line {line}, found at {places}"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", ["adam", "counter_normal"])
+def test_a_block_that_does_not_wait_to_be_the_last_is_found(kernel):
+    """It would advance a counter that other blocks have still to read."""
+    right = "last = atomicAdd(done, 1) == gridDim.x - 1"
+    assert TEXT.count(right) == 1
+    done = sanitized("thread", TEXT.replace(right, "last = blockIdx.x == gridDim.x - 1"), kernel)
+    assert done.returncode != 0
+    assert "data race" in done.stderr
+    assert kernel in done.stderr
+
+
 OUT_OF_BOUNDS = {
     "one number after the result": ("*out = (float)(sum / n)", "out[1] = (float)(sum / n)", "WRITE of size 4", "mean"),
     "16 bytes beyond a row": (

@@ -77,8 +77,8 @@ def arguments(name: str, sizes: Sizes) -> tuple[int, tuple[Any, ...]]:
         "kl_standard_normal": (2, (*rows, floats(N), n, k)),
         "kl_standard_normal_backward": (1, (floats(N), np.int32(1), *rows, floats(N, K), floats(N, K), k, n, k)),
         "reparameterize_backward_heads": (1, (floats(N, K), floats(N, K), floats(N, 2 * K), n, k)),
-        "counter_uniform": (1, (floats(D), *position, d)),
-        "counter_normal": (1, (floats(D), *position, d)),
+        "counter_uniform": (2, (floats(D), *position, d)),
+        "counter_normal": (2, (floats(D), *position, d)),
         "adam": (2, (floats(D), floats(D), floats(D), abs(floats(D)), *adam, d)),
     }
     return calls.get(name) or (3, (floats(N, D), floats(N, D), floats(N, D), size))  # the backward of an activation
@@ -103,12 +103,12 @@ def whole_training(rng: np.random.Generator, grid: int, batch: int, d: int, firs
 
 
 def call(library: Path, source: str, names: Sequence[str] = ()) -> None:
-    """Call the kernels of these names, or all, with both sizes."""
+    """Call the kernels of these names, or all, with both sizes, and all blocks at the same time."""
     loaded = cuda_on_cpu.load(source, library)
     for name in names or loaded:
         for sizes in ALL_SIZES:
             grid, args = arguments(name, sizes)
-            replace(loaded[name], together=name == "train")(grid, BLOCK, *args)
+            replace(loaded[name], together=True)(grid, BLOCK, *args)
 
 
 if __name__ == "__main__":
