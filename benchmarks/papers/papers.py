@@ -205,11 +205,11 @@ def plot(log: Log, path: Path) -> None:
         return
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
-    for card, colour in zip(begun, itertools.cycle(COLOURS)):
+    for card, (style, colour) in zip(begun, itertools.cycle(itertools.product(("o-", "s--", "^:"), COLOURS))):
         for seed in card.seeds:
             rows = [row for row in log.of(card.name) if row["seed"] == str(seed)]
             epochs, figures = ([float(row[name]) for row in rows] for name in ("epochs", "figure"))
-            axes.plot(epochs, figures, "o-", color=colour, label=card.name)
+            axes.plot(epochs, figures, style, color=colour, label=card.name)
         if not card.beside:
             axes.axhline(float(card.published.split()[1]), color=colour, linestyle=":", linewidth=1)
     axes.set_xscale("log")
