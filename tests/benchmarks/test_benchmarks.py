@@ -8,6 +8,7 @@ import gzip
 import itertools
 import json
 import math
+import re
 import struct
 import sys
 from types import SimpleNamespace
@@ -90,6 +91,9 @@ def test_step_is_taken_apart(benchmark):
     seconds = {row["part"].partition(":")[0]: float(row["µs"]) for row in rows}
     assert list(seconds) == [*step.PARTS, "sum of parts", "whole step", "products alone", "tape"]
     assert [row["part"] for row in rows if row["page faults"]] == ["whole step"]
+    *_, tape = rows
+    nodes, each = map(float, re.fullmatch(r"tape: (\d+) nodes at (\S+) µs", tape["part"]).groups())
+    assert seconds.pop("tape") == pytest.approx(nodes * each, rel=6e-2)  # two digits are printed; a difference has any sign
     assert min(seconds.values()) > 0
     assert seconds["sum of parts"] == pytest.approx(sum(seconds[part] for part in step.PARTS), rel=1e-2)  # four digits are printed
     assert is_picture(folder / "step.png")
