@@ -60,6 +60,7 @@ def curves(history: dict[str, list[Any]], floor: float | None = None) -> Figure:
         axes.set_xlim(epochs[0] - around, epochs[-1] + around)
     return figure
 
+
 def overlaid(histories: dict[str, dict[str, list[Any]]]) -> Figure:
     """Draw the terms of several trainings over each other: on test data where there are any, else on training data."""
     from matplotlib.figure import Figure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import gzip
 import itertools
@@ -16,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from scipy import stats
+from support.tables import comments_of, rows_of
 
 from benchmarks import __main__ as command
 from benchmarks import timing
@@ -39,13 +39,6 @@ def benchmark(monkeypatch, tmp_path):
         return tmp_path / "results"
 
     return run
-
-
-def rows_of(path):
-    """Return the lines of comment at the head of a table, and its rows."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    comments = [line for line in lines if line.startswith("# ")]
-    return comments, list(csv.DictReader(lines[len(comments) :]))
 
 
 def write_pixels(folder, pixels):
@@ -72,14 +65,15 @@ def images(tmp_path):
 @pytest.mark.slow
 def test_ops_are_timed_both_ways(benchmark):
     folder = benchmark("ops", "--only", "dense", "add", "bernoulli_nll")
-    comments, rows = rows_of(folder / "ops.csv")
-    assert {line.partition(":")[0] for line in comments} == {"# date", "# processor", "# threads", "# versions", "# mode"}
+    rows = rows_of(folder / "ops.csv")
+    noted = {line.partition(":")[0] for line in comments_of(folder / "ops.csv")}
+    assert noted == {"# date", "# processor", "# threads", "# versions", "# mode"}
     expected = itertools.product(("dense", "add", "bernoulli_nll"), ("forward", "backward"))
     assert [(row["op"], row["pass"]) for row in rows] == list(expected)
     assert all(float(row["µs"]) > 0 for row in rows)
     assert [row["MB"] == "a view" for row in rows] == [False, False, False, True, False, False]
     assert [bool(row["GFLOP/s"]) for row in rows] == [True, True, False, False, False, False]
-    _, plain = rows_of(folder / "ops_plain.csv")
+    plain = rows_of(folder / "ops_plain.csv")
     assert {row["what"].partition(":")[0].partition(",")[0] for row in plain} == {"dense", "bernoulli_nll", "Adam"}
     assert is_picture(folder / "ops.png")
 
@@ -87,7 +81,7 @@ def test_ops_are_timed_both_ways(benchmark):
 @pytest.mark.slow
 def test_step_is_taken_apart(benchmark):
     folder = benchmark("step")
-    _, rows = rows_of(folder / "step.csv")
+    rows = rows_of(folder / "step.csv")
     seconds = {row["part"].partition(":")[0]: float(row["µs"]) for row in rows}
     assert list(seconds) == [*step.PARTS, "sum of parts", "whole step", "products alone", "tape"]
     assert [row["part"] for row in rows if row["page faults"]] == ["whole step"]
@@ -104,7 +98,7 @@ def test_peers_take_turns_after_they_have_agreed(benchmark):
     names = ["minivae", "GEMMs alone"]
     folder = benchmark("peers", "--work", "B", "--only", *names)
     (path,) = folder.glob("peers-*-cores.csv")
-    _, rows = rows_of(path)
+    rows = rows_of(path)
     assert [row["contender"] for row in rows] == names
     ours, *_ = times = [float(row["ms"]) for row in rows]
     for row, ms in zip(rows, times):
@@ -121,7 +115,7 @@ def test_a_peer_that_computes_something_else_is_not_timed(benchmark, monkeypatch
 def test_memory_without_mnist_says_so(benchmark, capsys, monkeypatch):
     monkeypatch.delenv("MINIVAE_DATA", raising=False)
     folder = benchmark("memory")
-    _, rows = rows_of(folder / "memory_import.csv")
+    rows = rows_of(folder / "memory_import.csv")
     assert [row["import"] for row in rows] == ["numpy", "minivae"]
     assert all(float(row["ms"]) > 1 for row in rows)
     assert "MINIVAE_DATA" in " ".join(capsys.readouterr().out.split())
@@ -137,7 +131,7 @@ def test_memory_refuses_a_folder_without_the_file(benchmark, tmp_path):
 def test_memory_runs_whole_scripts_and_reports_who_is_absent(benchmark, images, capsys, monkeypatch):
     monkeypatch.setattr(memory.importlib.util, "find_spec", lambda name: True if name == "minivae" else None)
     folder = benchmark("memory", "--epochs", "3", "--data-dir", str(images))
-    (row,) = rows_of(folder / "memory.csv")[1]
+    (row,) = rows_of(folder / "memory.csv")
     assert row["script"] == "minivae"
     assert float(row["start"]) + float(row["read"]) + float(row["train"]) == pytest.approx(float(row["s"]), rel=1e-2)
     assert 0 < float(row["loss"]) < 784 * math.log(2)
@@ -151,9 +145,9 @@ def test_memory_runs_whole_scripts_and_reports_who_is_absent(benchmark, images, 
 @pytest.mark.slow
 def test_scaling_fits_exponents(benchmark):
     folder = benchmark("scaling", "--axis", "rows", scaling.LIKELIHOOD)
-    _, rows = rows_of(folder / "scaling.csv")
+    rows = rows_of(folder / "scaling.csv")
     assert [int(row["size"]) for row in rows] == [*scaling.AXES["rows"].sizes[:3], *2 * scaling.LIKELIHOOD_ROWS[:3]]
-    _, fits = rows_of(folder / "scaling_fits.csv")
+    fits = rows_of(folder / "scaling_fits.csv")
     assert [row["cost"] for row in fits] == ["µs an example", "s", "peak MB beside the data"]
     assert fits[-1]["met"] == "yes"  # memory does not depend on how busy the machine is
     assert is_picture(folder / "scaling.png")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 
 import numpy as np
 import pytest
+from support.tables import rows_of
 
 from benchmarks import beyond
 from benchmarks.__main__ import main
@@ -18,8 +18,7 @@ def test_table_has_a_row_for_each_model_and_the_figures_of_it(tmp_path, monkeypa
     arguments = ["--quick", "--epochs", "1", "--samples", "3", "--examples", "20", "--processes", "1", "--results", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["benchmarks", "beyond", *arguments])
     main()
-    lines = (tmp_path / "beyond.csv").read_text(encoding="utf-8").splitlines()
-    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    rows = rows_of(tmp_path / "beyond.csv")
     assert [row["model"] for row in rows] == list(beyond.RIVALS)
     assert rows[0]["less the VAE's"] == ""
     found = beyond.measure("VampPrior, 100 pseudo-inputs", {"quick": True, "epochs": 1, "seed": 0, "samples": 3, "examples": 20})

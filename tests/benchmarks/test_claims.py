@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import sys
 from dataclasses import replace
@@ -10,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
+from support.tables import rows_of
 
 from benchmarks import __main__ as command
 from benchmarks.claims import CLAIMS, examine
@@ -30,11 +30,6 @@ TINY = replace(
     n=60,
     linear_steps=5,
 )
-
-
-def table(path):
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    return list(csv.DictReader(lines))
 
 
 def claim_of(values, asks):
@@ -91,8 +86,8 @@ def test_one_bound_that_does_not_hold_is_enough():
 def test_the_runner_reports_either_way(tmp_path, sign, verdict):
     claim = claim_of([sign * 2.0, sign * 2.1], {"f": above(0.0)})
     examine([claim], TINY, {"machine": "a test"}, tmp_path)
-    assert table(tmp_path / "claims.csv")[0]["verdict"] == verdict
-    (row,) = table(tmp_path / "figures.csv")
+    assert rows_of(tmp_path / "claims.csv")[0]["verdict"] == verdict
+    (row,) = rows_of(tmp_path / "figures.csv")
     assert (row["asked"], row["verdict"], float(row["mean"])) == ("above 0", verdict, sign * 2.05)
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
 
@@ -102,7 +97,7 @@ def test_the_command_takes_the_claims_it_is_given(monkeypatch, tmp_path):
     arguments = ["--claim", "reparameterisation", "linear", "--results", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["benchmarks", "claims", *arguments])
     command.main()
-    assert [row["claim"] for row in table(tmp_path / "claims.csv")] == ["reparameterisation", "linear"]
+    assert [row["claim"] for row in rows_of(tmp_path / "claims.csv")] == ["reparameterisation", "linear"]
     assert {path.stem for path in tmp_path.glob("*.png")} == {"reparameterisation", "linear"}
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
 import pytest
+from support.tables import rows_of
 
 from benchmarks.gpu.contenders import FEWER, ONE_LAUNCH
 from benchmarks.gpu.steps import ON_CPU
@@ -18,13 +18,8 @@ PLAIN, KERNELS, REPLAYED, TF32 = (f"minivae, {form}" for form in ("plain CuPy", 
 JAX, TORCH = "JAX scan", "torch, whole step captured"
 
 
-def table(name: str) -> list[dict[str, str]]:
-    lines = (RESULTS / f"{name}.csv").read_text(encoding="utf-8").splitlines()
-    return list(csv.DictReader(line for line in lines if not line.startswith("#")))
-
-
-STEPS = {(row["work"], row["contender"]): row for row in table("gpu_steps")}
-TRAINING = {row["training"]: row for row in table("gpu_training")}
+STEPS = {(row["work"], row["contender"]): row for row in rows_of(RESULTS / "gpu_steps.csv")}
+TRAINING = {row["training"]: row for row in rows_of(RESULTS / "gpu_training.csv")}
 
 
 def wall(name: str, work: str = "A") -> float:
@@ -104,7 +99,7 @@ def test_mnist():
 
 
 def test_drift():
-    rows = {(row["training"], row["steps"]): row for row in table("gpu_drift")}
+    rows = {(row["training"], row["steps"]): row for row in rows_of(RESULTS / "gpu_drift.csv")}
     trainings = ("CPU, float32", REPLAYED, FEWER, ONE_LAUNCH, TF32)
     for steps, begin, end in (("50", "largest difference of a parameter is", "; after"), ("1000", "has grown,", ", and the loss")):
         differences = [float(rows[name, steps]["largest difference of a parameter"]) for name in trainings]

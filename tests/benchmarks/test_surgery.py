@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 
 import numpy as np
 import pytest
+from support.tables import rows_of
 
 from benchmarks import __main__ as command
 from benchmarks.surgery import biases, models
-
-
-def table(path):
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    return list(csv.DictReader(lines))
 
 
 def run(monkeypatch, *arguments):
@@ -27,7 +22,7 @@ def test_biases_are_measured_drawn_and_explained(monkeypatch, tmp_path):
     monkeypatch.setattr(biases, "EXAMPLES", 200)
     monkeypatch.setattr(biases, "BATCHES", (8, 40))
     run(monkeypatch, "--part", "biases", "--rounds", 10, "--epochs", 1, "--results", tmp_path)
-    rows = table(tmp_path / "surgery_biases.csv")
+    rows = rows_of(tmp_path / "surgery_biases.csv")
     assert {row["posteriors"] for row in rows} == {"independent", "correlated", "VAE on digits"}
     assert len(rows) == 3 * (1 + 2 * 3)
     page = (tmp_path / "total_correlation.md").read_text(encoding="utf-8")
@@ -49,7 +44,7 @@ def test_models_are_compared_by_every_score(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "SETTINGS", models.SETTINGS | {"hidden_dims": (8,), "batch_size": 512})
     monkeypatch.setattr(models, "EXAMPLES", 300)
     run(monkeypatch, "--part", "models", "--seeds", 2, "--epochs", 1, "--results", tmp_path)
-    rows = table(tmp_path / "surgery_models.csv")
+    rows = rows_of(tmp_path / "surgery_models.csv")
     assert [row["model"] for row in rows] == [*models.MODELS, "β = 4 less β = 1", "the seed's share"]
     assert all("±" in value for row in rows[:-1] for name, value in row.items() if name != "model")
     assert (tmp_path / "surgery_models.png").read_bytes().startswith(b"\x89PNG")

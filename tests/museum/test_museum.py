@@ -8,7 +8,6 @@ museum`` tries all of them, and shows which kind of check sees what.  Those in t
 from __future__ import annotations
 
 import ast
-import csv
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+from support.tables import rows_of
 
 from benchmarks import museum as benchmark
 from minivae.ops import ALL_OPS, SURROGATE_GRADIENTS
@@ -150,10 +150,6 @@ def test_a_mutation_that_has_gone_stale_is_not_passed_over(edits, words):
 
 
 # -- what ``python -m benchmarks museum`` makes of it ---------------------------------------------------------------------
-
-
-def rows_of(path) -> list[dict[str, str]]:
-    return list(csv.DictReader(line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("# ")))
 
 
 @pytest.fixture

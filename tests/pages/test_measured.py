@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import html
 import re
 from types import SimpleNamespace
 
+from support.tables import comments_of, rows_of
+
 from minivae.pages.book import questions
+from minivae.pages.book.measured import RESULTS
 
 
-def rows_of(page: str) -> list[tuple[str, ...]]:
+def cells_of(page: str) -> list[tuple[str, ...]]:
     """Return the text of the cells of every row of the tables in a page."""
     rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
     return [tuple(html.unescape(re.sub(r"<[^>]+>", "", cell)) for cell in re.findall(r"<td.*?>(.*?)</td>", row)) for row in rows]
@@ -19,11 +21,10 @@ def rows_of(page: str) -> list[tuple[str, ...]]:
 def test_nats_to_expect_are_the_last_figure_of_each_repeated_run(monkeypatch):
     monkeypatch.setattr(questions.experiments, "trained", lambda beta: SimpleNamespace(elbo=-1.0, reconstruction=0.5, kl=0.5))
     page = str(questions.join(questions._nats()))
-    with (questions.RESULTS / "papers.csv").open(newline="", encoding="utf-8") as file:
-        last = {(row["card"], row["seed"]): row for row in csv.DictReader(file)}
+    last = {(row["card"], row["seed"]): row for row in rows_of(RESULTS / "papers.csv")}
     assert len(last) >= 8
     for (card, seed), row in last.items():
-        found = next(cells for cells in rows_of(page) if cells[:2] == (card, seed))
+        found = next(cells for cells in cells_of(page) if cells[:2] == (card, seed))
         assert found[2:5] == (f"{row['epochs']} of {row['of epochs']}", row["samples"], row["published"])
         assert found[5:8] == (f"{row['figure']} ± {row['± s.e.']}", row["active"], row["core hours"])
         assert found[8] in row["machine"]
@@ -32,10 +33,9 @@ def test_nats_to_expect_are_the_last_figure_of_each_repeated_run(monkeypatch):
 
 def test_the_ladder_of_launches_is_the_one_that_was_measured():
     page = str(questions.join(questions._gpu()))
-    lines = (questions.RESULTS / "gpu_ladder.csv").read_text(encoding="utf-8").splitlines()
-    (device,) = (line.removeprefix("# ") for line in lines if line.startswith("# device: "))
+    (device,) = (line.removeprefix("# ") for line in comments_of(RESULTS / "gpu_ladder.csv") if line.startswith("# device: "))
     assert device in html.unescape(page)
-    rows = [row for row in csv.DictReader(line for line in lines if not line.startswith("#")) if row.pop("work") == "A"]
+    rows = [row for row in rows_of(RESULTS / "gpu_ladder.csv") if row.pop("work") == "A"]
     assert len(rows) > 1
     for row in rows:
-        assert tuple(row.values()) in rows_of(page)
+        assert tuple(row.values()) in cells_of(page)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 
 import numpy as np
 import pytest
 from support.helpers import MNIST, complaint, needs_mnist
+from support.tables import rows_of
 
 from minivae.checks import DataFileError
 from minivae.command.cli import main
@@ -110,8 +110,7 @@ def test_unknown_names_are_told_which_experiments_there_are_or_where_they_come_f
 
 def row_of(name):
     """Return the last row of the table for a card's first seed."""
-    with (RESULTS / "papers.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if (row["card"], row["seed"]) == (name, "0")]
+    rows = [row for row in rows_of(RESULTS / "papers.csv") if (row["card"], row["seed"]) == (name, "0")]
     return max(rows, key=lambda row: int(row["stage"]))
 
 

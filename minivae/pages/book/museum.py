@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from minivae.pages.book import code
 from minivae.pages.book.evidence import Evidence
 from minivae.pages.book.frame import Page
+from minivae.pages.book.measured import measured
 from minivae.pages.book.symptom import symptom
 from minivae.pages.markup import Markup, join, table, tag
 from minivae.study import source
 from minivae.study.museum import exhibits, functions_of, mutations
 
 KINDS = ("finite differences", "distribution", "oracle", "invariant")
-RESULTS = source.ROOT / "benchmarks" / "results"
 ABSENT = "The museum of bugs is part of the tests, which are not installed here: work from a checkout to see it."
 WHY_THEY_PASS = """ Either the backward pass is right, but for the wrong function, or the mistake is in code that is never
 differentiated.  A gradient that agrees with finite differences proves that forward and backward belong together, and nothing more.
@@ -24,19 +22,9 @@ The distribution of samples, the values themselves, and invariants need checks o
 MARKS = {"yes": "sees it", "no": "blind", "": "does not look here"}
 
 
-@functools.cache
-def matrix(file: str = "museum.csv") -> tuple[dict[str, str], ...]:
-    """Return a committed table of the museum, row by row; empty where there is none."""
-    path = RESULTS / file
-    if not path.is_file():
-        return ()
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return tuple(csv.DictReader(line for line in lines if not line.startswith("# ")))
-
-
 def seen_by(bug: str) -> dict[str, str]:
     """Return kind of check → "yes", "no" or "" for a bug, from the kill matrix."""
-    row = next((row for row in matrix() if row["bug"] == bug), {})
+    row = next((row for row in measured("museum").rows if row["bug"] == bug), {})
     return {kind: row.get(kind) or "" for kind in KINDS} if row else {}
 
 
@@ -73,7 +61,7 @@ def exhibit(bug: Any, evidence: Evidence) -> Markup:
 
 
 def _small_mistakes(here: set[tuple[str, str]]) -> Iterator[Markup]:
-    counts = {(f"minivae/{row['file']}", row["function"]): row for row in matrix("museum_mutations.csv")}
+    counts = {(f"minivae/{row['file']}", row["function"]): row for row in measured("museum_mutations").rows}
     rows = [(key, counts[key]) for key in sorted(here) if key in counts]
     if not rows:
         return
@@ -100,7 +88,7 @@ def _wall(evidence: Evidence) -> Markup:
     rows = [seen_by(bug.name) for bug in exhibits()]
     alone = sum(bug.passes_gradcheck for bug in exhibits())
     lead = tag("p", tag("b", f"{alone} of these {len(exhibits())} bugs pass every gradient check."), WHY_THEY_PASS)
-    figure = _figure(rows) if matrix() else None
+    figure = _figure(rows) if measured("museum").rows else None
     groups: dict[int, list[Any]] = {}
     for bug in exhibits():
         groups.setdefault(bug.group, []).append(bug)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator
 
 from minivae.pages.book.equation import linked
 from minivae.pages.book.frame import Page
-from minivae.pages.book.museum import RESULTS
+from minivae.pages.book.measured import measured
 from minivae.pages.charts import number
 from minivae.pages.markup import Markup, join, table, tag
 from minivae.runs.run import experiments as repeated
@@ -71,10 +70,7 @@ def _nats() -> Iterator[Markup]:
         each run reached, minus log p(x) (NLL; M.6 with so many samples) or minus the ELBO (test loss) in nats per test image of
         MNIST. A run that has not made all its epochs is unfinished, and its figure no verdict on the published one."""
     )
-    path = RESULTS / "papers.csv"
-    if path.is_file():
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("# ")]
-        last = {(row["card"], row["seed"]): row for row in csv.DictReader(lines)}
+    if last := {(row["card"], row["seed"]): row for row in measured("papers").rows}:
         rows = (
             (
                 *(card, seed, f"{row['epochs']} of {row['of epochs']}", row["samples"], row["published"]),
@@ -162,16 +158,14 @@ def _gpu() -> Iterator[Markup]:
         ("one launch", "One kernel makes fifty steps; its blocks wait for each other after every phase of a step."),
     )
     yield tag("ul", [tag("li", tag("b", name), ": ", linked(what)) for name, what in steps])
-    path = RESULTS / "gpu_ladder.csv"
-    if not path.is_file():
+    ladder = measured("gpu_ladder")
+    if not ladder.rows:
         yield tag("p", "What each gains is in the folder benchmarks, which is not installed here.", class_="note")
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = csv.DictReader(line for line in lines if not line.startswith("# "))
     columns = ("form", "launches a step", "µs a step", "times the one before", "times the best peer")
     yield _text("One step, with Adam, of a VAE with 784 pixels, 400 hidden units and 20 latents, in batches of 128:")
-    yield table(columns, (tuple(row[column] for column in columns) for row in rows if row["work"] == "A"))
-    yield tag("p", "; ".join(line[2:] for line in lines if line.startswith("# ")), class_="note")
+    yield table(columns, (tuple(row[column] for column in columns) for row in ladder.rows if row["work"] == "A"))
+    yield tag("p", "; ".join(ladder.header), class_="note")
     yield tag("p", "Repeat it: ", tag("code", "python -m benchmarks gpu"))
 
 
