@@ -149,7 +149,7 @@ CHECKS = (
     check(INVARIANT, ("ops/kl.py",), {"test_sampling": "kl_is_never_negative"}),
     check(INVARIANT, ("ops/penalty.py",), {"test_penalty": "the_kink the_gradient_passes scaled_gradient the_scale_may"}),
     check(INVARIANT, ("models/flow.py",), {"test_flow": "every_step_can_be_undone"}),
-    check(INVARIANT, ("autodiff.py",), {"test_autodiff": ""}),
+    check(INVARIANT, ("autodiff.py",), {"test_autodiff": "", "test_tensor": ""}),
     check(INVARIANT, ("optim.py",), {"test_optim": "first_step_of_adam optimisers_find_the_minimum"}),
     check(
         INVARIANT,

@@ -33,7 +33,7 @@ Reached = tuple[float, set[Any]]  # how long a test takes, and the places of all
 def files() -> list[Path]:
     """Return the tests of ``ROOMS``, of the room above that reports what they made, and of other rooms those meant for them."""
     found = [TESTS / f"test_{Path(file).stem}.py" for file in ROOMS["engine"]]
-    found += [TESTS / "kernels" / "test_whole.py", TESTS / "datasets" / "test_corruption.py"]  # one launch; damaged files
+    found += [TESTS / "test_tensor.py", TESTS / "kernels" / "test_whole.py", TESTS / "datasets" / "test_corruption.py"]
     for room in ("proof", "models", "evaluation", "training", "runs"):
         found += sorted((TESTS / room).glob("test_*.py"))
     return [path for path in found if path.relative_to(TESTS).as_posix() not in ELSEWHERE]

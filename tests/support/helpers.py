@@ -1,4 +1,4 @@
-"""What several test files share: the form of a complaint, prepared noise, and a network in plain NumPy to compare with."""
+"""What several test files share: the form of a complaint, a leaf, prepared noise, and a network in plain NumPy to compare with."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ from minivae.training import checkpoint
 
 MNIST = Path(os.environ.get("MINIVAE_DATA") or Path(__file__).parents[3] / "shared" / "data" / "mnist")
 needs_mnist = pytest.mark.skipif(not MNIST.is_dir(), reason="the MNIST files are not here: set MINIVAE_DATA to their folder")
+RNG = np.random.default_rng(0)
+
+
+def leaf(*shape: int) -> Tensor:
+    """Return a tensor of random numbers that gradients go to."""
+    return Tensor(RNG.standard_normal(shape), requires_grad=True)
 
 
 def complaint(error: type[MinivaeError], call, *args, **kwargs) -> str:

@@ -11,6 +11,7 @@ FIRST = {
     "ops": "does backward still say what the docstring of forward derives?  `minivae gradcheck --op NAME` names the wrong entry; "
     "a case's domain and reference are in tests/support/op_cases.py",
     "test_autodiff.py": "is a gradient written to in place, or one that two tensors share?",
+    "test_tensor.py": "does an op now take, or return, something else than an array of floats?",
     "proof": "did the error model change (finite_differences.py, precision.py), or is an input now near a kink?",
     "models": "a gradient: `minivae gradcheck`.  A figure after training: does it fail with other seeds and BLAS kernels too?  "
     "Then a term or its weight has changed (models/objectives.py); if not, the bound of the test is too tight",
