@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 
-from minivae.backend import Array, to_numpy
+from minivae.backend import Array, to_device, to_numpy
 from minivae.checks import check_choice, check_int, check_real
 
 PATHS = ("linear", "spherical")
@@ -24,16 +24,18 @@ def interpolate(xp: ModuleType, start: Array, end: Array, n: int, path: str = "l
     """
     check_int("n", n, 2)
     check_choice("path", path, PATHS)
-    t = xp.linspace(0, 1, n, dtype=start.dtype)[:, None]
-    if path == "linear":
-        return (1 - t) * start + t * end
-    a, b = (to_numpy(x).astype("float64") for x in (start, end))  # a rounded cosine of nearly −1 gives another angle than π
-    lengths = np.linalg.norm(a) * np.linalg.norm(b)
-    omega = math.acos(max(-1.0, min(1.0, (a * b).sum() / lengths))) if lengths else 0.0
-    sine = math.sin(omega)
-    if sine < 1e-4:  # (anti)parallel vectors have no unique arc; the straight line is the limit
-        return (1 - t) * start + t * end
-    return (xp.sin((1 - t) * omega) * start + xp.sin(t * omega) * end) / sine  # (G.3)
+    t = np.linspace(0, 1, n)[:, None]
+    weights = 1 - t, t
+    if path == "spherical":
+        a, b = (to_numpy(x).astype("float64") for x in (start, end))
+        lengths = np.linalg.norm(a) * np.linalg.norm(b)
+        omega = math.acos(max(-1.0, min(1.0, (a * b).sum() / lengths))) if lengths else 0.0
+        sine = math.sin(omega)
+        if sine >= 1e-4:  # (anti)parallel vectors have no unique arc; the straight line is the limit
+            weights = np.sin((1 - t) * omega) / sine, np.sin(t * omega) / sine
+    # Rounded to float32 only now: near π the sine of a rounded ω is far off, and the path would miss its end.
+    of_start, of_end = (to_device(xp, weight, start.dtype) for weight in weights)
+    return of_start * start + of_end * end  # (G.3)
 
 
 def traverse(xp: ModuleType, z: Array, dim: int, n: int, span: float) -> Array:
