@@ -98,7 +98,7 @@ def build_parser() -> Parser:
     add_settings(new, MODELS, {"epochs": f"the model's, and on small data as many as make {LEAST_STEPS} steps"})
 
     new = on_run("evaluate", "bounds on log p(x), active units, KL on the test set", suffixes=())
-    text = "importance samples per example (default: 100, for a published experiment its own number)"
+    text = "importance samples per example (default: 100, for a published experiment its own number, but at most 500)"
     new.add_argument("--n-samples", type=whole, metavar="N", help=text)
     text = "use at most this many test examples for log p(x), evenly spread (default: 1000, for a published experiment all)"
     new.add_argument("--n-examples", type=whole, metavar="N", help=text)

@@ -23,13 +23,14 @@ from minivae.runs.tables import experiment_rows, figure_rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+QUICK_SAMPLES = 500  # at most, of a published experiment, so that all of its images take a minute or two
 PLANE_POINTS = 2000  # most points in the picture of ``transform``, where each is compared with all others
 
 
 def evaluate(args: argparse.Namespace, terminal: Terminal) -> None:
     run, model, test = opened(args)
     experiment = {} if args.data else run.config.get("experiment", {})  # whose figures are of its own data
-    usual = (experiment["n_samples"], len(test)) if experiment.get("measure") == "NLL" else (100, 1000)
+    usual = (min(experiment["n_samples"], QUICK_SAMPLES), len(test)) if experiment.get("measure") == "NLL" else (100, 1000)
     n_samples, n_examples = (own if given is None else given for given, own in zip((args.n_samples, args.n_examples), usual))
     started = time.perf_counter()
     figures = score(model, test, n_samples, n_examples)

@@ -72,6 +72,11 @@ def test_evaluate_prints_the_published_the_repeated_and_the_figure_measured_now(
     out, err = capsys.readouterr()
     assert "published" not in err  # a figure of other data is not compared with it
     assert (json.loads(out)["n_evaluated"], "experiment" in json.loads(out)) == (360, False)
+    repeated(n_samples=5000)
+    assert main(["evaluate", "card", "--json"]) == 0  # in a minute, on all images, with fewer samples: and it says so
+    out, err = capsys.readouterr()
+    assert json.loads(out)["n_samples"] == 500
+    assert "NLL from these weights, with 500 samples instead of 5000, a looser bound" in " ".join(err.split())
     repeated(measure="test loss", published="test loss 30")
     assert main(["evaluate", "card", "--json"]) == 0
     out, err = capsys.readouterr()
