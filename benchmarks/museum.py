@@ -48,13 +48,13 @@ def run(args):
     started = time.perf_counter()
     if args.all:
         seen = dict(outcomes("package", "--processes", str(args.processes), "--minutes", str(args.minutes)))
-        header = machine() | {"took": f"{time.perf_counter() - started:.0f} s on {args.processes} processes"}
+        header = machine("1") | {"took": f"{time.perf_counter() - started:.0f} s on {args.processes} processes"}
         show_rooms(list(package_mutants()), seen, header, args.results)
         if wrong := complaints(seen):
             raise SystemExit("\n".join(wrong))
         return
     seen = dict(outcomes("bugs", *[] if args.quick else ["mutations"], "--processes", str(args.processes)))
-    header = machine() | {"took": f"{time.perf_counter() - started:.0f} s on {args.processes} processes"}
+    header = machine("1") | {"took": f"{time.perf_counter() - started:.0f} s on {args.processes} processes"}
     show_bugs(BUGS, seen, header, args.results)
     if not args.quick:
         show_mutations(list(all_mutants()), seen, header, args.results)

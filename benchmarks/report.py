@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minivae.command.environment import blas_threads
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -30,13 +32,17 @@ def contender_environment() -> dict[str, str]:
 
     A variable such as OPENBLAS_CORETYPE would make one library use slower kernels than it chooses for this processor by itself.
     """
-    threads = os.environ.get("OMP_NUM_THREADS", "2")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
-    return kept | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+    return kept | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), contender_threads())
 
 
-def machine() -> dict[str, str]:
-    """Return what a figure depends on: processor, cores, threads, versions, date."""
+def contender_threads() -> str:
+    """Return how many threads a timed process has."""
+    return os.environ.get("OMP_NUM_THREADS", "2")
+
+
+def machine(threads: str | None = None) -> dict[str, str]:
+    """Return what a figure depends on: processor, cores, threads (unless given, those of this process), versions, date."""
     versions = []
     # CuPy's package is named after its CUDA.
     for package in ("numpy", "numba", "torch", "jax", "autograd", "cupy", "cupy-cuda12x", "cupy-cuda13x"):
@@ -47,7 +53,7 @@ def machine() -> dict[str, str]:
     return {
         "date": datetime.date.today().isoformat(),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
-        "threads": os.environ.get("OMP_NUM_THREADS", "2") + " threads",
+        "threads": f"{threads or blas_threads()} threads",
         "versions": f"Python {platform.python_version()}, " + ", ".join(versions),
     }
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.report import RESULTS, contender_environment, machine
+from benchmarks.report import RESULTS, contender_environment, contender_threads, machine
 
 ROOT = Path(__file__).parents[1]
 LAP = 50e-6  # seconds; reading the clock takes a thousandth of it
@@ -36,7 +36,7 @@ def effort(args) -> tuple[int, float]:
 
 def header(args) -> dict[str, str]:
     """Return the lines that head a result."""
-    return machine() | ({"mode": "quick: these figures mean nothing"} if args.quick else {})
+    return machine(contender_threads()) | ({"mode": "quick: these figures mean nothing"} if args.quick else {})
 
 
 def medians(functions: dict[str, Callable[[], Any]], rounds: int, seconds: float) -> dict[str, float]:

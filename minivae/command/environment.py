@@ -41,7 +41,7 @@ def environment() -> dict[str, Any]:
         "source": source(),
         "platform": platform.platform(),
         "blas": _blas(),
-        "blas_threads": _blas_threads(),
+        "blas_threads": blas_threads(),
         "numba": _numba(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "cuda": available,
@@ -55,7 +55,7 @@ def _blas() -> str:
     return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
 
 
-def _blas_threads() -> str:
+def blas_threads() -> str:
     """Return the number of threads of a matrix product, as far as threadpoolctl or the environment tells."""
     try:
         from threadpoolctl import threadpool_info
@@ -63,7 +63,7 @@ def _blas_threads() -> str:
         found = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
         return ", ".join(found) or "the library's default"
     counts = [f"{pool['num_threads']} ({pool['internal_api']})" for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return ", ".join(counts) or "unknown"
+    return ", ".join(dict.fromkeys(counts)) or "unknown"
 
 
 def _numba() -> str:

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from support.cpu_benchmark import write_pixels
 
-from benchmarks import timing
+from benchmarks import report, timing
 from benchmarks.cpu import ops, scaling, scripts, step
 
 
@@ -69,6 +69,15 @@ def test_stopwatch_gives_every_moment_to_the_innermost_part(clock):
 
     assert watch.lap(whole) == dict.fromkeys(step.PARTS, 0) | {"forward": 1.5, "noise": 3, "bookkeeping": 30}
     assert sum(watch.lap(lambda: wait(1)).values()) == 1
+
+
+def test_a_table_names_the_threads_of_the_process_that_was_measured(monkeypatch):
+    limits = pytest.importorskip("threadpoolctl", reason="pip install -e '.[test]'").threadpool_limits
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with limits(1, "blas"):
+        assert report.machine()["threads"].startswith("1 (")  # what this process does
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert timing.header(SimpleNamespace(quick=False))["threads"] == "3 threads"  # what is timed in processes of their own
 
 
 def test_bytes_that_must_move():
