@@ -9,6 +9,7 @@ from pathlib import Path
 from minivae.training import checkpoint
 
 REACHED = ("stage", "epochs", "figure", "± s.e.", "samples", "active", "core hours")
+MACHINES = " / "  # between the machines that a run has been on, each with the day
 COLUMNS = ("card", "seed", *REACHED, "of epochs", "published", "machine")
 
 

@@ -19,7 +19,7 @@ import minivae as mv
 from benchmarks.papers import in_torch as papers_torch
 from benchmarks.papers.card import Card
 from benchmarks.papers.cards import CARDS, PYTHAE
-from benchmarks.papers.log import COLUMNS, REACHED, Log
+from benchmarks.papers.log import COLUMNS, MACHINES, REACHED, Log
 from benchmarks.papers.weights import export
 from benchmarks.report import COLOURS, RESULTS, machine, say
 from minivae.backend import to_numpy
@@ -110,11 +110,12 @@ class Sitting:
             setattr(self.trainer.optimizer, name, value)
         self.trainer.optimizer.square_sums += card.second_moment / (1 - self.trainer.optimizer.beta2)
         self.model.history_ = self.trainer.history
-        self.stage, self.seconds = 0, 0.0
+        self.stage, self.seconds, self.machines = 0, 0.0, ["; ".join(machine().values())]
         if self.path.exists():
             arrays, record = checkpoint.load(self.path)
             self.trainer.restore(arrays, record["trainer"])
             self.stage, self.seconds = record["stage"], record["seconds"]
+            self.machines = list(dict.fromkeys([*record.get("machines", ()), *self.machines]))
 
     def go_on(self, deadline: float, stages: int) -> None:
         """Train until the card is finished, or ``stages`` stages of it, or the time is up."""
@@ -156,13 +157,13 @@ class Sitting:
         figures = (self.stage, self.trainer.epoch, f"{values.mean():.2f}", f"{error:.2f}", samples, active)
         reached = (*figures, f"{self.seconds / 3600:.2f}")
         whole = sum(epochs for epochs, _ in card.stages)
-        row = (card.name, self.seed, *reached, whole, card.published, "; ".join(machine().values()))
+        row = (card.name, self.seed, *reached, whole, card.published, MACHINES.join(self.machines))
         self.log.add(dict(zip(COLUMNS, map(str, row))))
         say(f"{self.path.stem}: " + ", ".join(f"{name} {value}" for name, value in zip(REACHED, reached)))
 
     def _save(self) -> None:
         arrays, numbers = self.trainer.state()
-        record = {"trainer": numbers, "stage": self.stage, "seconds": self.seconds}
+        record = {"trainer": numbers, "stage": self.stage, "seconds": self.seconds, "machines": self.machines}
         checkpoint.save(self.path, {name: to_numpy(array) for name, array in arrays.items()}, record)
 
 
@@ -176,7 +177,7 @@ def show(card: Card, rows: list[dict[str, str]], beside: list[dict[str, str]]) -
     for field in ("source", "published", "data", "architecture", "optimisation", "evaluation", "note"):
         if value := getattr(card, field):
             record.add_row(field, value)
-    record.add_row("run on", " / ".join(dict.fromkeys(row["machine"] for row in rows)))
+    record.add_row("run on", MACHINES.join(dict.fromkeys(one for row in rows for one in row["machine"].split(MACHINES))))
     record.add_row("verdict", "; ".join(dict.fromkeys(verdicts(card, rows, beside))))
     table = Table("seed", *(card.measure if name == "figure" else name for name in REACHED))
     for row in rows:

@@ -8,7 +8,9 @@ import time
 
 import numpy as np
 import pytest
+from support.helpers import MNIST, needs_mnist
 
+import minivae as mv
 from benchmarks import __main__ as command
 from benchmarks.papers import in_torch as papers_torch
 from benchmarks.papers.burda import BURDA
@@ -16,8 +18,11 @@ from benchmarks.papers.cards import CARDS, EXAMPLE, PYTHAE
 from benchmarks.papers.log import COLUMNS, Log
 from benchmarks.papers.papers import Sitting, parts, show, verdicts, with_data
 from benchmarks.papers.weights import export
+from benchmarks.report import RESULTS
 from minivae.datasets import Dataset
+from minivae.pages.book import questions
 from minivae.runs.run import Run
+from minivae.training import checkpoint
 
 rng = np.random.default_rng(0)
 TRAIN, TEST = (Dataset(rng.integers(0, 256, (n, 9), dtype=np.uint8), None, (3, 3), "noise") for n in (60, 30))
@@ -59,6 +64,19 @@ def test_sittings_that_are_interrupted_reach_what_one_reaches(name, tmp_path):
     assert [int(row["epochs"]) for row in rows] == np.cumsum([epochs for epochs, _ in card.stages]).tolist()
 
 
+def test_rows_name_every_machine_that_a_run_has_been_on(tmp_path, monkeypatch, capsys):
+    card, log = CARD["pythae-vae"], Log(tmp_path / "papers.csv")
+    for stages, name in enumerate(("slow", "fast", "slow"), start=1):
+        monkeypatch.setattr("benchmarks.papers.papers.machine", lambda name=name: {"date": "today", "processor": name, "rest": "1"})
+        Sitting(card, 0, TRAIN, TEST, tmp_path, log).go_on(math.inf, stages)
+    machines = [row["machine"] for row in log.of(card.name)]
+    assert machines == ["today; slow; 1", *["today; slow; 1 / today; fast; 1"] * 2]
+    assert questions._processors(machines[-1]) == "slow / fast"
+    capsys.readouterr()
+    show(card, log.of(card.name), [])
+    assert " ".join(capsys.readouterr().out.split()).count("today; slow; 1") == 1
+
+
 def test_weights_of_a_finished_card_are_a_run_with_the_figures_of_its_row(tmp_path, capsys):
     """The best epoch's parameters, which the state of a finished sitting holds, rounded; the run is opened as any other."""
     log, folder = Log(tmp_path / "papers.csv"), tmp_path / "weights" / "card"
@@ -86,6 +104,25 @@ def test_only_finished_cards_have_weights(tmp_path, monkeypatch, capsys):
     command.main()
     assert "pythae-vae: not finished in" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_states_that_come_with_the_repository_go_on_where_the_table_ends():
+    for path in (RESULTS / "unfinished").glob("*.safetensors"):
+        name, _, seed = path.stem.rpartition("-")
+        card, (_, record) = CARDS[name], checkpoint.load(path)
+        *_, last = (row for row in Log(RESULTS / "papers.csv").of(name) if row["seed"] == seed)
+        assert record["stage"] == int(last["stage"]) < len(card.stages)
+        assert int(last["epochs"]) <= record["trainer"]["epoch"] < sum(epochs for epochs, _ in card.stages)
+
+
+@needs_mnist
+def test_a_state_that_comes_with_the_repository_is_taken_up(tmp_path):
+    train, test = mv.datasets.load("mnist", MNIST)
+    for path in (RESULTS / "unfinished").glob("*.safetensors"):
+        name, _, seed = path.stem.rpartition("-")
+        sitting = Sitting(CARDS[name], int(seed), train, test, path.parent, Log(tmp_path / "papers.csv"))
+        assert sitting.trainer.epoch == len(sitting.model.history_["epoch"]) > 0
+        assert sitting.trainer.optimizer.square_sums.any()  # Adam's moments too
 
 
 def test_best_epoch_is_put_back_at_the_end_and_not_before(tmp_path):

@@ -74,7 +74,7 @@ def _nats() -> Iterator[Markup]:
         rows = (
             (
                 *(card, seed, f"{row['epochs']} of {row['of epochs']}", row["samples"], row["published"]),
-                *(f"{row['figure']} ± {row['± s.e.']}", row["active"], row["core hours"], row["machine"].split("; ")[1]),
+                *(f"{row['figure']} ± {row['± s.e.']}", row["active"], row["core hours"], _processors(row["machine"])),
             )
             for (card, seed), row in last.items()
         )
@@ -90,6 +90,11 @@ def _nats() -> Iterator[Markup]:
         f"""On the embedded digits, where training takes a second, the small model of these pages has an ELBO of
         {number(it.elbo)}: reconstruction {number(it.reconstruction)}, KL {number(it.kl)}."""
     )
+
+
+def _processors(machines: str) -> str:
+    """Return the processors of the machines that a run has been on, each written as date; processor; and so on."""
+    return " / ".join(dict.fromkeys(machine.split("; ")[1] for machine in machines.split(" / ")))
 
 
 def _collapse() -> Iterator[Markup]:
