@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 import minivae as mv
 from benchmarks.report import say
 from minivae.command.environment import versions
@@ -13,6 +15,8 @@ from minivae.runs.run import CONFIG, MODEL, as_json
 from minivae.runs.scores import score
 from minivae.runs.source import Source
 from minivae.training.checkpoint import write_whole
+
+DECIMALS = 4  # of the history: with all its digits that of 3280 epochs would be four times as large as the weights
 
 if TYPE_CHECKING:
     from benchmarks.papers.papers import Sitting
@@ -22,6 +26,7 @@ def export(sitting: Sitting, folder: Path) -> None:
     """Write model and figures of a finished sitting to ``folder``; what rounding to float16 costs is measured with equal noise."""
     card, model, test = sitting.card, sitting.model, sitting.test
     model.epochs = sitting.trainer.epoch
+    model.history_ = {name: np.round(values, DECIMALS).tolist() for name, values in model.history_.items()}
     samples, exact = sitting.measure(model)
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL, half=True)

@@ -94,6 +94,8 @@ def test_weights_of_a_finished_card_are_a_run_with_the_figures_of_its_row(tmp_pa
     assert figure - experiment["trained"] == pytest.approx(experiment["rounding"], abs=1e-4)
     assert run.config["data"]["data_dir"] is None
     assert (run.config["data"]["n_train"], run.config["settings"]["epochs"]) == (40, 6)
+    np.testing.assert_allclose(model.history_["kl_per_dimension"], again.trainer.history["kl_per_dimension"], rtol=0, atol=5.1e-5)
+    assert model.history_["epoch"] == [1, 2, 3, 4, 5, 6]
 
 
 def test_only_finished_cards_have_weights(tmp_path, monkeypatch, capsys):
