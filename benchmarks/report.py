@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minivae.command.environment import blas_threads
+from minivae.backend import blas_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def machine(threads: str | None = None) -> dict[str, str]:
     return {
         "date": datetime.date.today().isoformat(),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
-        "threads": f"{threads or blas_threads()} threads",
+        "threads": f"{threads or blas_threads() or 'unknown'} threads",
         "versions": f"Python {platform.python_version()}, " + ", ".join(versions),
     }
 

@@ -50,6 +50,13 @@ def probe_cuda() -> tuple[bool, str]:
     return True, f"{name}, CuPy {cupy.__version__}"
 
 
+def blas_threads() -> int | None:
+    """Return how many threads a matrix product on the CPU may take, or None where BLAS is one that does not tell."""
+    from threadpoolctl import threadpool_info
+
+    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=None)
+
+
 def resolve_device(device: str) -> ModuleType:
     """Return the array module of "cpu", "cuda" or "auto".
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import itertools
 import os
 import platform
 from pathlib import Path
@@ -10,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from minivae.backend import probe_cuda
+from minivae.backend import blas_threads, probe_cuda
 from minivae.checks import installing
 from minivae.datasets.files import FOLDER_VARIABLE
 
-PACKAGES = ("numpy", "rich", "matplotlib", "safetensors", "pooch")
+PACKAGES = ("numpy", "rich", "matplotlib", "safetensors", "pooch", "threadpoolctl")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+SMALL = 4_000_000  # multiplications in the largest matrix product of a step
 
 
 def versions() -> dict[str, str]:
@@ -41,7 +44,7 @@ def environment() -> dict[str, Any]:
         "source": source(),
         "platform": platform.platform(),
         "blas": _blas(),
-        "blas_threads": blas_threads(),
+        "blas_threads": blas_threads() or "unknown",
         "numba": _numba(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "cuda": available,
@@ -55,15 +58,20 @@ def _blas() -> str:
     return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
 
 
-def blas_threads() -> str:
-    """Return the number of threads of a matrix product, as far as threadpoolctl or the environment tells."""
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        found = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
-        return ", ".join(found) or "the library's default"
-    counts = [f"{pool['num_threads']} ({pool['internal_api']})" for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return ", ".join(dict.fromkeys(counts)) or "unknown"
+def threads_for(model: Any, features: int) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which BLAS has one thread, if a step's matrices are small and the environment does not say how many.
+
+    Of so short a product a second thread saves a tenth of the time at best, and where it gets no core the first one waits for it:
+    beside another program the steps then took six to thirty times as long.  The command has its process to itself; ``fit``, which
+    has not, leaves the number of threads as it is.
+    """
+    widths = (features, *model.hidden_dims, model.latent_dim)
+    small = model.batch_size * max(n_in * n_out for n_in, n_out in itertools.pairwise(widths)) <= SMALL
+    if not small or any(name in os.environ for name in THREAD_VARIABLES):
+        return contextlib.nullcontext()
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api="blas")
 
 
 def _numba() -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from minivae.checks import DataFileError, MinivaeWarning, check_choice, check_int, check_repeats, is_there, quoted, reject
 from minivae.command.console import Terminal
-from minivae.command.environment import versions
+from minivae.command.environment import threads_for, versions
 from minivae.command.options import given_settings, option
 from minivae.command.parser import LEAST_STEPS
 from minivae.datasets import Dataset
@@ -61,7 +61,7 @@ def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: Peers
         model.epochs = max(type(model).epochs, math.ceil(LEAST_STEPS / steps_per_epoch))
     if peers and peers.rank > 0:
         follower = Follower((path or Path(args.runs_dir, f".{os.getpid()}")) / CHECKPOINT, args.checkpoint_every, latch=peers.stop)
-        with latch, warnings.catch_warnings():
+        with latch, threads_for(model, data.values.shape[1]), warnings.catch_warnings():
             warnings.simplefilter("ignore", MinivaeWarning)  # the first process prints them
             model.fit(data.values, data.y, test.values, test.y, **chained(peers, follower))
         return
@@ -72,7 +72,7 @@ def fit(args: argparse.Namespace, terminal: Terminal, latch: Latch, peers: Peers
         context = {"data": origin, "command": args.arguments}
         keeper = RunKeeper(draft, args.checkpoint_every, context, peers.stop if peers else latch)
         try:
-            with latch, terminal.training(title) as display:
+            with latch, threads_for(model, data.values.shape[1]), terminal.training(title) as display:
                 model.fit(data.values, data.y, test.values, test.y, **chained(peers, display, keeper))
             figures = score(model, test, args.eval_samples, args.eval_examples) | {"seconds": time.perf_counter() - started}
             config = {

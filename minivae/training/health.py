@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import warnings
 from typing import TYPE_CHECKING
 
+from minivae.backend import blas_threads
 from minivae.checks import DeadCodeWarning, SlowStepsWarning
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ SHUTTERS = (
 )
 
 WINDOW, SLOW = 50, 5.0  # the number of steps whose median is compared with the fastest step, and the ratio that calls for a warning
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def warn_of_dead_code(trainer: Trainer) -> None:
@@ -47,7 +46,7 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self.fastest, self.told = float("inf"), any(os.environ.get(name) == "1" for name in THREADS)
+        self.fastest, self.told = float("inf"), False
         self.last: list[float] = []
 
     def note(self, seconds: float) -> None:
@@ -62,6 +61,8 @@ class Pace:
         self.last.clear()
         if typical > SLOW * self.fastest:
             self.told = True
+            if blas_threads() == 1:
+                return
             warnings.warn(
                 f"training: expected steps of about {1e3 * self.fastest:.2g} ms, as the fastest was, got {1e3 * typical:.2g} ms: "
                 "on a busy machine the threads of BLAS wait for one another; start it with OPENBLAS_NUM_THREADS=1 (others: "

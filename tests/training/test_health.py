@@ -14,6 +14,7 @@ import pytest
 
 import minivae as mv
 from minivae.checks import DeadCodeWarning, SlowStepsWarning
+from minivae.training import health
 from minivae.training.health import SLOW, WINDOW, Pace, warn_of_dead_code
 from minivae.training.narration import telling
 
@@ -59,12 +60,8 @@ def test_warnings_point_at_the_line_that_called_fit():
     assert said[0].filename == __file__
 
 
-def fed(seconds, monkeypatch, threads: str | None = None) -> list[str]:
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-    if threads:
-        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+def fed(seconds, monkeypatch, threads: int | None = 2) -> list[str]:
+    monkeypatch.setattr(health, "blas_threads", lambda: threads)
     pace = Pace()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", SlowStepsWarning)
@@ -80,8 +77,8 @@ def test_slow_steps_are_told_once_with_the_remedy(monkeypatch):
     assert "OPENBLAS_NUM_THREADS=1" in said
     assert fed(slow[: WINDOW - 1], monkeypatch) == []
     assert fed(slow[:WINDOW], monkeypatch) == [said], "as soon as there are enough steps for a median"
-    assert fed(slow, monkeypatch, threads="2")
-    assert fed(slow, monkeypatch, threads="1") == [], "the remedy is in force already"
+    assert fed(slow, monkeypatch, threads=None)
+    assert fed(slow, monkeypatch, threads=1) == [], "the remedy is in force already"
 
 
 def test_a_few_slow_steps_are_nothing(monkeypatch):
