@@ -76,7 +76,8 @@ def press(browser, selector: str, *keys: str) -> None:
 def test_opens_with_the_first_test_example(opened, model, test):
     assert opened.title == "Explore vae-1"
     assert opened.find_element("id", "title").text == "VAE on digits"
-    np.testing.assert_allclose(z_of(opened), model.transform(test.x[:1])[0], rtol=1e-6)
+    alone = model.transform(test.x[:1])[0]  # the page has it from a larger batch, whose products round otherwise
+    np.testing.assert_allclose(z_of(opened), alone, rtol=0, atol=TOLERANCE)
     assert_shows(opened, model.reconstruct(test.x[:1]))
     assert_shows(opened, test.x[0], "#center canvas")
     assert "agrees with Python's" in opened.find_element("id", "proof").text
