@@ -16,7 +16,7 @@ from minivae.runs.scores import score
 from minivae.runs.source import Source
 from minivae.training.checkpoint import write_whole
 
-DECIMALS = 4  # of the history: with all its digits that of 3280 epochs would be four times as large as the weights
+DECIMALS = 4  # of the history: with all its digits that of 3280 epochs would outweigh the parameters
 
 if TYPE_CHECKING:
     from benchmarks.papers.papers import Sitting
