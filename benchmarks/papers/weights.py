@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from minivae.runs.scores import score
 from minivae.runs.source import Source
 from minivae.training.checkpoint import write_whole
 
-DECIMALS = 4  # of the history: with all its digits that of 3280 epochs would outweigh the parameters
+DECIMALS, POINTS = 4, 500  # of the history: all digits of 3280 epochs would outweigh the parameters
 
 if TYPE_CHECKING:
     from benchmarks.papers.papers import Sitting
@@ -26,7 +26,7 @@ def export(sitting: Sitting, folder: Path) -> None:
     """Write model and figures of a finished sitting to ``folder``; what rounding to float16 costs is measured with equal noise."""
     card, model, test = sitting.card, sitting.model, sitting.test
     model.epochs = sitting.trainer.epoch
-    model.history_ = {name: np.round(values, DECIMALS).tolist() for name, values in model.history_.items()}
+    model.history_ = thinned(model.history_)
     samples, exact = sitting.measure(model)
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL, half=True)
@@ -53,3 +53,10 @@ def export(sitting: Sitting, folder: Path) -> None:
     write_whole(folder / CONFIG, as_json(config, indent=2).encode())
     size = (folder / MODEL).stat().st_size
     say(f"{folder}: {size / 1e6:.1f} MB, {card.measure} {experiment['trained']:.2f}, rounding {experiment['rounding']:+.0e} nats")
+
+
+def thinned(history: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return a history without the digits and the epochs that one would not see where epochs are drawn by their logarithm."""
+    epochs = len(history["epoch"])
+    shown = np.unique(np.geomspace(1, epochs, POINTS).round().astype(int)) - 1
+    return {name: np.round(values, DECIMALS)[shown].tolist() for name, values in history.items()}

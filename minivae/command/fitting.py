@@ -187,7 +187,7 @@ def what_next(folder: Path, model: Any, runs_dir: str) -> list[str]:
     """Return the lines printed after a training: which pictures there are, and what to do next with the run."""
     run = folder.name if runs_dir == "runs" else str(folder)
     pictures = sorted(path.name for path in folder.glob("*.png"))
-    epochs = len(model.history_["epoch"])
+    epochs = model.history_["epoch"][-1]
     return [
         f"pictures in it: {', '.join(pictures)}",
         f"next: minivae report {quoted(run)}   (everything on one web page)",

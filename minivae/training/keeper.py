@@ -135,7 +135,7 @@ def _check_position(numbers: dict[str, Any], trainer: Trainer) -> None:
     terms, code = model.evaluate(trainer.train.some())
     parts = ("train", "test") if trainer.test else ("train",)
     columns = {"epoch", "seconds", *code, *(f"{part}_{name}" for part in parts for name in model.summarize(terms))}
-    if len(history.get("epoch", ())) != epoch or (epoch and history.keys() != columns):
+    if history.get("epoch", []) != list(range(1, epoch + 1)) or (epoch and history.keys() != columns):
         reject("history", f"{', '.join(sorted(columns))} of {epoch} epochs", "others")
     if within:
         if within["totals"].keys() != terms.keys():

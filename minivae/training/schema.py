@@ -80,14 +80,14 @@ def each(schema: Schema) -> Check:
 
 
 def history(name: str, value: Any, least: int = 0) -> None:
-    """Accept the figures of each epoch: nothing before the first, then lists of equal length."""
+    """Accept the figures of epochs, perhaps not of all: nothing before the first, then lists of equal length."""
     check_kind(name, value, dict, "an object with names")
     if not value and not least:
         return
     compare(name, value, {"epoch": [whole(1)], "train_loss": [number()], "active_units": [whole(0)], "seconds": [number(0)]})
     epochs = len(value["epoch"])
-    if not epochs or value["epoch"] != list(range(1, epochs + 1)):
-        reject(f"{name}.epoch", "1, 2, 3, …", "others")
+    if not epochs or value["epoch"] != sorted(set(value["epoch"])):
+        reject(f"{name}.epoch", "at least one, in order, none twice", "others")
     for key, column in value.items():
         check_kind(f"{name}.{key}", column, list, "a list")
         per_dimension = bool(column) and isinstance(column[0], list) and not key.startswith(("train_", "test_"))

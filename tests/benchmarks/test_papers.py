@@ -17,7 +17,7 @@ from benchmarks.papers.burda import BURDA
 from benchmarks.papers.cards import CARDS, EXAMPLE, PYTHAE
 from benchmarks.papers.log import COLUMNS, Log
 from benchmarks.papers.papers import Sitting, parts, show, verdicts, with_data
-from benchmarks.papers.weights import export
+from benchmarks.papers.weights import export, thinned
 from benchmarks.report import RESULTS
 from minivae.datasets import Dataset
 from minivae.pages.book import questions
@@ -96,6 +96,19 @@ def test_weights_of_a_finished_card_are_a_run_with_the_figures_of_its_row(tmp_pa
     assert (run.config["data"]["n_train"], run.config["settings"]["epochs"]) == (40, 6)
     np.testing.assert_allclose(model.history_["kl_per_dimension"], again.trainer.history["kl_per_dimension"], rtol=0, atol=5.1e-5)
     assert model.history_["epoch"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_long_history_is_thinned_by_the_logarithm_of_the_epoch():
+    epochs = np.arange(1, 3281)
+    history = {"epoch": epochs.tolist(), "kl_per_dimension": (rng.random((3280, 3)) + epochs[:, None]).tolist()}
+    kept = thinned(history)
+    assert all(type(epoch) is int for epoch in kept["epoch"])
+    assert kept["epoch"][:20] == list(range(1, 21))
+    assert kept["epoch"][-1] == 3280
+    at = np.array(kept["epoch"])
+    assert (np.diff(at) <= 1 + 0.017 * at[:-1]).all()  # log(3280) / 499 = 0.0162, and each end is rounded
+    shown = np.array(history["kl_per_dimension"])[at - 1]
+    np.testing.assert_allclose(kept["kl_per_dimension"], shown, rtol=0, atol=5.1e-5)
 
 
 def test_only_finished_cards_have_weights(tmp_path, monkeypatch, capsys):

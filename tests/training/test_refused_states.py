@@ -75,6 +75,7 @@ BIAS, SUMS, SQUARES = "decoder.1.bias", PREFIX + "sums", PREFIX + "square_sums"
 DAMAGES = {
     "no history": ("history: expected", lambda arrays, record: record.update(history={})),
     "a column less": ("history: expected", lambda arrays, record: record["history"].pop("test_kl")),
+    "an epoch left out": ("history: expected", lambda arrays, record: record["history"]["epoch"].__setitem__(-1, 9)),
     "negative squares": (f"{SQUARES}: expected sums of squares", lambda arrays, record: arrays[SQUARES].fill(-1)),
     "one negative square": (f"{SQUARES}: expected", lambda arrays, record: arrays[SQUARES].put(3, -1e-9)),
     "a weight that is none": (f"array {BIAS}: expected finite", lambda arrays, record: arrays[BIAS].put(1, np.nan)),
