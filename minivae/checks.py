@@ -128,7 +128,7 @@ def is_there(path: str | os.PathLike[str]) -> bool:
 def check_regular(path: str | os.PathLike[str]) -> None:
     """Refuse what is there and is no file: a pipe would keep its reader waiting, and a device be replaced by its writer."""
     if is_there(path) and not os.path.isfile(path):
-        reject(str(path), "a file", "something else of this name", "choose another name", DataFileError)
+        reject(str(path), "a file", "a folder, a pipe or a device", "choose another name", DataFileError)
 
 
 def reason(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """A card of a plain VAE repeated in PyTorch, with only the pixels from minivae: is a figure due to the protocol or to us?
 
-Layers, their first weights, Adam, the schedule and the noise are PyTorch's own; the estimate of log p(x) is written out here.
+Layers, their first weights, Adam, the schedule and the noise are PyTorch's own; the estimate of log p(x) is written out here.  That
+of minivae is then made of the same parameters, so that the two estimators are compared on one model, image by image.
 """
 
 from __future__ import annotations
@@ -8,17 +9,20 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 
+import minivae as mv
 from benchmarks.papers.card import Card
-from benchmarks.report import say
+from benchmarks.report import Table, machine, say
+from minivae.backend import to_numpy
 
 REPORTS = 10  # lines printed during training
 
 
-def run(card: Card, *pixels: np.ndarray) -> None:
-    """Train as the card says and print the test set's negative log-likelihood, of the last epoch and of the best.
+def run(card: Card, folder: Path, *pixels: np.ndarray) -> None:
+    """Train as the card says; print the test set's negative log-likelihood, of the last epoch and of the best, and write it down.
 
     ``pixels`` are the rows (n, d) to train, to validate and to test on, already binary.
     """
@@ -50,11 +54,15 @@ def run(card: Card, *pixels: np.ndarray) -> None:
         log_ratio = -0.5 * (z**2).sum(2) + 0.5 * (log_var + noise**2).sum(2)  # log p(z) - log q(z|x)
         return math.log(card.final_samples) - torch.logsumexp(log_p_x + log_ratio, 1)
 
+    table = Table("papers_in_torch", ("parameters", "estimate", "NLL", "± s.e.", "samples"), machine(), folder)
+
     def score(name):
         with torch.no_grad():
-            values = torch.cat([negative_log_likelihood(x) for x in scored.split(50)])
-        error = float(values.std()) / math.sqrt(len(values))
-        say(f"{card.name} in PyTorch, {name}: NLL {float(values.mean()):.2f} ± {error:.2f}, {card.final_samples} samples")
+            theirs = torch.cat([negative_log_likelihood(x) for x in scored.split(50)]).numpy()
+        ours = to_numpy(-_in_minivae(card, both, features).log_likelihood(scored.numpy(), n_samples=card.final_samples))
+        for estimate, values in (("PyTorch", theirs), ("minivae", ours), ("minivae less PyTorch", ours - theirs)):
+            error = float(values.std(ddof=1)) / math.sqrt(len(values))
+            table.add(name, estimate, f"{values.mean(dtype=float):.4f}", f"{error:.4f}", card.final_samples)
 
     best, best_epoch, kept_state = math.inf, 0, None
     rates = [rate for epochs, rate in card.stages for _ in range(epochs)]
@@ -76,8 +84,18 @@ def run(card: Card, *pixels: np.ndarray) -> None:
     score("last epoch")
     both.load_state_dict(kept_state)
     score(f"best epoch by validation, {best_epoch}")
+    table.finish()
 
 
 def _mlp(torch, sizes):
     layers = [layer for pair in itertools.pairwise(sizes) for layer in (torch.nn.Linear(*pair), torch.nn.ReLU())]
     return torch.nn.Sequential(*layers[:-1])
+
+
+def _in_minivae(card, networks, features):
+    """Return the VAE of minivae with the parameters of encoder and decoder in PyTorch, which keeps its matrices transposed."""
+    vae = mv.VAE(**card.settings)
+    vae._build(features)
+    theirs = (tensor.detach().numpy().T for tensor in networks.parameters())
+    vae.parameters_.load_state(dict(zip(vae.parameters_.state(), theirs)), np)
+    return vae

@@ -37,7 +37,7 @@ def add_arguments(parser):
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many minutes; the next call continues")
     parser.add_argument("--stages", type=int, default=99, help="how many stages of a card, at most")
     parser.add_argument("--state", type=Path, default=Path("runs/papers"), help="folder for the states to continue from")
-    parser.add_argument("--in-torch", action="store_true", help=f"run {PYTHAE.name} in PyTorch instead, which is not kept")
+    parser.add_argument("--in-torch", action="store_true", help=f"run {PYTHAE.name} in PyTorch instead")
     text = "train nothing, but store the weights of finished cards in float16, for minivae evaluate CARD"
     parser.add_argument("--weights", action="store_true", help=text)
     parser.add_argument("--table", action="store_true", help="only print what has been reached")
@@ -46,7 +46,7 @@ def add_arguments(parser):
 
 def run(args):
     if args.in_torch:
-        papers_torch.run(PYTHAE, *parts(PYTHAE, *mv.datasets.load("mnist", args.data_dir)))
+        papers_torch.run(PYTHAE, args.results, *parts(PYTHAE, *mv.datasets.load("mnist", args.data_dir)))
         return
     deadline, log = time.monotonic() + 60 * args.minutes, Log(args.results / "papers.csv")
     if args.weights:

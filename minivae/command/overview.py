@@ -60,7 +60,7 @@ def compare(args: argparse.Namespace, terminal: Terminal) -> None:
     header = ("", *names)
     terminal.table("Figures, in nats per example", figures_of(compared), header)
     terminal.table("Settings that differ", differences(compared), header)
-    out = args.out or compared[0].path / "compare.png"
+    out = args.out or compared[0].place("compare.png")
     histories = {name: run.model("cpu").history_ for name, run in zip(names, compared)}
     plots.save(overlaid(histories), out)
     terminal.line(str(out))

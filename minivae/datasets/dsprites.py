@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minivae.checks import DataFileError, is_there, reason, reject
+from minivae.checks import DataFileError, check_regular, is_there, reason, reject
 from minivae.datasets.dataset import Dataset
 from minivae.datasets.files import appearing_whole, check_digest, folder_named, mend
 
@@ -62,6 +62,7 @@ def _images(folder: Path, n: int, order: np.ndarray) -> np.ndarray:
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             room = f"room for {n * SIDE * SIDE:,} bytes beside {FILE}"
             reject(str(path), room, reason(error), "copy it elsewhere", DataFileError)
+    check_regular(path)
     try:
         images = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from minivae.checks import DataFileError, check_path, is_there, reject
+from minivae.checks import DataFileError, check_path, check_regular, is_there, reason, reject
 
 FOLDER_VARIABLE = "MINIVAE_DATA"
 
@@ -34,10 +34,14 @@ def mend(what: str, source: str = "") -> str:
 
 def check_digest(path: Path, algorithm: str, expected: str, what: str, source: str) -> None:
     """Refuse a file that has another checksum, by ``hashlib``'s algorithm of that name, than the published file."""
-    with path.open("rb") as file:
-        digest = hashlib.new(algorithm, usedforsecurity=False)
-        for block in iter(lambda: file.read(2**20), b""):
-            digest.update(block)
+    check_regular(path)
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    try:
+        with path.open("rb") as file:
+            for block in iter(lambda: file.read(2**20), b""):
+                digest.update(block)
+    except OSError as error:
+        reject(str(path), "a readable file", reason(error), "check its permissions", DataFileError)
     name = algorithm.upper()
     if digest.hexdigest() != expected:
         reject(str(path), f"{what}, {name} {expected}", f"{name} {digest.hexdigest()}", f"get it from {source}", DataFileError)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minivae.checks import DataFileError, is_there, reject
+from minivae.checks import DataFileError, is_there, reason, reject
 from minivae.datasets.dataset import Dataset
 from minivae.datasets.files import folder_named, mend
 from minivae.datasets.idx import read_idx
@@ -98,7 +98,12 @@ def _download(file: IdxFile) -> str:
             path = pooch.retrieve(mirror + name, file.gz_sha256, fname=name, path=pooch.os_cache("minivae") / "mnist")
             break
         except (OSError, ValueError) as error:  # no network, a refusal or a full disk; another content than expected
-            cause = f"{type(error).__name__}: {error}".partition("\n")[0]
+            cause = _first_cause(error)
     else:
         reject(name, f"a download from {' or '.join(MIRRORS)}", cause, MEND, DataFileError)
     return path
+
+
+def _first_cause(error: BaseException) -> str:
+    """Return what the system said: requests wraps that several times, and its own message quotes every wrap."""
+    return reason(error) if error.__context__ is None else _first_cause(error.__context__)

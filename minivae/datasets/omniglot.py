@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.checks import DataFileError, installing, is_there, reason, reject
+from minivae.checks import DataFileError, check_regular, installing, is_there, reason, reject
 from minivae.datasets.dataset import Dataset
 from minivae.datasets.files import folder_named, mend
 
@@ -39,6 +39,7 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Dataset, Datas
     path = (folder_named(data_dir, f"OMNIGLOT's {FILE}") or Path()) / FILE
     if not is_there(path):
         reject(str(path), "OMNIGLOT in MATLAB's format", "none", mend("this file", SOURCE), DataFileError)
+    check_regular(path)
     try:
         from scipy.io import loadmat
     except ImportError:

@@ -96,8 +96,8 @@ def _find(folder: Path, name: str, relative: Relative, md5: str | None) -> Path:
     """Return the path of the compressed file, or where no checksum is known, of the one that is there."""
     paths = [path for path in (folder / f"{name}.gz", folder / name) if is_there(path)]
     if not paths or (md5 and paths[0].suffix != ".gz"):
-        what = f"{relative.title}'s file" + (", compressed as it was published" if md5 else ", raw or as .gz")
+        what = f"a file of {relative.title}" + (", compressed as it was published" if md5 else ", raw or as .gz")
         reject(str(folder / f"{name}.gz"), what, "none", mend("its four files", relative.source), DataFileError)
     if md5:
-        check_digest(paths[0], "md5", md5, f"{relative.title}'s file", relative.source)
+        check_digest(paths[0], "md5", md5, f"the file of {relative.title}", relative.source)
     return paths[0]

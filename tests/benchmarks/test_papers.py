@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 from support.helpers import MNIST, needs_mnist
+from support.tables import rows_of
 
 import minivae as mv
 from benchmarks import __main__ as command
@@ -151,16 +152,19 @@ def test_best_epoch_is_put_back_at_the_end_and_not_before(tmp_path):
     np.testing.assert_array_equal(trainer.model.parameters_.values, trainer.best_values)
 
 
-def test_the_card_in_torch_is_trained_and_scored(capsys):
+def test_the_card_in_torch_is_trained_and_scored_by_both_libraries(tmp_path, capsys):
     pytest.importorskip("torch", reason="PyTorch is not installed (pip install -e '.[bench]')")
     card = dataclasses.replace(CARD["pythae-vae"], stages=((30, 1e-2), (10, 1e-3)))
-    papers_torch.run(card, *parts(card, TRAIN, TEST))
+    papers_torch.run(dataclasses.replace(card, final_samples=500), tmp_path, *parts(card, TRAIN, TEST))
     lines = " ".join(capsys.readouterr().out.split()).replace("epoch ", "\nepoch ").splitlines()
     first, *_, last = (float(line.rpartition("loss ")[2].partition(",")[0]) for line in lines if "loss" in line)
     assert last < first < 9 * 1.1  # nats of nine even pixels, and what an untrained model loses beside them
-    scores = [float(text.split(" ±")[0]) for text in " ".join(lines).split("NLL ")[1:]]
-    assert len(scores) == 2
-    assert all(abs(score - 9 * math.log(2)) < 0.5 for score in scores)  # what nine even pixels hold; six standard errors
+    rows = rows_of(tmp_path / "papers_in_torch.csv")
+    assert [row["estimate"] for row in rows] == ["PyTorch", "minivae", "minivae less PyTorch"] * 2
+    for theirs, ours, difference in (rows[:3], rows[3:]):
+        for row in (theirs, ours):  # what nine even pixels hold; six standard errors
+            assert abs(float(row["NLL"]) - 9 * math.log(2)) < 0.5
+        assert abs(float(difference["NLL"])) < 5 * float(difference["± s.e."]) < 0.1  # of 30 images, 500 samples each
 
 
 def test_code_variant_begins_with_a_second_moment_of_one(tmp_path):

@@ -23,11 +23,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as serialize
+from support.helpers import complaint
 from support.limits import in_child
 
 import minivae as mv
 from minivae.checks import DataFileError, InputError, MinivaeError
 from minivae.command.cli import main
+from minivae.datasets import dsprites, omniglot, static_mnist
 from minivae.runs.run import Run
 from minivae.training import checkpoint
 from minivae.training.keeper import Keeper
@@ -478,6 +480,27 @@ def test_pipe_does_not_keep_the_reader_waiting(tmp_path, name, capfd):
             read(tmp_path / name)
 
     in_child(attempt, seconds=10)
+
+
+FOUR = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+PUBLIC = [  # data sets that are looked for by their names, each with the names of its files
+    ("mnist", FOUR),
+    ("fashion-mnist", [f"{name}.gz" for name in FOUR]),
+    ("emnist-letters", [f"emnist-letters-{name.replace('t10k', 'test')}" for name in FOUR]),
+    ("static-mnist", list(static_mnist.FILES)),
+    ("static-mnist", [static_mnist.BITS]),
+    ("omniglot", [omniglot.FILE]),
+    ("dsprites", [dsprites.FILE]),
+    ("dsprites", [dsprites.IMAGES]),
+]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize(("data", "names"), PUBLIC)
+def test_a_pipe_or_a_folder_in_place_of_a_public_file_is_refused_in_one_line(tmp_path, make, data, names, capfd):
+    for name in names:
+        make(tmp_path / name)
+    in_child(lambda: complaint(DataFileError, mv.datasets.load, data, tmp_path), seconds=20)
 
 
 @pytest.mark.slow

@@ -70,13 +70,13 @@ def test_a_damaged_file_of_a_relative_is_named(small, damage):
         says = ""
     elif damage == "other images":
         path.write_bytes(archived(arrays[images][1:]))
-        says = f"{known.title}'s file, MD5 " if known.md5 else "a header that says (30, 28, 28)"
+        says = f"the file of {known.title}, MD5 " if known.md5 else "a header that says (30, 28, 28)"
     elif damage == "other labels":
         path.write_bytes(archived(np.zeros_like(arrays[labels])))
-        says = f"{known.title}'s file, MD5 " if known.md5 else "the labels 1 to 26, all of them, got {0}"
+        says = f"the file of {known.title}, MD5 " if known.md5 else "the labels 1 to 26, all of them, got {0}"
     else:
         path.unlink()
-        says = f"expected {known.title}'s file"
+        says = f"expected a file of {known.title}, "
     message = complaint(DataFileError, load, name, folder)
     assert str(path) in message
     assert says in message
@@ -96,7 +96,7 @@ def test_files_with_a_published_checksum_have_to_be_compressed_as_published(smal
 def test_mnist_in_the_place_of_fashion_mnist_is_told_apart(tmp_path):
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(archived(np.zeros((3, 28, 28), np.uint8)))
     message = complaint(DataFileError, load, "fashion-mnist", tmp_path)
-    assert "expected Fashion-MNIST's file, MD5 8d4fb7e6c68d591d4c3dfef9ec88bf0d, got MD5 " in message
+    assert "expected the file of Fashion-MNIST, MD5 8d4fb7e6c68d591d4c3dfef9ec88bf0d, got MD5 " in message
 
 
 def test_relatives_have_the_published_counts():

@@ -87,11 +87,12 @@ def test_evaluate_prints_the_published_the_repeated_and_the_figure_measured_now(
 def test_what_commands_make_of_an_experiment_is_not_written_into_the_checkout(repeated, tmp_path):
     folder = repeated()
     before = sorted(folder.iterdir())
-    for command in ("sample", "explore", "report"):
-        assert main([command, "card", "--quiet"]) == 0
+    shutil.copytree(folder, tmp_path / "runs" / "own")
+    for command in (["sample", "card"], ["explore", "card"], ["report", "card"], ["compare", "card", "own"]):
+        assert main([*command, "--quiet"]) == 0
     assert sorted(folder.iterdir()) == before
     made = {path.name for path in tmp_path.iterdir() if path.is_file()}
-    assert made == {"card-sample.png", "card-explore.html", "card-report.html"}
+    assert made == {"card-sample.png", "card-explore.html", "card-report.html", "card-compare.png"}
     shutil.copytree(folder, tmp_path / "runs" / "card")  # a run of one's own goes before it
     assert main(["sample", "card", "--quiet"]) == 0
     assert (tmp_path / "runs" / "card" / "sample.png").is_file()
