@@ -42,6 +42,12 @@ class Card:
     note: str = ""
     beside: str = ""
 
+    @property
+    def pixels(self) -> str:
+        """Return how grey pixels become what the model is trained and scored on, without which a figure says little."""
+        treatments = {"none": "grey", "fixed": "drawn once", "dynamic": "drawn at every visit"}
+        return "drawn once (public file)" if self.dataset == "static-mnist" else treatments[self.settings.get("binarize", "none")]
+
     def verdict(self, stage: int, figure: float, other: float | None = None) -> str:
         """Return what a figure after a stage says; ``other`` is that of the card ``beside`` after the same stage, if any."""
         if stage < len(self.stages):

@@ -48,8 +48,8 @@ PYTHAE = Card(
     validation=10_000,
     samples=200,
     final_samples=200,
-    note="The same protocol in PyTorch on the same pixels (--in-torch), measured on 2026-11-21, gives NLL 92.82 ± 0.23 at its best "
-    "epoch, 481.  Two implementations agree: the published figure needs the published draw, or something that is not written down.",
+    note="papers_in_torch.csv has the same protocol in PyTorch on the same pixels (--in-torch) and, for the parameters found "
+    "there, the estimates of both libraries.  Why the published figure is lower was not found.",
 )
 
 

@@ -1,12 +1,12 @@
 """Published figures reproduced, each as a protocol card.
 
 Cards take from minutes to days, so each run saves its state in a file (``runs/papers``) and continues from there the next time;
-``--minutes`` limits how long this call trains.  What has been reached is recorded in ``results/papers.csv``, a row for each stage.
+``--minutes`` limits how long this call trains.  What has been reached is recorded in ``results/papers.csv``, a row for each stage,
+and summed up in ``results/papers_summary.csv``, a row for each card and seed.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -20,8 +20,9 @@ from benchmarks.papers import in_torch as papers_torch
 from benchmarks.papers.card import Card
 from benchmarks.papers.cards import CARDS, PYTHAE
 from benchmarks.papers.log import COLUMNS, MACHINES, REACHED, Log
+from benchmarks.papers.shown import plot, show, sum_up
 from benchmarks.papers.weights import export
-from benchmarks.report import COLOURS, RESULTS, machine, say
+from benchmarks.report import RESULTS, machine, say
 from minivae.backend import to_numpy
 from minivae.checks import DataFileError
 from minivae.datasets import Dataset
@@ -64,6 +65,7 @@ def run(args):
                 if time.monotonic() < deadline:
                     Sitting(card, seed, train, test, args.state, log).go_on(deadline, args.stages)
         plot(log, args.results / "papers.png")
+        sum_up(log, args.results)
     for name in args.card:
         if rows := log.of(name):
             show(CARDS[name], rows, log.of(CARDS[name].beside))
@@ -165,58 +167,3 @@ class Sitting:
         arrays, numbers = self.trainer.state()
         record = {"trainer": numbers, "stage": self.stage, "seconds": self.seconds, "machines": self.machines}
         checkpoint.save(self.path, {name: to_numpy(array) for name, array in arrays.items()}, record)
-
-
-def show(card: Card, rows: list[dict[str, str]], beside: list[dict[str, str]]) -> None:
-    """Print a card: its record, what was reached, and what that says."""
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.table import Table
-
-    record = Table.grid(padding=(0, 2))
-    for field in ("source", "published", "data", "architecture", "optimisation", "evaluation", "note"):
-        if value := getattr(card, field):
-            record.add_row(field, value)
-    record.add_row("run on", MACHINES.join(dict.fromkeys(one for row in rows for one in row["machine"].split(MACHINES))))
-    record.add_row("verdict", "; ".join(dict.fromkeys(verdicts(card, rows, beside))))
-    table = Table("seed", *(card.measure if name == "figure" else name for name in REACHED))
-    for row in rows:
-        table.add_row(row["seed"], *(row[name] for name in REACHED))
-    console = Console()
-    console.print(f"\n{card.name}", style="bold", highlight=False)
-    for part in (record, table):
-        console.print(Padding(part, (0, 2)))
-
-
-def verdicts(card: Card, rows: list[dict[str, str]], beside: list[dict[str, str]]) -> list[str]:
-    """Return the verdict on the last stage of each seed; ``beside`` are the rows of the card that it is compared with."""
-    last = {row["seed"]: row for row in rows}
-    others = {(row["seed"], row["stage"]): float(row["figure"]) for row in beside}
-    return [card.verdict(int(row["stage"]), float(row["figure"]), others.get((seed, row["stage"]))) for seed, row in last.items()]
-
-
-def plot(log: Log, path: Path) -> None:
-    """Draw where the long cards are heading: the figure after each stage, and the published one."""
-    from matplotlib.figure import Figure
-
-    from minivae.pictures.plots import save
-
-    begun = [card for card in CARDS.values() if len(card.stages) > 1 and log.of(card.name)]
-    if not begun:
-        return
-    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
-    axes = figure.subplots()
-    for card, (style, colour) in zip(begun, itertools.cycle(itertools.product(("o-", "s--", "^:"), COLOURS))):
-        for seed in card.seeds:
-            rows = [row for row in log.of(card.name) if row["seed"] == str(seed)]
-            epochs, figures = ([float(row[name]) for row in rows] for name in ("epochs", "figure"))
-            axes.plot(epochs, figures, style, color=colour, label=card.name)
-        if not card.beside:
-            axes.axhline(float(card.published.split()[1]), color=colour, linestyle=":", linewidth=1)
-    axes.set_xscale("log")
-    axes.set_xlabel("epochs")
-    axes.set_ylabel("negative log-likelihood of the test set, nats")
-    axes.set_title("After each stage; dotted: the published figure at the end", fontsize=11, loc="left")
-    axes.legend(fontsize=8, frameon=False)
-    save(figure, path)
-    say(f"written: {path}")

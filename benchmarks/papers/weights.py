@@ -26,7 +26,7 @@ def export(sitting: Sitting, folder: Path) -> None:
     """Write model and figures of a finished sitting to ``folder``; what rounding to float16 costs is measured with equal noise."""
     card, model, test = sitting.card, sitting.model, sitting.test
     model.epochs = sitting.trainer.epoch
-    model.history_ = thinned(model.history_)
+    model.history_ = thinned(model.history_, sitting.trainer.best_epoch if card.validation else model.epochs)
     samples, exact = sitting.measure(model)
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / MODEL, half=True)
@@ -55,8 +55,8 @@ def export(sitting: Sitting, folder: Path) -> None:
     say(f"{folder}: {size / 1e6:.1f} MB, {card.measure} {experiment['trained']:.2f}, rounding {experiment['rounding']:+.0e} nats")
 
 
-def thinned(history: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Return a history without the digits and the epochs that one would not see where epochs are drawn by their logarithm."""
-    epochs = len(history["epoch"])
-    shown = np.unique(np.geomspace(1, epochs, POINTS).round().astype(int)) - 1
+def thinned(history: dict[str, list[Any]], kept: int) -> dict[str, list[Any]]:
+    """Return a history without the digits and epochs that one would not see on a logarithmic axis, but with the epoch ``kept``."""
+    epochs = np.geomspace(1, len(history["epoch"]), POINTS).round().astype(int)
+    shown = np.union1d(epochs, kept) - 1
     return {name: np.round(values, DECIMALS)[shown].tolist() for name, values in history.items()}

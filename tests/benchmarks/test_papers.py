@@ -17,7 +17,8 @@ from benchmarks.papers import in_torch as papers_torch
 from benchmarks.papers.burda import BURDA
 from benchmarks.papers.cards import CARDS, EXAMPLE, PYTHAE
 from benchmarks.papers.log import COLUMNS, Log
-from benchmarks.papers.papers import Sitting, parts, show, verdicts, with_data
+from benchmarks.papers.papers import Sitting, parts, with_data
+from benchmarks.papers.shown import show, sum_up, verdicts
 from benchmarks.papers.weights import export, thinned
 from benchmarks.report import RESULTS
 from minivae.datasets import Dataset
@@ -102,7 +103,9 @@ def test_weights_of_a_finished_card_are_a_run_with_the_figures_of_its_row(tmp_pa
 def test_a_long_history_is_thinned_by_the_logarithm_of_the_epoch():
     epochs = np.arange(1, 3281)
     history = {"epoch": epochs.tolist(), "kl_per_dimension": (rng.random((3280, 3)) + epochs[:, None]).tolist()}
-    kept = thinned(history)
+    kept = thinned(history, 3001)
+    assert 3001 in kept["epoch"]
+    assert 3001 not in thinned(history, 3280)["epoch"]
     assert all(type(epoch) is int for epoch in kept["epoch"])
     assert kept["epoch"][:20] == list(range(1, 21))
     assert kept["epoch"][-1] == 3280
@@ -218,15 +221,31 @@ def test_table_1_is_whole():
     published = {(card.model, card.settings.get("n_samples") or card.settings["n_importance_samples"]): card for card in cards}
     assert len(published) == 10
     two = published["TwoLayerIWAE", 50]
-    assert two.published == "NLL 82.9"
+    assert two.published == "NLL 82.90 (26 + 7 active units)"
     sizes = [two.settings[name] for name in ("hidden_dims", "latent_dim", "second_hidden_dims", "second_latent_dim")]
     assert sizes == [(200, 200), 100, (100, 100), 50]
     for (model, k), card in published.items():
         assert f"k{k}-" in card.name
         assert sum(epochs for epochs, _ in card.stages) == 3280
         assert model.removeprefix("TwoLayer").lower() in card.name
-        for deviation in ("59,600", "not rounded", "first 500 training images"):  # which variant a card follows is said on it
+        for deviation in ("59,600", "rounds the rates", "first 500 training images"):  # which variant a card follows is said on it
             assert deviation in card.data + card.optimisation + card.evaluation
+
+
+def test_the_summary_is_what_was_recorded_and_says_which_cards_are_not_begun(tmp_path):
+    sum_up(Log(RESULTS / "papers.csv"), tmp_path)
+    assert (tmp_path / "papers_summary.csv").read_bytes() == (RESULTS / "papers_summary.csv").read_bytes()
+    found = {(row["card"], row["seed"]): row for row in rows_of(tmp_path / "papers_summary.csv")}
+    assert {card for card, _ in found} == set(CARDS)
+    recorded = {(row["card"], row["seed"]): row for row in Log(RESULTS / "papers.csv")._rows()}
+    for (card, seed), row in found.items():
+        if last := recorded.get((card, seed)):
+            assert {name: row[name] for name in COLUMNS} == last
+            assert row["verdict"].split()[0] in ("reproduced", "not", "unfinished:", "finished,")
+        else:
+            assert (seed, row["figure"], row["verdict"]) == ("", "", "not begun")
+    assert found["pythae-vae", "0"]["pixels"] == "drawn once"
+    assert found["static-vae", ""]["pixels"] == "drawn once (public file)"
 
 
 def test_verdicts_are_of_the_last_stage_of_each_seed():

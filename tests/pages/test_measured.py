@@ -23,11 +23,17 @@ def test_nats_to_expect_are_the_last_figure_of_each_repeated_run(monkeypatch):
     page = str(questions.join(questions._nats()))
     last = {(row["card"], row["seed"]): row for row in rows_of(RESULTS / "papers.csv")}
     assert len(last) >= 8
-    for (card, seed), row in last.items():
-        found = next(cells for cells in cells_of(page) if cells[:2] == (card, seed))
-        assert found[2:5] == (f"{row['epochs']} of {row['of epochs']}", row["samples"], row["published"])
-        assert found[5:8] == (f"{row['figure']} ± {row['± s.e.']}", row["active"], row["core hours"])
-        assert all(f"; {processor}; " in row["machine"] for processor in found[8].split(" / "))
+    summary = {(row["card"], row["seed"]): row for row in rows_of(RESULTS / "papers_summary.csv")}
+    for key, row in last.items():
+        found = next(cells for cells in cells_of(page) if cells[:2] == key)
+        one = summary[key]
+        assert found[2:6] == (one["pixels"], one["published"], f"{row['figure']} ± {row['± s.e.']}", one["verdict"])
+        assert found[6:10] == (row["active"], row["samples"], f"{row['epochs']} of {row['of epochs']}", row["core hours"])
+        assert all(f"; {processor}; " in row["machine"] for processor in found[10].split(" / "))
+    (waiting,) = re.findall("Not begun: (.*?)</p>", html.unescape(page))
+    for card, seed in summary.keys() - last.keys():
+        assert not seed
+        assert f"{card} (" in waiting
     assert f"minivae evaluate {questions.repeated()[0]}" in page
 
 
