@@ -8,10 +8,8 @@ import time
 
 import numpy as np
 import pytest
-from support.helpers import MNIST, needs_mnist
 from support.tables import rows_of
 
-import minivae as mv
 from benchmarks import __main__ as command
 from benchmarks.papers import in_torch as papers_torch
 from benchmarks.papers.burda import BURDA
@@ -24,7 +22,6 @@ from benchmarks.report import RESULTS
 from minivae.datasets import Dataset
 from minivae.pages.book import questions
 from minivae.runs.run import Run
-from minivae.training import checkpoint
 
 rng = np.random.default_rng(0)
 TRAIN, TEST = (Dataset(rng.integers(0, 256, (n, 9), dtype=np.uint8), None, (3, 3), "noise") for n in (60, 30))
@@ -123,25 +120,6 @@ def test_only_finished_cards_have_weights(tmp_path, monkeypatch, capsys):
     command.main()
     assert "pythae-vae: not finished in" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
-
-
-def test_states_that_come_with_the_repository_go_on_where_the_table_ends():
-    for path in (RESULTS / "unfinished").glob("*.safetensors"):
-        name, _, seed = path.stem.rpartition("-")
-        card, (_, record) = CARDS[name], checkpoint.load(path)
-        *_, last = (row for row in Log(RESULTS / "papers.csv").of(name) if row["seed"] == seed)
-        assert record["stage"] == int(last["stage"]) < len(card.stages)
-        assert int(last["epochs"]) <= record["trainer"]["epoch"] < sum(epochs for epochs, _ in card.stages)
-
-
-@needs_mnist
-def test_a_state_that_comes_with_the_repository_is_taken_up(tmp_path):
-    train, test = mv.datasets.load("mnist", MNIST)
-    for path in (RESULTS / "unfinished").glob("*.safetensors"):
-        name, _, seed = path.stem.rpartition("-")
-        sitting = Sitting(CARDS[name], int(seed), train, test, path.parent, Log(tmp_path / "papers.csv"))
-        assert sitting.trainer.epoch == len(sitting.model.history_["epoch"]) > 0
-        assert sitting.trainer.optimizer.square_sums.any()  # Adam's moments too
 
 
 def test_best_epoch_is_put_back_at_the_end_and_not_before(tmp_path):

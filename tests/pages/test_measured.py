@@ -33,7 +33,7 @@ def test_nats_to_expect_are_the_last_figure_of_each_repeated_run(monkeypatch):
     (waiting,) = re.findall("Not begun: (.*?)</p>", html.unescape(page))
     for card, seed in summary.keys() - last.keys():
         assert not seed
-        assert f"{card} (" in waiting
+        assert f"{card}, {summary[card, seed]['published']}" in waiting
     assert f"minivae evaluate {questions.repeated()[0]}" in page
 
 

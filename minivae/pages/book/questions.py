@@ -94,7 +94,7 @@ def _nats() -> Iterator[Markup]:
             "core hours",
         )
         yield table((*columns, "processor"), rows)
-        waiting = ", ".join(f"{row['card']} ({row['published']})" for row in found if not row["figure"])
+        waiting = "; ".join(f"{row['card']}, {row['published']}" for row in found if not row["figure"])
         yield tag("p", f"Not begun: {waiting}.", class_="note")
         repeat, measure = "python -m benchmarks papers", f"minivae evaluate {(repeated() or ['CARD'])[0]}"
         parts = ("From ", tag("code", "benchmarks/results/papers_summary.csv"), "; repeat it: ", tag("code", repeat))
