@@ -57,7 +57,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
 def _read(path: str) -> dict[str, Any]:
     try:
         if os.path.exists(path) and not os.path.isfile(path):  # a pipe would keep us waiting
-            raise OSError("something else of this name")
+            raise OSError("a folder, a pipe or a device")
         return {"x": _map_npy(path)} if path.endswith(".npy") else read_npz(path, NAMES)
     except Exception as error:  # NumPy, zipfile and zlib raise some ten types for a missing or damaged file
         cause = f"{type(error).__name__}: {error}".partition("\n")[0]
