@@ -125,10 +125,10 @@ def is_there(path: str | os.PathLike[str]) -> bool:
     return True
 
 
-def check_regular(path: str | os.PathLike[str]) -> None:
+def check_regular(path: str | os.PathLike[str], mend: str = "choose another name") -> None:
     """Refuse what is there and is no file: a pipe would keep its reader waiting, and a device be replaced by its writer."""
     if is_there(path) and not os.path.isfile(path):
-        reject(str(path), "a file", "a folder, a pipe or a device", "choose another name", DataFileError)
+        reject(str(path), "a file", "a folder, a pipe or a device", mend, DataFileError)
 
 
 def reason(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """Table 1 of Burda, Grosse & Salakhutdinov 2015: VAE and IWAE with one and with two stochastic layers, and DReG beside the IWAE.
 
 There is no card of an IWAE with k = 1: its bound is the VAE's with one sample.  The variants "paper" and "code" differ in Adam
-alone; each card says in what else it deviates from the authors' code (https://github.com/yburda/iwae).
+alone; each card says in what else it is known to deviate from Burda's code (https://github.com/yburda/iwae).
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ TABLE_1 = {
 BELOW, ABOVE = 0.5, {"VAE": 1.05, "IWAE": 0.4}
 BATCH = 20
 ADAM = {  # description, attributes of the optimiser, and the initial second moment
-    "paper": ("Adam with beta1 = .9, epsilon = 1e-4, as the paper says, beside the mean gradient of a batch", {"eps": 1e-4}, 0.0),
+    "paper": ("Adam with beta1 = .9, epsilon = 1e-4, as Burda et al. say, beside the mean gradient of a batch", {"eps": 1e-4}, 0.0),
     "code": (
-        "Adam as in the authors' code: beta1 = .99, epsilon = 1e-4 and a second moment that begins at one, both beside the summed "
-        "gradient of a batch, so a 20th and a 400th of that beside its mean",
+        "Adam as in Burda's code: beta1 = .99, epsilon = 1e-4 and a second moment that begins at one, both beside the summed "
+        "gradient of a batch, so a 20th and a 400th of that beside its mean; but epsilon is added to the root after its correction "
+        "(there: before)",
         {"eps": 1e-4 / BATCH, "beta1": 0.99},
         1 / BATCH**2,
     ),
@@ -49,29 +50,29 @@ LAYERS: dict[int, tuple[str, str, dict[str, Any]]] = {  # name, architecture, se
 def _card(layers: int, bound: str, k: int, variant: str, **changes: Any) -> Card:
     (published, active), (adam, overrides, second_moment) = TABLE_1[layers, bound, k], ADAM[variant]
     name, architecture, settings = LAYERS[layers]
-    latents = "; 50 latents, as in the authors' code" if layers == 1 else ""
-    counted = ", of the second layer at the means of the first (the authors' code: at samples)" if layers == 2 else ""
+    latents = "; 50 latents, as in Burda's code" if layers == 1 else ""
+    counted = "; for the second layer, at the means of the first (Burda's code: at samples)" if layers == 2 else ""
     notes = [
         "The active units published are quoted from memory.",
         "A public repetition with 100 latents has 86.35 for the VAE with k = 1." if layers == 1 else "",
     ]
     if layers == 1 and bound == "VAE":
-        notes.append("The KL is integrated, where the authors' code samples it: the same in the mean.")
+        notes.append("The KL is integrated, where Burda's code samples it: the same in the mean.")
     fields = {
         "name": f"burda-{'2-layers-' * (layers == 2)}{bound.lower()}-k{k}-{variant}",
         "source": f"Burda, Grosse & Salakhutdinov 2015, Table 1, {name}",
         "published": f"NLL {published:.2f} ({active} active units)",
         "low": round(published - BELOW, 2),
         "high": round(published + ABOVE[bound], 2),
-        "data": "MNIST, pixels drawn anew from their grey values at every visit; 60,000 to train, in another order each epoch (the "
-        "authors' code: 59,600, always in the same), 10,000 to test",
-        "architecture": f"{architecture}{latents}; tanh, decoder mirrored, Bernoulli; the encoder gives log-variances (the "
-        "authors' code: half of them); Glorot-uniform weights, biases 0 but for the output's, which begin at the logit of the "
-        "clipped training mean",
+        "data": "MNIST, pixels drawn anew from their grey values at every visit; 60,000 to train, in another order each epoch "
+        "(Burda's code: 59,600, always in the same), 10,000 to test",
+        "architecture": f"{architecture}{latents}; tanh, decoder mirrored, Bernoulli; the encoder gives log-variances (Burda's "
+        "code: log standard deviations); Glorot-uniform weights (Burda's code: every layer from the same seed), biases 0 but for "
+        "the output's, which begin at the logit of the clipped training mean",
         "optimisation": f"{adam}; batch 20, {k} sample{'s' * (k > 1)} each; stage i = 0 ... 7 is 3^i epochs at 1e-3 * 10^(-i/7), "
-        "3280 in all (the authors' code rounds the rates to 10, 7.2, 5.2, 3.7, 2.7, 1.9, 1.4 and 1 times 1e-4)",
+        "3280 in all (Burda's code rounds the rates to 10, 7.2, 5.2, 3.7, 2.7, 1.9, 1.4 and 1 times 1e-4)",
         "evaluation": "500 importance samples, 5000 after the last stage; a unit is active if its posterior mean varies by more "
-        f"than 0.01 over 500 test images, grey (the authors' code: over the first 500 training images, pixels drawn){counted}",
+        f"than 0.01 over 500 test images, grey (Burda's code: over the first 500 training images, pixels drawn){counted}",
         "settings": settings
         | {
             "activation": "tanh",

@@ -56,4 +56,6 @@ class Card:
         if self.beside and other is None:
             return f"finished, but {self.beside} is not"
         found = figure if other is None else round(figure - other, 2)
-        return "reproduced" if self.low <= found <= self.high else f"not reproduced: outside {self.low} ... {self.high}"
+        if self.low <= found <= self.high:
+            return "reproduced"
+        return f"not reproduced: below {self.low}" if found < self.low else f"not reproduced: above {self.high}"

@@ -16,7 +16,8 @@ from minivae.runs.scores import score
 from minivae.runs.source import Source
 from minivae.training.checkpoint import write_whole
 
-DECIMALS, POINTS = 4, 500  # of the history: all digits of 3280 epochs would outweigh the parameters
+# Of the history, which would outweigh the parameters: its digits, and on a logarithmic axis its points, some of them of one epoch.
+DECIMALS, POINTS = 4, 500
 
 if TYPE_CHECKING:
     from benchmarks.papers.papers import Sitting

@@ -71,7 +71,8 @@ def build_parser() -> Parser:
         new.add_argument("--device", default="auto", metavar="NAME", help="cpu, cuda or auto (default: auto)")
         if suffixes:
             kinds = f"a .png, or {suffixes[1]} for the numbers" if len(suffixes) > 1 else f"a {suffixes[0]}"
-            new.add_argument("--out", type=path_to(*suffixes), metavar="FILE", help=f"{kinds} (default: in RUN)")
+            text = f"{kinds} (default: in RUN, or here for an experiment)"
+            new.add_argument("--out", type=path_to(*suffixes), metavar="FILE", help=text)
         return new
 
     new = command("train", "train a model and write a run directory")
@@ -149,7 +150,8 @@ def build_parser() -> Parser:
     new = command("compare", "set runs side by side: figures, settings that differ, and curves in one plot")
     new.add_argument("runs", nargs="+", metavar="RUN", help="run directories, or their names in --runs-dir: two to six")
     new.add_argument("--runs-dir", default="runs", metavar="DIR", help="the folder of all runs (default: runs)")
-    new.add_argument("--out", type=path_to(".png"), metavar="FILE", help="a .png with the curves (default: in the first RUN)")
+    text = "a .png with the curves (default: in the first RUN, or here for an experiment)"
+    new.add_argument("--out", type=path_to(".png"), metavar="FILE", help=text)
 
     new = command("data", "describe a data set")
     new.add_argument("name", metavar="NAME", help=f"{', '.join(datasets.NAMES)}, or the path of a .npy or .npz file")

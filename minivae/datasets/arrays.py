@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.checks import DataFileError, check_matrix, reject
+from minivae.checks import DataFileError, check_matrix, check_regular, reject
 from minivae.datasets.dataset import Dataset
 
 SUFFIXES = (".npy", ".npz")
@@ -55,13 +55,12 @@ def load(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
 
 
 def _read(path: str) -> dict[str, Any]:
+    mend = "check the path, or save plain arrays of numbers again with np.save or np.savez"
+    check_regular(path, mend)
     try:
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would keep us waiting
-            raise OSError("a folder, a pipe or a device")
         return {"x": _map_npy(path)} if path.endswith(".npy") else read_npz(path, NAMES)
     except Exception as error:  # NumPy, zipfile and zlib raise some ten types for a missing or damaged file
         cause = f"{type(error).__name__}: {error}".partition("\n")[0]
-        mend = "check the path, or save plain arrays of numbers again with np.save or np.savez"
         reject(path, "a readable .npy or .npz file without pickled objects", cause, mend, DataFileError)
 
 

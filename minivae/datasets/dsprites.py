@@ -62,7 +62,7 @@ def _images(folder: Path, n: int, order: np.ndarray) -> np.ndarray:
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             room = f"room for {n * SIDE * SIDE:,} bytes beside {FILE}"
             reject(str(path), room, reason(error), "copy it elsewhere", DataFileError)
-    check_regular(path)
+    check_regular(path, "remove it")
     try:
         images = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError) as error:

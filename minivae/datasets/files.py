@@ -34,7 +34,7 @@ def mend(what: str, source: str = "") -> str:
 
 def check_digest(path: Path, algorithm: str, expected: str, what: str, source: str) -> None:
     """Refuse a file that has another checksum, by ``hashlib``'s algorithm of that name, than the published file."""
-    check_regular(path)
+    check_regular(path, f"get it from {source}")
     digest = hashlib.new(algorithm, usedforsecurity=False)
     try:
         with path.open("rb") as file:

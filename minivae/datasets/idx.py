@@ -17,7 +17,7 @@ from typing import IO, NoReturn
 
 import numpy as np
 
-from minivae.checks import DataFileError, check_path, reject
+from minivae.checks import DataFileError, check_path, check_regular, reject
 
 LIMIT = 600_000_000  # bytes; the largest of the MNIST family has 547,178,688
 MAGICS = [bytes((0, 0, 8, axes)) for axes in (1, 2, 3, 4)]
@@ -63,8 +63,7 @@ def read_idx(path: str | os.PathLike[str], shape: tuple[int, ...] | None = None,
 
 
 def _open(path: str) -> IO[bytes] | gzip.GzipFile:
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would keep us waiting
-        reject(path, "a readable IDX file", "a directory or a device", "check the path and its permissions", DataFileError)
+    check_regular(path, "check the path and its permissions")
     try:
         return gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb")
     except (OSError, ValueError) as error:  # the latter for a name that no file can have

@@ -8,6 +8,7 @@ checksums below, so figures reported for MNIST really are about MNIST.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,18 +93,19 @@ def _download(file: IdxFile) -> str:
     """Return where the file lies in the user's cache, after fetching it from the first mirror that has it."""
     import pooch
 
-    name = f"{file.name}.gz"
+    name, handled = f"{file.name}.gz", sys.exc_info()[1]  # what the caller is handling is no cause of what fails here
     for mirror in MIRRORS:
         try:
             path = pooch.retrieve(mirror + name, file.gz_sha256, fname=name, path=pooch.os_cache("minivae") / "mnist")
             break
         except (OSError, ValueError) as error:  # no network, a refusal or a full disk; another content than expected
-            cause = _first_cause(error)
+            cause = _first_cause(error, handled)
     else:
         reject(name, f"a download from {' or '.join(MIRRORS)}", cause, MEND, DataFileError)
     return path
 
 
-def _first_cause(error: BaseException) -> str:
+def _first_cause(error: BaseException, handled: BaseException | None) -> str:
     """Return what the system said: requests wraps that several times, and its own message quotes every wrap."""
-    return reason(error) if error.__context__ is None else _first_cause(error.__context__)
+    inner = error.__context__
+    return reason(error) if inner is None or inner is handled else _first_cause(inner, handled)

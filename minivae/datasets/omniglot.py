@@ -39,7 +39,7 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> tuple[Dataset, Datas
     path = (folder_named(data_dir, f"OMNIGLOT's {FILE}") or Path()) / FILE
     if not is_there(path):
         reject(str(path), "OMNIGLOT in MATLAB's format", "none", mend("this file", SOURCE), DataFileError)
-    check_regular(path)
+    check_regular(path, mend("this file", SOURCE))
     try:
         from scipy.io import loadmat
     except ImportError:

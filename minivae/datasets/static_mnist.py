@@ -61,7 +61,7 @@ def _read(path: Path, count: int, sha256: str) -> np.ndarray:
     """Return the images of a text file as bits (count, 98): each line is 784 digits with a blank between them."""
     if not is_there(path):
         reject(str(path), "a file of statically binarised MNIST", "none", mend(WHAT, SOURCE), DataFileError)
-    check_regular(path)
+    check_regular(path, mend(WHAT, SOURCE))
     width = 2 * SIDE * SIDE  # bytes of a line, with its end
     try:
         content = np.fromfile(path, dtype=np.uint8)
@@ -85,7 +85,7 @@ def _read(path: Path, count: int, sha256: str) -> np.ndarray:
 
 
 def _read_bits(path: Path, count: int) -> np.ndarray:
-    check_regular(path)
+    check_regular(path, "remove it")
     try:
         bits = read_npz(path, ("bits",))["bits"]
         if (bits.shape, bits.dtype) != ((count, SIDE * SIDE // 8), np.uint8):

@@ -135,7 +135,8 @@ def _check_position(numbers: dict[str, Any], trainer: Trainer) -> None:
     terms, code = model.evaluate(trainer.train.some())
     parts = ("train", "test") if trainer.test else ("train",)
     columns = {"epoch", "seconds", *code, *(f"{part}_{name}" for part in parts for name in model.summarize(terms))}
-    if history.get("epoch", []) != list(range(1, epoch + 1)) or (epoch and history.keys() != columns):
+    epochs = history.get("epoch", [])  # in order from 1 on, none twice
+    if len(epochs) != epoch or (epoch and (epochs[-1] != epoch or history.keys() != columns)):
         reject("history", f"{', '.join(sorted(columns))} of {epoch} epochs", "others")
     if within:
         if within["totals"].keys() != terms.keys():

@@ -229,16 +229,17 @@ def test_the_summary_is_what_was_recorded_and_says_which_cards_are_not_begun(tmp
 def test_verdicts_are_of_the_last_stage_of_each_seed():
     reached = (("0", "2", "89.8"), ("0", "3", "90.3"), ("1", "2", "1.0"))
     rows = [{"seed": seed, "stage": stage, "figure": figure} for seed, stage, figure in reached]
-    assert verdicts(PYTHAE, rows, []) == ["not reproduced: outside 89.28 ... 90.28", "unfinished: stage 2 of 3"]
+    assert verdicts(PYTHAE, rows, []) == ["not reproduced: above 90.28", "unfinished: stage 2 of 3"]
     assert PYTHAE.verdict(3, 89.8) == "reproduced"
+    assert PYTHAE.verdict(3, 89.2) == "not reproduced: below 89.28"
 
 
 @pytest.mark.parametrize(
     ("other", "stage", "verdict"),
     [
         ("85.50", "8", "reproduced"),
-        ("85.23", "8", "not reproduced: outside -inf ... -0.01"),
-        ("85.00", "8", "not reproduced: outside -inf ... -0.01"),
+        ("85.23", "8", "not reproduced: above -0.01"),
+        ("85.00", "8", "not reproduced: above -0.01"),
         ("85.50", "7", "finished, but burda-iwae-k5-paper is not"),
     ],
 )
@@ -270,6 +271,6 @@ def test_card_is_printed_whole_on_a_narrow_terminal(monkeypatch, capsys):
     rows = [dict.fromkeys(COLUMNS, "0") | {"card": PYTHAE.name, "stage": "3", "figure": "92.82", "samples": "200"}]
     show(PYTHAE, rows, [])
     out = capsys.readouterr().out
-    assert "not reproduced: outside 89.28 ... 90.28" in " ".join(out.split())
+    assert "not reproduced: above 90.28" in " ".join(out.split())
     assert "core hours" in out
     assert max(map(len, out.splitlines())) <= 80

@@ -11,6 +11,8 @@ from support.tables import comments_of, rows_of
 from minivae.pages.book import questions
 from minivae.pages.book.measured import RESULTS
 
+WAITING = ("card", "pixels", "published", "of epochs")
+
 
 def cells_of(page: str) -> list[tuple[str, ...]]:
     """Return the text of the cells of every row of the tables in a page."""
@@ -30,10 +32,8 @@ def test_nats_to_expect_are_the_last_figure_of_each_repeated_run(monkeypatch):
         assert found[2:6] == (one["pixels"], one["published"], f"{row['figure']} ± {row['± s.e.']}", one["verdict"])
         assert found[6:10] == (row["active"], row["samples"], f"{row['epochs']} of {row['of epochs']}", row["core hours"])
         assert all(f"; {processor}; " in row["machine"] for processor in found[10].split(" / "))
-    (waiting,) = re.findall("Not begun: (.*?)</p>", html.unescape(page))
-    for card, seed in summary.keys() - last.keys():
-        assert not seed
-        assert f"{card}, {summary[card, seed]['published']}" in waiting
+    waiting = cells_of(page.partition("Not begun")[2])
+    assert waiting == [tuple(summary[key][name] for name in WAITING) for key in summary if key not in last]
     assert f"minivae evaluate {questions.repeated()[0]}" in page
 
 
