@@ -69,8 +69,7 @@ def _nats() -> Iterator[Markup]:
         little. These are published experiments, repeated with this package from their papers or code: the last stage that
         each run reached, minus log p(x) (NLL; M.6 with so many samples) or minus the ELBO (test loss) in nats per test image of
         MNIST, beside the published figure. A verdict goes by a tolerance that was fixed before the run; there is none on a
-        figure before the last stage. Active units are published with those of Burda et al.; these, and the figures of the static
-        cards, are quoted from memory."""
+        figure before the last stage. The published active units, and the figures of the static cards, are quoted from memory."""
     )
     if found := measured("papers_summary").rows:
         rows = (
