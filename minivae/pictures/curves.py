@@ -28,7 +28,6 @@ def curves(history: dict[str, list[Any]], floor: float | None = None) -> Figure:
     ``floor`` is the entropy of grey pixels, which is a lower bound of the reconstruction term.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     terms = [name.removeprefix("train_") for name in history if name.startswith("train_")]
     if "elbo" in terms:
@@ -50,26 +49,19 @@ def curves(history: dict[str, list[Any]], floor: float | None = None) -> Figure:
     if "kl_per_dimension" in history:
         _draw_kl(all_axes[-1], epochs, np.asarray(history["kl_per_dimension"]))
     for axes in all_axes:
-        if len(epochs) >= LOG_EPOCHS:  # equal ratios are equal lengths
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(lambda epoch, _: f"{epoch:g}")
-            axes.xaxis.set_minor_formatter(lambda epoch, _: "")
-        else:
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        around = 1 if len(epochs) == 1 else 0
-        axes.set_xlim(epochs[0] - around, epochs[-1] + around)
+        _scale(axes, epochs)
     return figure
 
 
 def overlaid(histories: dict[str, dict[str, list[Any]]]) -> Figure:
     """Draw the terms of several trainings over each other: on test data where there are any, else on training data."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     names = dict.fromkeys(name for history in histories.values() for name in history if name.startswith("train_"))
     panels = [*(name.removeprefix("train_") for name in names), "active_units"]
     rows = math.ceil(len(panels) / 2)
     figure = Figure(figsize=(9, 3 * rows + 0.4), layout="constrained")
+    epochs = np.unique(np.concatenate([history["epoch"] for history in histories.values()]))
     lines = {}
     for i, term in enumerate(panels):
         axes = figure.add_subplot(rows, 2, i + 1)
@@ -80,7 +72,7 @@ def overlaid(histories: dict[str, dict[str, list[Any]]]) -> Figure:
                 (lines[name],) = axes.plot(history["epoch"], values, color=colour, linewidth=1.6, marker=marker)
         _label(axes, NAMES.get(term, term.replace("_", " ")), "" if term == "active_units" else "nats")
         axes.grid(axis="y", color=RULE)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _scale(axes, epochs)
     figure.legend(lines.values(), lines.keys(), loc="outside upper left", ncols=len(lines), frameon=False, fontsize=9)
     return figure
 
@@ -97,6 +89,20 @@ def _draw_kl(axes: Axes, epochs: np.ndarray, kl: np.ndarray) -> None:
     bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8)
+
+
+def _scale(axes: Axes, epochs: np.ndarray) -> None:
+    """Let the axis go from the first epoch to the last, by their logarithm where there are many."""
+    from matplotlib.ticker import MaxNLocator
+
+    if len(epochs) >= LOG_EPOCHS:  # equal ratios are equal lengths
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda epoch, _: f"{epoch:g}")
+        axes.xaxis.set_minor_formatter(lambda epoch, _: "")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    around = 1 if len(epochs) == 1 else 0
+    axes.set_xlim(epochs[0] - around, epochs[-1] + around)
 
 
 def _label(axes: Axes, title: str, unit: str = "nats") -> None:

@@ -93,6 +93,9 @@ def test_curves_lie_over_each_other():
     assert [line.get_ydata().tolist() for line in kl.lines] == [[1.0, 2.0, 3.0]]
     assert kl.lines[0].get_color() == loss.lines[1].get_color() == active.lines[1].get_color() != loss.lines[0].get_color()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    assert (loss.get_xscale(), loss.get_xlim()) == ("linear", (1, 3))
+    long = {"epoch": [*range(1, 60), 600], "train_loss": [1.0] * 60, "active_units": [1] * 60}
+    assert {(axes.get_xscale(), axes.get_xlim()) for axes in overlaid(histories | {"long": long}).axes} == {("log", (1, 600))}
 
 
 def test_names_of_several_lists_keep_their_order():
