@@ -52,10 +52,9 @@ def _card(layers: int, bound: str, k: int, variant: str, **changes: Any) -> Card
     name, architecture, settings = LAYERS[layers]
     latents = "; 50 latents, as in Burda's code" if layers == 1 else ""
     counted = "; for the second layer, at the means of the first (Burda's code: at samples)" if layers == 2 else ""
-    notes = [
-        "The active units published are quoted from memory.",
-        "A public repetition with 100 latents has 86.35 for the VAE with k = 1." if layers == 1 else "",
-    ]
+    notes = ["The active units published are quoted from memory."]
+    if layers == 1:
+        notes.append("A public repetition with 100 latents has 86.35 for the VAE with k = 1.")
     if layers == 1 and bound == "VAE":
         notes.append("The KL is integrated, where Burda's code samples it: the same in the mean.")
     fields = {
@@ -86,7 +85,7 @@ def _card(layers: int, bound: str, k: int, variant: str, **changes: Any) -> Card
         "model": bound if layers == 1 else f"TwoLayer{bound}",
         "adam": overrides,
         "second_moment": second_moment,
-        "note": " ".join(filter(None, notes)),
+        "note": " ".join(notes),
     }
     return Card(**fields | changes)
 

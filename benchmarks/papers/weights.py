@@ -16,7 +16,7 @@ from minivae.runs.scores import score
 from minivae.runs.source import Source
 from minivae.training.checkpoint import write_whole
 
-# Of the history, which would outweigh the parameters: its digits, and on a logarithmic axis its points, some of them of one epoch.
+# Of the history, which would outweigh the parameters: digits, and points on a logarithmic axis, where early ones share an epoch.
 DECIMALS, POINTS = 4, 500
 
 if TYPE_CHECKING:

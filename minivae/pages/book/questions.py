@@ -81,19 +81,8 @@ def _nats() -> Iterator[Markup]:
             for row in found
             if row["figure"]
         )
-        columns = (
-            "experiment",
-            "seed",
-            "pixels",
-            "published",
-            "nats",
-            "verdict",
-            "active units",
-            "samples",
-            "epochs",
-            "core hours",
-        )
-        yield table((*columns, "processor"), rows)
+        columns = "experiment, seed, pixels, published, nats, verdict, active units, samples, epochs, core hours, processor"
+        yield table(columns.split(", "), rows)
         if waiting := [(row["card"], row["pixels"], row["published"], row["of epochs"]) for row in found if not row["figure"]]:
             yield tag("h3", "Not begun")
             yield table(("experiment", "pixels", "published", "epochs"), waiting)
